@@ -1,0 +1,94 @@
+// The only door to pybind11: included first by every binding. Arrays arrive checked by the Python layer above both
+// backends; here they only become raw views. A wrong dtype is a TypeError (noconvert), never a copy.
+#pragma once
+
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <optional>
+#include <string>
+
+#include "tallydraw/kernels.hpp"
+
+namespace tallydraw {
+
+namespace py = pybind11;
+
+/// C-contiguous arrays of one type: what Python prepared itself.
+template <class T>
+using array = py::array_t<T, py::array::c_style>;
+template <class T>
+using optional_array = std::optional<array<T>>;
+
+/// Users' codes keep their dtype and strides.
+inline codes_view as_codes(const py::array& x) {
+  codes_view view{};
+  view.data = x.data();
+  const char kind = x.dtype().kind();
+  const auto size = x.dtype().itemsize();
+  if (kind == 'u' || kind == 'b')
+    view.type = size == 1 ? code_type::u8 : size == 2 ? code_type::u16 : size == 4 ? code_type::u32 : code_type::u64;
+  else if (kind == 'i')
+    view.type = size == 1 ? code_type::i8 : size == 2 ? code_type::i16 : size == 4 ? code_type::i32 : code_type::i64;
+  else
+    throw py::type_error("codes must have an integer dtype");
+  if (x.ndim() != 1 && x.ndim() != 2) throw py::value_error("codes must be 1-D or 2-D");
+  view.n = x.shape(0);
+  view.row_stride = x.strides(0);
+  view.d = x.ndim() == 2 ? x.shape(1) : 1;
+  view.column_stride = x.ndim() == 2 ? x.strides(1) : 0;
+  return view;
+}
+
+/// missing=None means that only negative codes are missing.
+inline code_rules as_rules(std::optional<index> missing, bool unseen_is_missing) {
+  return {missing.value_or(-1), missing.has_value(), unseen_is_missing};
+}
+
+/// The tuple tallydraw._structure.Structure; its arrays must outlive the view.
+inline structure_view as_structure(const py::tuple& s) {
+  const auto part = [&](int i) { return py::cast<array<index>>(s[static_cast<std::size_t>(i)]).data(); };
+  structure_view view{};
+  view.n_classes = py::cast<index>(s[0]);
+  view.d = py::cast<py::array>(s[1]).shape(0);
+  view.n_categories = part(1);
+  view.n_contexts = part(2);
+  view.offsets = part(3);
+  view.context_begin = part(4);
+  view.context = part(5);
+  view.order = part(6);
+  return view;
+}
+
+/// The tuple tallydraw._levels.Levels; its arrays must outlive the view.
+inline levels_view as_levels(const py::tuple& l) {
+  levels_view view{};
+  view.level = py::cast<array<std::uint64_t>>(l[0]).data();
+  view.high = py::cast<array<std::uint32_t>>(l[1]).data();
+  view.guide = py::cast<array<std::uint32_t>>(l[2]).data();
+  view.guide_offsets = py::cast<array<index>>(l[3]).data();
+  view.guide_bits = py::cast<array<index>>(l[4]).data();
+  return view;
+}
+
+/// A writable C-contiguous unsigned array.
+inline outcomes_view as_outcomes(py::array& out) {
+  if (out.dtype().kind() != 'u' || !(out.flags() & py::array::c_style))
+    throw py::type_error("outcomes must be a C-contiguous unsigned array");
+  const auto size = out.dtype().itemsize();
+  return {out.mutable_data(), size == 1   ? outcome_type::u8
+                              : size == 2 ? outcome_type::u16
+                              : size == 4 ? outcome_type::u32
+                                          : outcome_type::u64};
+}
+
+template <class T>
+inline const T* data_or_null(const optional_array<T>& x) {
+  return x ? x->data() : nullptr;
+}
+
+// One function a verb, called by module.cpp.
+void bind_backend(py::module_& m);
+
+}  // namespace tallydraw

@@ -1,0 +1,9 @@
+// The table of contents of tallydraw._core. Its contract is python/tallydraw/_core.pyi.
+#include "arrays.hpp"
+
+namespace py = pybind11;
+
+PYBIND11_MODULE(_core, m, pybind11::mod_gil_not_used()) {
+  m.doc() = "The compiled backend of tallydraw.";
+  tallydraw::bind_backend(m);
+}

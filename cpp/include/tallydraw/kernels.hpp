@@ -1,0 +1,30 @@
+// The kernels as the bindings see them: one table of functions an instruction set, chosen at run time.
+// Every kernel: raw views in, nothing allocated that the caller could own, nothing thrown; an index returned is the
+// first bad cell in row-major order, or -1.
+#pragma once
+
+#include "tallydraw/views.hpp"
+
+namespace tallydraw {
+
+struct kernel_table {
+  const char* instruction_set;
+  int (*max_threads)();
+
+  // philox.hpp
+  void (*philox)(const std::uint32_t* counters, index n, std::uint64_t key, std::uint32_t* words);
+};
+
+// One a compiled set, defined in kernels.cpp.
+#if defined(__x86_64__) || defined(_M_X64)
+namespace x86_64_v2 { extern const kernel_table kernels; }
+namespace x86_64_v3 { extern const kernel_table kernels; }
+namespace x86_64_v4 { extern const kernel_table kernels; }
+#else
+namespace generic { extern const kernel_table kernels; }
+#endif
+
+/// The table in use; chosen at import, see bindings/bind_backend.cpp.
+const kernel_table& active_kernels();
+
+}  // namespace tallydraw

@@ -1,0 +1,52 @@
+// The only file that knows of threads: pieces of work, and the first bad index that any piece met.
+// Threads split rows, features or cells, never a floating sum: no result depends on their number.
+#pragma once
+
+#include <algorithm>
+#include <atomic>
+
+#include "tallydraw/views.hpp"
+
+#ifdef _OPENMP
+#include <omp.h>
+#endif
+
+namespace tallydraw::TALLYDRAW_ISA {
+
+/// Calls body(begin, end, thread) for the pieces [0, grain), [grain, 2 grain), … of [0, n), on at most `threads`
+/// threads, in any order; `thread` < threads. body must not throw.
+template <class Body>
+inline void parallel_blocks(index n, index grain, int threads, Body&& body) {
+  const index pieces = (n + grain - 1) / grain;
+#ifdef _OPENMP
+  if (threads > 1 && pieces > 1) {
+    const int team = static_cast<int>(std::min<index>(threads, pieces));
+#pragma omp parallel for num_threads(team) schedule(dynamic)
+    for (index p = 0; p < pieces; ++p)
+      body(p * grain, std::min(n, (p + 1) * grain), omp_get_thread_num());
+    return;
+  }
+#endif
+  (void)threads;
+  for (index p = 0; p < pieces; ++p) body(p * grain, std::min(n, (p + 1) * grain), 0);
+}
+
+/// The least index reported, or -1: the same whichever thread comes first.
+class first_index {
+ public:
+  void report(index i) noexcept {
+    index seen = least_.load(std::memory_order_relaxed);
+    while (i < seen && !least_.compare_exchange_weak(seen, i, std::memory_order_relaxed)) {
+    }
+  }
+  index get() const noexcept {
+    const index least = least_.load(std::memory_order_relaxed);
+    return least == none ? -1 : least;
+  }
+
+ private:
+  static constexpr index none = INT64_MAX;
+  std::atomic<index> least_{none};
+};
+
+}  // namespace tallydraw::TALLYDRAW_ISA

@@ -1,0 +1,35 @@
+// All kernels, compiled once an instruction set: TALLYDRAW_ISA names the namespace of this object.
+#include "tallydraw/kernels.hpp"
+
+#include "tallydraw/parallel.hpp"
+#include "tallydraw/philox.hpp"
+
+#define TALLYDRAW_STRING_(x) #x
+#define TALLYDRAW_STRING(x) TALLYDRAW_STRING_(x)
+
+namespace tallydraw::TALLYDRAW_ISA {
+
+static int max_threads() {
+#ifdef _OPENMP
+  return omp_get_max_threads();
+#else
+  return 1;
+#endif
+}
+
+static void philox_words(const std::uint32_t* counters, index n, std::uint64_t key, std::uint32_t* words) {
+  for (index i = 0; i < n; ++i) {
+    std::uint32_t x[4][1];
+    for (int w = 0; w < 4; ++w) x[w][0] = counters[4 * i + w];
+    philox(x, key);
+    for (int w = 0; w < 4; ++w) words[4 * i + w] = x[w][0];
+  }
+}
+
+extern const kernel_table kernels = {
+    /*instruction_set=*/TALLYDRAW_STRING(TALLYDRAW_ISA),
+    /*max_threads=*/max_threads,
+    /*philox=*/philox_words,
+};
+
+}  // namespace tallydraw::TALLYDRAW_ISA

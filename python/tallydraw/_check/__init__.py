@@ -1,0 +1,31 @@
+"""One checker for each kind of argument, above both backends: convert once, or raise one clear error."""
+
+from __future__ import annotations
+
+from tallydraw._check.arrays import class_codes, codes, output, sample_weight, smallest_unsigned, weights
+from tallydraw._check.random import RNG, key
+from tallydraw._check.scalars import (
+    alpha_value,
+    category_counts,
+    natural,
+    size_of,
+    thread_count,
+    unseen_rule,
+)
+
+__all__ = [
+    "RNG",
+    "alpha_value",
+    "category_counts",
+    "class_codes",
+    "codes",
+    "key",
+    "natural",
+    "output",
+    "sample_weight",
+    "size_of",
+    "smallest_unsigned",
+    "thread_count",
+    "unseen_rule",
+    "weights",
+]

@@ -1,0 +1,110 @@
+"""Checks of arrays: codes, classes, weights and outputs. Nothing is copied where it need not be."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+
+def codes(name: str, x: Any, *, ndim: int) -> NDArray[Any]:
+    """Integer codes of `ndim` dimensions in native byte order, otherwise as they are (dtype, strides, read-only)."""
+    array = np.asarray(x)
+    if array.dtype.kind == "b":
+        array = array.view(np.uint8)
+    if array.dtype.kind not in "iu":
+        if array.size == 0 and array.dtype == np.float64 and not isinstance(x, np.ndarray):
+            array = array.astype(np.int64)  # [] and [[]] have no dtype of their own
+        else:
+            raise TypeError(
+                f"{name} must hold integer codes, got dtype {array.dtype}; "
+                "convert on purpose, e.g. with .astype(np.int64) or pandas.factorize"
+            )
+    if array.ndim != ndim:
+        raise ValueError(f"{name} must have {ndim} dimension{'s' * (ndim > 1)}, got shape {array.shape}")
+    if not array.dtype.isnative:
+        array = array.astype(array.dtype.newbyteorder("="))
+    return array
+
+
+def class_codes(y: Any, n: int, n_classes: Any = None, name: str = "y") -> tuple[NDArray[np.int64], int]:
+    """(n,) int64 classes and their number; a missing, negative or too large class is an error."""
+    array = codes(name, y, ndim=1)
+    if len(array) != n:
+        raise ValueError(f"{name} must have one class a row ({n}), got {len(array)}")
+    least, most = (int(array.min()), int(array.max())) if n else (0, -1)
+    if least < 0:
+        row = int(np.flatnonzero(array < 0)[0])
+        raise ValueError(f"{name}[{row}] is {array[row]}: a class may not be missing or negative; leave the row out")
+    if n_classes is None:
+        if n == 0:
+            raise ValueError(f"{name} is empty: pass n_classes=")
+        k = most + 1
+    else:
+        from tallydraw._check.scalars import natural
+
+        k = natural("n_classes", n_classes, least=1)
+        if most >= k:
+            row = int(np.flatnonzero(array >= k)[0])
+            raise ValueError(f"{name}[{row}] is {array[row]}, but there are {k} classes (0 to {k - 1})")
+    return np.ascontiguousarray(array, dtype=np.int64), k
+
+
+def sample_weight(w: Any, n: int) -> NDArray[np.float64]:
+    """(n,) float64 weights, finite and non-negative."""
+    array = np.asarray(w)
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"sample_weight must be numeric, got dtype {array.dtype}")
+    if array.shape != (n,):
+        raise ValueError(f"sample_weight must have one weight a row ({n},), got shape {array.shape}")
+    array = np.ascontiguousarray(array, dtype=np.float64)
+    good = np.isfinite(array) & (array >= 0)
+    if not good.all():
+        row = int(np.flatnonzero(~good)[0])
+        raise ValueError(f"sample_weight[{row}] is {array[row]}: weights must be finite and non-negative")
+    return array
+
+
+def weights(name: str, w: Any) -> NDArray[Any]:
+    """Weights of an outcome: any numeric array with at least one category on the last axis, int64 or float64.
+
+    Only dtype and shape are checked here; values are checked where the levels are made, or in the kernel.
+    """
+    array = np.asarray(w)
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"{name} must be numeric, got dtype {array.dtype}")
+    if array.ndim == 0:
+        raise ValueError(f"{name} must have at least one dimension, got the number {array}")
+    if array.shape[-1] == 0:
+        raise ValueError(f"{name} must have at least one category, got shape {array.shape}")
+    if array.dtype.kind == "u" and array.dtype.itemsize == 8 and array.size and int(array.max()) > 2**63 - 1:
+        raise OverflowError(f"{name} holds {array.max()}: integer weights must be below 2**63")
+    return array.astype(np.float64 if array.dtype.kind == "f" else np.int64, copy=False)
+
+
+def smallest_unsigned(most: int) -> np.dtype[Any]:
+    """The smallest unsigned dtype that holds `most`."""
+    return np.dtype(np.min_scalar_type(max(0, most)))
+
+
+def output(
+    shape: tuple[int, ...], most: int, dtype: DTypeLike | None = None, out: Any = None, name: str = "out"
+) -> NDArray[Any]:
+    """The array that draws in [0, most] are written to: `out` itself once checked, or a new one of `dtype`."""
+    if out is not None:
+        if not isinstance(out, np.ndarray):
+            raise TypeError(f"{name} must be a NumPy array, got {type(out).__name__}")
+        if dtype is not None and np.dtype(dtype) != out.dtype:
+            raise TypeError(f"dtype is {np.dtype(dtype)}, but {name} has dtype {out.dtype}: pass one of them")
+        if out.shape != shape:
+            raise ValueError(f"{name} must have shape {shape}, got {out.shape}")
+        if not out.flags.writeable:
+            raise ValueError(f"{name} is read-only")
+    chosen = out.dtype if out is not None else smallest_unsigned(most) if dtype is None else np.dtype(dtype)
+    if chosen.kind not in "biuf":
+        raise TypeError(f"dtype must be numeric, got {chosen}")
+    limit = 1 if chosen.kind == "b" else np.iinfo(chosen).max if chosen.kind in "iu" else 2 ** (np.finfo(chosen).nmant + 1)
+    if most > limit:
+        raise ValueError(f"dtype {chosen} cannot hold the outcome {most}; use {smallest_unsigned(most)}")
+    return out if out is not None else np.empty(shape, chosen)

@@ -1,0 +1,46 @@
+"""The key of a stream of draws, from anything that SPEC 7 calls rng."""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+import numpy as np
+
+RNG: TypeAlias = (
+    "None | int | np.random.SeedSequence | np.random.BitGenerator | np.random.Generator | np.random.RandomState"
+)
+
+
+def key(rng: Any) -> int:
+    """The 64-bit Philox key.
+
+    From a Generator, BitGenerator or RandomState: ((a * 2**32) xor b) mod 2**64 of two successive raw words, so that
+    successive calls differ. From None, an int, a sequence of ints or a SeedSequence: the first word of its state;
+    None takes fresh entropy of the operating system at each call.
+    """
+    if isinstance(rng, np.random.Generator):
+        bits = rng.bit_generator
+    elif isinstance(rng, np.random.RandomState):
+        bits = rng._bit_generator
+    elif isinstance(rng, np.random.BitGenerator):
+        bits = rng
+    else:
+        if isinstance(rng, np.random.SeedSequence):
+            seed = rng
+        else:
+            if isinstance(rng, (bool, np.bool_, float, np.floating, str, bytes)):
+                raise TypeError(_message(rng))
+            try:
+                seed = np.random.SeedSequence(rng)
+            except (TypeError, ValueError) as error:
+                raise type(error)(_message(rng)) from error
+        return int(seed.generate_state(1, np.uint64)[0])
+    a, b = (int(word) for word in bits.random_raw(2))
+    return ((a << 32) ^ b) & 0xFFFF_FFFF_FFFF_FFFF
+
+
+def _message(rng: Any) -> str:
+    return (
+        "rng must be None, a non-negative int, or a numpy SeedSequence, BitGenerator, Generator or RandomState, "
+        f"got {rng!r}"
+    )

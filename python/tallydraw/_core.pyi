@@ -1,0 +1,79 @@
+"""The contract of both backends: `_core` (C++) and `_numba` have exactly these functions.
+
+Arguments arrive checked: lengths fit, dtypes are as written, `threads` is at least 1. Arrays are C-contiguous but for
+`X` (codes of any integer dtype and strides). A returned int is the first bad cell in row-major order (row * d + column),
+or -1; outputs are then unspecified. Outputs are written, never allocated, by a kernel.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tallydraw._levels import Levels
+from tallydraw._structure import Structure
+
+Codes = NDArray[np.integer]
+Counts = NDArray[np.int64]
+Floats = NDArray[np.float64]
+Outcomes = NDArray[np.unsignedinteger]  # the smallest unsigned dtype that holds every outcome
+
+# backend
+def instruction_sets() -> list[str]: ...
+def instruction_set() -> str: ...
+def use_instruction_set(name: str) -> None: ...
+def max_threads() -> int: ...
+def philox(counters: NDArray[np.uint32], key: int) -> NDArray[np.uint32]: ...
+
+# elementary: our own logs and exps, under 1 ulp, the same bits everywhere
+def log(x: Floats, out: Floats) -> None: ...  # flat; log 0 = -inf
+def exp(x: Floats, out: Floats) -> None: ...
+def log_sum_exp(x: Floats, out: Floats, threads: int) -> None: ...  # (n, K) -> (n,), left to right; -inf if all are
+def posterior(x: Floats, prior: Floats, out: Floats, threads: int) -> None: ...  # (n, K), (K,) -> (n, K); all -inf: prior
+def log_posterior(x: Floats, log_prior: Floats, out: Floats, threads: int) -> None: ...  # (n, K), (K,) -> (n, K)
+
+# count: adds to `counts`
+def count_features(
+    X: Codes, y: Counts | None, missing: int | None, unseen_is_missing: bool, structure: Structure, counts: Counts, threads: int
+) -> int: ...
+def count_features_weighted(
+    X: Codes, y: Counts | None, missing: int | None, unseen_is_missing: bool, structure: Structure,
+    weights: Floats, counts: Floats, threads: int,
+) -> int: ...  # fmt: skip
+def count_transitions(
+    x: Codes, offsets: Counts, n_states: int, order: int, counts: Counts, threads: int
+) -> int: ...  # x flat; pieces x[offsets[i]:offsets[i + 1]]; a negative state breaks a piece; bad: index into x
+
+# sample: a draw is a pure function of (key, row, feature)
+def build_guides(
+    structure: Structure, level: NDArray[np.uint64], guide_offsets: Counts, guide_bits: Counts, guide: NDArray[np.uint32]
+) -> None: ...  # guide entry i of a table row: the first c with i * 2**(64 - bits) < L_c
+def sample_categories(
+    levels: Levels, n_categories: int, rows: Counts | None, purpose: int, key: int, start: int, out: Outcomes, threads: int
+) -> None: ...  # flat draws start, start + 1, …; draw t from table row rows[t - start], or row 0
+def sample_features(
+    structure: Structure, levels: Levels, y: Counts | None, key: int, start: int, out: Outcomes, threads: int
+) -> None: ...  # out (n, d)
+def sample_paths(
+    structure: Structure, levels: Levels, y: Counts | None, initial: Counts | None, key: int, start: int, out: Outcomes, threads: int
+) -> None: ...  # structure of a homogeneous chain: features 0 … k - 1 start, feature k is every later step; initial (n, k)
+def sample_rows(
+    weights: Floats | Counts, rows: Counts | None, key: int, start: int, out: Outcomes, threads: int
+) -> int: ...  # weights (B, C) float64 or int64; one draw from row t, or rows[t]; bad: b * C + c of the first bad weight
+                # met, or b * C + C where row b sums to zero (int64: or past 2**63 - 1)
+def sample_counts(
+    level: NDArray[np.uint64], rows: Counts, totals: Counts, key: int, start: int, out: Counts, threads: int
+) -> None: ...  # level (R, C): multinomial counts of totals[t] draws from row rows[t]; out (n, C)
+
+# log_prob: float64 sums, left to right over the features of a row
+def log_prob_features(
+    X: Codes, missing: int | None, unseen_is_missing: bool, structure: Structure, logs: Floats, log_offsets: Counts,
+    first: Floats, incomplete: NDArray[np.uint8], out: Floats, threads: int,
+) -> int: ...  # out (n, K); sums begin at first[k]; incomplete (n,): 1 where a cell is missing
+def log_prob_messages(
+    X: Codes, missing: int | None, unseen_is_missing: bool, structure: Structure, probabilities: Floats, logs: Floats,
+    log_offsets: Counts, first: Floats, rows: Counts, out: Floats, threads: int,
+) -> None: ...  # only out[rows]: missing cells summed out on the tree; every context has at most one feature
+def log_prob_paths(
+    x: Codes, offsets: Counts, structure: Structure, probabilities: Floats, logs: Floats, log_offsets: Counts,
+    use_start: bool, y: Counts | None, out: Floats, threads: int,
+) -> int: ...  # structure as for sample_paths; out (n,), += is never done; y: the class of each path, or class 0
+                # bad: index into x of a state >= n_states, or, where the order is not 1, of a missing state

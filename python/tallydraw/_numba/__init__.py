@@ -1,0 +1,25 @@
+"""The Numba backend: the kernels of `_core.pyi`, same names, arguments and bits, just-in-time compiled.
+
+Imported only when this backend is chosen. Every twin stands in the module with the stem of its C++ header.
+"""
+
+from __future__ import annotations
+
+from tallydraw._numba.parallel import max_threads
+from tallydraw._numba.philox import philox
+
+__all__ = ["instruction_set", "instruction_sets", "max_threads", "philox", "use_instruction_set"]
+
+
+def instruction_sets() -> list[str]:
+    """LLVM compiles for the processor at hand."""
+    return ["native"]
+
+
+def instruction_set() -> str:
+    return "native"
+
+
+def use_instruction_set(name: str) -> None:
+    if name != "native":
+        raise ValueError("unknown or unsupported instruction set")

@@ -1,0 +1,55 @@
+"""The only file that knows of threads: pieces of work on a pool of Python threads, in kernels that release the GIL.
+
+Numba's own threading layers are not used: they end the process after fork(), and compile each kernel twice.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+import numba
+
+Kernel = TypeVar("Kernel", bound=Callable[..., Any])
+
+
+def kernel(function: Kernel) -> Kernel:
+    """Compile on first call and keep on disk: no fast-math, IEEE division, the GIL released."""
+    compiled: Kernel = numba.njit(nogil=True, cache=True, error_model="numpy")(function)
+    return compiled
+
+
+def inline(function: Kernel) -> Kernel:
+    """A piece of kernels, compiled with them."""
+    compiled: Kernel = numba.njit(nogil=True, error_model="numpy", inline="never")(function)
+    return compiled
+
+
+def max_threads() -> int:
+    """What OMP_NUM_THREADS, NUMBA_NUM_THREADS, the affinity and, where it is in use, threadpoolctl allow."""
+    limits = [int(numba.config.NUMBA_NUM_THREADS)]
+    first = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
+    if first.isdigit() and int(first) > 0:
+        limits.append(int(first))
+    if "threadpoolctl" in sys.modules:
+        pools = sys.modules["threadpoolctl"].threadpool_info()
+        openmp = [pool for pool in pools if pool["user_api"] == "openmp"] or pools
+        limits += [int(pool["num_threads"]) for pool in openmp]
+    return min(limits)
+
+
+def parallel_blocks(n: int, grain: int, threads: int, body: Callable[[int, int, int], Any]) -> list[Any]:
+    """body(begin, end, piece) for the pieces [0, grain), [grain, 2 grain), … of [0, n), results in order."""
+    pieces = [(a, min(n, a + grain), i) for i, a in enumerate(range(0, n, grain))]
+    if threads <= 1 or len(pieces) <= 1:
+        return [body(*piece) for piece in pieces]
+    with ThreadPoolExecutor(min(threads, len(pieces))) as pool:
+        return list(pool.map(lambda piece: body(*piece), pieces))
+
+
+def first_index(found: list[Any]) -> int:
+    """The least index that any piece reported, or -1."""
+    return int(min((i for i in found if i >= 0), default=-1))

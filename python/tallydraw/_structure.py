@@ -1,0 +1,125 @@
+"""The shape shared by counts, probabilities and everything prepared from them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tallydraw._check.scalars import natural
+
+
+class Structure(NamedTuple):
+    """What a kernel is told of a stack of tables; `cpp/include/tallydraw/views.hpp` has the same fields.
+
+    Feature j holds `n_classes` blocks of ``n_contexts[j]`` table rows of ``n_categories[j]`` cells, flat from
+    ``offsets[j]`` on. Its context are the features ``context[context_begin[j]:context_begin[j + 1]]``, outermost
+    first. `order` lists the features, every context before its child.
+    """
+
+    n_classes: int
+    n_categories: NDArray[np.int64]
+    n_contexts: NDArray[np.int64]
+    offsets: NDArray[np.int64]
+    context_begin: NDArray[np.int64]
+    context: NDArray[np.int64]
+    order: NDArray[np.int64]
+
+    @property
+    def n_features(self) -> int:
+        return len(self.n_categories)
+
+    def contexts(self, j: int) -> NDArray[np.int64]:
+        return self.context[self.context_begin[j] : self.context_begin[j + 1]]
+
+    def runs(self) -> Iterator[tuple[int, int, int]]:
+        """(begin, end, C): stretches of the flat buffer whose table rows all have C cells."""
+        edges = np.flatnonzero(np.diff(self.n_categories)) + 1
+        for a, b in zip([0, *edges], [*edges, self.n_features], strict=True):
+            if a < b:
+                yield int(self.offsets[a]), int(self.offsets[b]), int(self.n_categories[a])
+
+    def locate(self, cell: int) -> tuple[int, tuple[int, ...]]:
+        """Feature and place in its table ([class,] [contexts,] category) of a cell of the flat buffer."""
+        j = int(np.searchsorted(self.offsets, cell, side="right")) - 1
+        shape = (self.n_classes, int(self.n_contexts[j]), int(self.n_categories[j]))
+        return j, tuple(int(i) for i in np.unravel_index(cell - int(self.offsets[j]), shape))
+
+
+def make_structure(
+    n_categories: NDArray[np.int64], parents: NDArray[np.int64] | None = None, n_classes: int | None = None, order: int = 1
+) -> Structure:
+    """The structure of features with these parents; a context is the nearest `order` ancestors."""
+    d = len(n_categories)
+    sizes = [int(c) for c in n_categories]
+    contexts: list[list[int]] = [[] for _ in range(d)]
+    visit = list(range(d))
+    if parents is not None:
+        visit = _parents_first(parents)
+        for j in visit:
+            parent = int(parents[j])
+            contexts[j] = [*contexts[parent], parent][-order:] if parent >= 0 else []
+    n_contexts = []
+    for context in contexts:
+        rows = 1
+        for feature in context:
+            rows *= sizes[feature]
+        n_contexts.append(rows)
+    offsets = [0]
+    for rows, c in zip(n_contexts, sizes, strict=True):
+        offsets.append(offsets[-1] + (n_classes or 1) * rows * c)
+    if offsets[-1] >= 2**60:
+        raise ValueError(
+            f"the tables would have {offsets[-1]} cells ({8 * offsets[-1]} bytes): too many to address; "
+            "lower the order, or the numbers of categories"
+        )
+    begin = np.zeros(d + 1, np.int64)
+    np.cumsum([len(c) for c in contexts], out=begin[1:])
+    return Structure(
+        n_classes or 1,
+        _frozen(n_categories),
+        _frozen(n_contexts),
+        _frozen(offsets),
+        _frozen(begin),
+        _frozen([f for c in contexts for f in c]),
+        _frozen(visit),
+    )
+
+
+def parent_array(parents: Any, d: int) -> NDArray[np.int64]:
+    """(d,) int64 parents, -1 = root, checked: in range and without a cycle."""
+    array = np.asarray(parents)
+    if array.dtype.kind not in "iu":
+        raise TypeError(f"parents must be integers, got dtype {array.dtype}")
+    if array.shape != (d,):
+        raise ValueError(f"parents must have one entry a feature ({d},), got shape {array.shape}")
+    for j, parent in enumerate(array):
+        natural(f"parents[{j}]", parent, least=-1, most=d - 1)
+    array = array.astype(np.int64)
+    _parents_first(array)
+    return array
+
+
+def _parents_first(parents: NDArray[np.int64]) -> list[int]:
+    d = len(parents)
+    if bool(np.all(parents < np.arange(d))):
+        return list(range(d))
+    children: list[list[int]] = [[] for _ in range(d)]
+    for j, parent in enumerate(parents):
+        if parent >= 0:
+            children[parent].append(j)
+    visit = [j for j in range(d) if parents[j] < 0]
+    for j in visit:
+        visit.extend(children[j])
+    if len(visit) < d:
+        j = min(set(range(d)) - set(visit))
+        raise ValueError(f"parents has a cycle through, or above, feature {j}: every feature must lead to a root (-1)")
+    return visit
+
+
+def _frozen(values: Any) -> NDArray[np.int64]:
+    array = np.array(values, dtype=np.int64)
+    array.flags.writeable = False
+    return array

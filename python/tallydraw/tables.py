@@ -1,0 +1,364 @@
+"""Tables: an immutable ragged stack of count or probability tables, the value that everything shares."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tallydraw import _check, _levels, backend
+from tallydraw._structure import Structure, make_structure, parent_array
+
+__all__ = ["Tables"]
+
+
+class Logs(NamedTuple):
+    """Logs of probabilities with classes innermost, ready to gather.
+
+    Feature j has, from ``offsets[j]`` on, a row of K logs for each of its ``n_contexts[j] * C_j`` combined codes and
+    one more row of zeros: the combined code of a missing cell, which therefore adds nothing.
+    """
+
+    values: NDArray[np.float64]
+    offsets: NDArray[np.int64]
+
+
+class Tables(Sequence[NDArray[Any]]):
+    """Immutable ragged stack of count or probability tables over one flat buffer.
+
+    Made by :func:`tallydraw.count_features`, :meth:`from_arrays`, :meth:`normalize`, or ``+`` and ``-``. It alone owns
+    what is prepared from it (logs, levels, guide tables): built lazily, once, and published by one assignment, so that
+    threads may share it.
+
+    Attributes
+    ----------
+    values : ndarray
+        All cells, flat and read-only: int64 counts, or float64 weighted counts or probabilities.
+    offsets : ndarray of int64, shape (d + 1,)
+        Table j is ``values[offsets[j]:offsets[j + 1]]``.
+    n_categories : ndarray of int64, shape (d,)
+    parents : ndarray of int64, shape (d,), or None
+        The parent of each feature, -1 for a root; None where no feature has a parent.
+    n_classes : int or None
+    order : int
+        How many of the nearest ancestors a table depends on; 1 but for Markov chains of a higher order.
+
+    Examples
+    --------
+    >>> import tallydraw as td
+    >>> t = td.Tables.from_arrays([[2, 2], [1, 0, 3]])
+    >>> t[1]
+    array([1, 0, 3])
+    >>> t.normalize(alpha=1)[0]
+    array([0.5, 0.5])
+    """
+
+    __slots__ = ("_exact", "_levels", "_logs", "_structure", "n_classes", "order", "parents", "values")
+
+    values: NDArray[Any]
+    parents: NDArray[np.int64] | None
+    n_classes: int | None
+    order: int
+
+    def __init__(
+        self,
+        values: NDArray[Any],
+        n_categories: NDArray[np.int64],
+        *,
+        parents: NDArray[np.int64] | None = None,
+        n_classes: int | None = None,
+        order: int = 1,
+        exact_weights: NDArray[np.int64] | None = None,
+        structure: Structure | None = None,
+    ) -> None:
+        """Wrap a flat buffer that is checked already; users call :meth:`from_arrays`."""
+        self._structure = structure or make_structure(n_categories, parents, n_classes, order)
+        if values.shape != (int(self._structure.offsets[-1]),):
+            raise ValueError(f"values must have {int(self._structure.offsets[-1])} cells, got shape {values.shape}")
+        self.values = values.view()
+        self.values.flags.writeable = False
+        self.parents = parents
+        self.n_classes = n_classes
+        self.order = order
+        # Integer weights that the probabilities stand for: draws then follow the exact rule.
+        self._exact = exact_weights
+        self._levels: _levels.Levels | None = None
+        self._logs: Logs | None = None
+
+    @classmethod
+    def from_arrays(
+        cls, tables: Iterable[Any], *, parents: Any = None, n_classes: int | None = None, order: int = 1
+    ) -> Tables:
+        """Make a stack from one array a feature.
+
+        Parameters
+        ----------
+        tables : iterable of array_like
+            Table j has shape ``([K,] [C_parent,] C_j)``: K where `n_classes` is given, ``C_parent`` where feature j has
+            a parent (one axis for each of the nearest `order` ancestors, outermost first). Integers are counts, or
+            weights; floats are weighted counts, weights or probabilities. Finite and non-negative.
+        parents : array_like of int, shape (d,), optional
+            The parent of each feature, -1 for a root.
+        n_classes : int, optional
+        order : int, default 1
+
+        Raises
+        ------
+        ValueError
+            A shape that does not fit, or a cell that is negative, infinite or NaN, naming table and place.
+        TypeError
+            A table that is not numeric.
+
+        Examples
+        --------
+        >>> import tallydraw as td
+        >>> td.Tables.from_arrays([[1, 3], [[2, 0], [1, 2]]], parents=[-1, 0])
+        Tables(d=2, n_categories=[2, 2], parents=[-1, 0], int64)
+        """
+        if isinstance(tables, Tables):
+            return tables
+        arrays = [_check.weights(f"tables[{j}]", t) for j, t in enumerate(tables)]
+        if not arrays:
+            raise ValueError("tables must hold at least one table")
+        n_categories = np.array([a.shape[-1] for a in arrays], np.int64)
+        k = None if n_classes is None else _check.natural("n_classes", n_classes, least=1)
+        order = _check.natural("order", order, least=1)
+        checked = None if parents is None else parent_array(parents, len(arrays))
+        structure = make_structure(n_categories, checked, k, order)
+        dtype = np.int64 if all(a.dtype.kind == "i" for a in arrays) else np.float64
+        values = np.empty(int(structure.offsets[-1]), dtype)
+        for j, array in enumerate(arrays):
+            shape = _shape(structure, j, k is not None)
+            if array.shape != shape:
+                raise ValueError(f"tables[{j}] must have shape {shape}, got {array.shape}")
+            good = (array >= 0) & np.isfinite(array)
+            if not good.all():
+                place = [int(i) for i in np.argwhere(~good)[0]]
+                raise ValueError(
+                    f"tables[{j}]{place} is {array[tuple(place)]}: counts and probabilities are finite and non-negative"
+                )
+            values[structure.offsets[j] : structure.offsets[j + 1]] = array.reshape(-1)
+        return cls(values, n_categories, parents=checked, n_classes=k, order=order, structure=structure)
+
+    # The stack as a sequence of arrays -------------------------------------------------------------------------------
+
+    @property
+    def offsets(self) -> NDArray[np.int64]:
+        return self._structure.offsets
+
+    @property
+    def n_categories(self) -> NDArray[np.int64]:
+        return self._structure.n_categories
+
+    def __len__(self) -> int:
+        return self._structure.n_features
+
+    @overload
+    def __getitem__(self, j: int) -> NDArray[Any]: ...
+    @overload
+    def __getitem__(self, j: slice) -> list[NDArray[Any]]: ...
+    def __getitem__(self, j: int | slice) -> NDArray[Any] | list[NDArray[Any]]:
+        """Read-only view of table j, of shape ``([K,] [C_parent,] C_j)``."""
+        if isinstance(j, slice):
+            return [self[i] for i in range(*j.indices(len(self)))]
+        i = j + len(self) if j < 0 else j
+        if not 0 <= i < len(self):
+            raise IndexError(f"there are {len(self)} tables, got index {j}")
+        flat = self.values[self.offsets[i] : self.offsets[i + 1]]
+        return flat.reshape(_shape(self._structure, i, self.n_classes is not None))
+
+    def __repr__(self) -> str:
+        sizes = self.n_categories.tolist()
+        shown = f"[{', '.join(map(str, sizes[:6]))}, …]" if len(sizes) > 7 else str(sizes)
+        parts = [f"d={len(self)}", f"n_categories={shown}"]
+        if self.parents is not None:
+            parents = self.parents.tolist()
+            parts.append("parents=" + (f"[{', '.join(map(str, parents[:6]))}, …]" if len(parents) > 7 else str(parents)))
+        if self.order != 1:
+            parts.append(f"order={self.order}")
+        if self.n_classes is not None:
+            parts.append(f"n_classes={self.n_classes}")
+        return f"Tables({', '.join(parts)}, {self.values.dtype})"
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Tables):
+            return NotImplemented
+        return self._difference(other) is None and np.array_equal(self.values, other.values)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restore, (self.values, self.n_categories, self.parents, self.n_classes, self.order, self._exact)
+
+    # Arithmetic ------------------------------------------------------------------------------------------------------
+
+    def __add__(self, other: Tables) -> Tables:
+        """Exact sum of two stacks of the same shape.
+
+        Raises
+        ------
+        ValueError
+            The stacks differ in shape, parents or classes.
+        OverflowError
+            A count would pass 2**63 - 1.
+        """
+        if not isinstance(other, Tables):
+            return NotImplemented
+        self._require_same(other, "+")
+        total = self.values + other.values
+        if total.dtype.kind == "i" and np.any(total < 0):
+            cell = int(np.flatnonzero(total < 0)[0])
+            raise OverflowError(f"the sum of table {self._structure.locate(cell)[0]} passes 2**63 - 1")
+        return self._like(total)
+
+    def __sub__(self, other: Tables) -> Tables:
+        """Exact difference of two stacks of integer counts.
+
+        Raises
+        ------
+        ValueError
+            The stacks differ in shape, parents or classes, or a count would be negative.
+        TypeError
+            One of them is not of integer counts.
+        """
+        if not isinstance(other, Tables):
+            return NotImplemented
+        self._require_same(other, "-")
+        if self.values.dtype.kind != "i" or other.values.dtype.kind != "i":
+            raise TypeError("- needs integer counts: weighted counts do not subtract exactly")
+        if np.any(self.values < other.values):
+            cell = int(np.flatnonzero(self.values < other.values)[0])
+            j, place = self._structure.locate(cell)
+            raise ValueError(
+                f"table {j} at (class, context, category) {place} would turn negative: "
+                f"{self.values[cell]} - {other.values[cell]}"
+            )
+        return self._like(self.values - other.values)
+
+    def normalize(self, alpha: Any = 0.0) -> Tables:
+        """Estimate theta_c = (n_c + alpha_c) / (N + sum alpha) in every table row.
+
+        Parameters
+        ----------
+        alpha : float, one a category, or one a feature, default 0.0
+            Pseudocounts. 0.0 is the maximum-likelihood estimate n / N.
+
+        Returns
+        -------
+        Tables
+            float64. A table row without data (and without alpha) is uniform. Draws from it follow the integer rule
+            where counts and alpha are whole numbers.
+
+        Raises
+        ------
+        OverflowError
+            A row of integer counts sums to 2**63 or more.
+
+        Examples
+        --------
+        >>> import tallydraw as td
+        >>> td.Tables.from_arrays([[2, 0, 0]]).normalize(alpha=[1, 0, 1])[0]
+        array([0.75, 0.  , 0.25])
+        """
+        return self._like_probabilities(self.smoothed(alpha))
+
+    def smoothed(self, alpha: Any) -> NDArray[Any]:
+        """Flat n_c + alpha_c, rows of zeros replaced by ones: the weights that :meth:`normalize` divides by their sums."""
+        alphas = _check.alpha_value(alpha, self.n_categories)
+        dtype = np.result_type(self.values.dtype, *{a.dtype for a in alphas})
+        weights = self.values.astype(dtype)
+        for j, a in enumerate(alphas):
+            if a.any():
+                part = weights[self.offsets[j] : self.offsets[j + 1]].reshape(-1, int(self.n_categories[j]))
+                part += a
+        for begin, end, c in self._structure.runs():
+            rows = weights[begin:end].reshape(-1, c)
+            rows[~rows.any(axis=1)] = 1
+        return weights
+
+    def _like_probabilities(self, weights: NDArray[Any]) -> Tables:
+        theta = np.empty(len(weights), np.float64)
+        for begin, end, c in self._structure.runs():
+            rows = weights[begin:end].reshape(-1, c)
+            _levels.check_rows(rows, "counts", self._structure, begin)
+            # Integers are summed exactly, floats left to right.
+            total = rows.sum(axis=1) if rows.dtype.kind == "i" else np.cumsum(rows, axis=1)[:, -1]
+            np.divide(rows, total[:, None], out=theta[begin:end].reshape(-1, c))
+        return self._like(theta, weights if weights.dtype.kind == "i" else None)
+
+    def _like(self, values: NDArray[Any], exact_weights: NDArray[np.int64] | None = None) -> Tables:
+        return Tables(
+            values,
+            self.n_categories,
+            parents=self.parents,
+            n_classes=self.n_classes,
+            order=self.order,
+            exact_weights=exact_weights,
+            structure=self._structure,
+        )
+
+    def _difference(self, other: Tables) -> str | None:
+        """In what the shapes differ, in words, or None."""
+        if not np.array_equal(self.n_categories, other.n_categories):
+            return f"n_categories {self.n_categories.tolist()} and {other.n_categories.tolist()}"
+        if self.n_classes != other.n_classes:
+            return f"n_classes {self.n_classes} and {other.n_classes}"
+        mine, theirs = (t.parents.tolist() if t.parents is not None else None for t in (self, other))
+        if mine != theirs:
+            return f"parents {mine} and {theirs}"
+        if self.order != other.order:
+            return f"order {self.order} and {other.order}"
+        return None
+
+    def _require_same(self, other: Tables, sign: str) -> None:
+        difference = self._difference(other)
+        if difference is not None:
+            raise ValueError(f"tables differ in {difference}: {sign} needs the same shape")
+
+    # What is prepared from the tables --------------------------------------------------------------------------------
+
+    @property
+    def structure(self) -> Structure:
+        """The shape as kernels are told it."""
+        return self._structure
+
+    def levels(self, name: str = "tables") -> _levels.Levels:
+        """Cumulative levels and guide tables, built once; ValueError naming the place of a row that is no distribution."""
+        if self._levels is None:
+            weights = self._exact if self._exact is not None else self.values
+            self._levels = _levels.prepare(weights, self._structure, name)
+        return self._levels
+
+    def logs(self) -> Logs:
+        """Logs of the probabilities with classes innermost, built once."""
+        if self._logs is None:
+            s = self._structure
+            cells = s.n_contexts * s.n_categories
+            offsets = np.concatenate([[0], np.cumsum((cells + 1) * s.n_classes)])
+            logs = np.empty(len(self.values), np.float64)
+            backend.kernels().log(np.ascontiguousarray(self.values, dtype=np.float64), logs)
+            values = np.zeros(int(offsets[-1]), np.float64)
+            for j in range(s.n_features):
+                table = logs[s.offsets[j] : s.offsets[j + 1]].reshape(s.n_classes, -1)
+                rows = values[offsets[j] : offsets[j + 1]].reshape(-1, s.n_classes)
+                rows[:-1] = table.T
+            self._logs = Logs(values, offsets)
+        return self._logs
+
+
+def _shape(structure: Structure, j: int, has_class: bool) -> tuple[int, ...]:
+    contexts = tuple(int(structure.n_categories[f]) for f in structure.contexts(j))
+    return ((structure.n_classes,) if has_class else ()) + contexts + (int(structure.n_categories[j]),)
+
+
+def _restore(
+    values: NDArray[Any],
+    n_categories: NDArray[np.int64],
+    parents: NDArray[np.int64] | None,
+    n_classes: int | None,
+    order: int,
+    exact_weights: NDArray[np.int64] | None,
+) -> Tables:
+    return Tables(values, n_categories, parents=parents, n_classes=n_classes, order=order, exact_weights=exact_weights)
