@@ -39,8 +39,9 @@ def count_features_weighted(
     weights: Floats, counts: Floats, threads: int,
 ) -> int: ...  # fmt: skip
 def count_transitions(
-    x: Codes, offsets: Counts, n_states: int, order: int, counts: Counts, threads: int
-) -> int: ...  # x flat; pieces x[offsets[i]:offsets[i + 1]]; a negative state breaks a piece; bad: index into x
+    x: Codes, offsets: Counts, y: Counts | None, n_states: int, order: int, counts: Counts, threads: int
+) -> int: ...  # x flat; pieces x[offsets[i]:offsets[i + 1]] of class y[i]; a negative state breaks a piece;
+                # counts ([K,] C, …, C); bad: index into x of a state >= n_states
 
 # sample: a draw is a pure function of (key, row, feature)
 def build_guides(
@@ -74,6 +75,6 @@ def log_prob_messages(
 ) -> None: ...  # only out[rows]: missing cells summed out on the tree; every context has at most one feature
 def log_prob_paths(
     x: Codes, offsets: Counts, structure: Structure, probabilities: Floats, logs: Floats, log_offsets: Counts,
-    use_start: bool, y: Counts | None, out: Floats, threads: int,
-) -> int: ...  # structure as for sample_paths; out (n,), += is never done; y: the class of each path, or class 0
-                # bad: index into x of a state >= n_states, or, where the order is not 1, of a missing state
+    use_start: bool, first: Floats, out: Floats, threads: int,
+) -> int: ...  # structure as for sample_paths; out (n, K), sums begin at first[k]; without use_start the first `order`
+                # states are given; bad: index into x of a state >= n_states, or, where the order is not 1, a missing one
