@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tallydraw._check.arrays import class_codes, codes, output, sample_weight, smallest_unsigned, weights
+from tallydraw._check.arrays import class_codes, code_error, codes, output, sample_weight, smallest_unsigned, weights
 from tallydraw._check.random import RNG, key
 from tallydraw._check.scalars import (
     alpha_value,
@@ -18,6 +18,7 @@ __all__ = [
     "alpha_value",
     "category_counts",
     "class_codes",
+    "code_error",
     "codes",
     "key",
     "natural",

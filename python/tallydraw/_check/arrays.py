@@ -28,6 +28,19 @@ def codes(name: str, x: Any, *, ndim: int) -> NDArray[Any]:
     return array
 
 
+def code_error(name: str, x: NDArray[Any], bad: int, n_categories: NDArray[np.int64]) -> ValueError:
+    """The error for cell `bad` (row-major) of `x`, (n,) or (n, d), that a kernel found to be no category."""
+    d = 1 if x.ndim == 1 else x.shape[1]
+    row, column = divmod(bad, d)
+    value = x[row] if x.ndim == 1 else x[row, column]
+    place, whose = (f"[{row}]", "") if x.ndim == 1 else (f"[{row}, {column}]", f"feature {column} has ")
+    c = int(n_categories[column])
+    return ValueError(
+        f"{name}{place} is {value}, but {whose or 'there are '}{c} categories (codes 0 to {c - 1}): "
+        "pass a larger n_categories, name it with missing=, or set unseen='missing'"
+    )
+
+
 def class_codes(y: Any, n: int, n_classes: Any = None, name: str = "y") -> tuple[NDArray[np.int64], int]:
     """(n,) int64 classes and their number; a missing, negative or too large class is an error."""
     array = codes(name, y, ndim=1)
