@@ -20,6 +20,15 @@ struct codes_view {
   index column_stride;
 };
 
+/// Pieces x[offsets[i] .. offsets[i + 1]), i < n_pieces, of class y[i] (all of class 0 where y is null).
+struct pieces_view {
+  const void* x;
+  code_type type;
+  const index* offsets;
+  index n_pieces;
+  const index* y;
+};
+
 /// Which codes are not categories: every negative one, `missing` where has_missing, and, with
 /// unseen_is_missing, every code >= C_j (otherwise such a code is the caller's error).
 struct code_rules {
