@@ -22,8 +22,8 @@ bool has_bits(int leaf, int reg, int mask) {
 }
 bool supports_v2() { return has_bits(1, 2, (1 << 20) | (1 << 23)); }  // SSE4.2, POPCNT
 bool supports_v3() {
-  return supports_v2() && has_bits(1, 2, (1 << 27) | (1 << 28)) && (_xgetbv(0) & 0x6) == 0x6 &&
-         has_bits(7, 1, (1 << 3) | (1 << 5) | (1 << 8));  // OS saves YMM; BMI1, AVX2, BMI2
+  return supports_v2() && has_bits(1, 2, (1 << 12) | (1 << 27) | (1 << 28)) && (_xgetbv(0) & 0x6) == 0x6 &&
+         has_bits(7, 1, (1 << 3) | (1 << 5) | (1 << 8));  // FMA; the OS saves YMM; BMI1, AVX2, BMI2
 }
 bool supports_v4() {
   return supports_v3() && (_xgetbv(0) & 0xE6) == 0xE6 &&
