@@ -71,14 +71,16 @@ def check_rows(rows: NDArray[Any], name: str, structure: Structure | None = None
     empty = ~rows.any(axis=1)
     if empty.any():
         row = int(np.flatnonzero(empty)[0])
-        raise ValueError(f"{_place(name, rows.shape, row, None, structure, begin)} sums to zero: nothing can be drawn from it")
+        raise ValueError(
+            f"{_place(name, rows.shape, row, None, structure, begin)} sums to zero: nothing can be drawn from it"
+        )
     if not floats:
         # float64 sums are within a relative 2**-30 of exact ones here; only near the limit is it worth exact sums.
-        for row in np.flatnonzero(rows.sum(axis=1, dtype=np.float64) > 2.0**62):
+        for row in map(int, np.flatnonzero(rows.sum(axis=1, dtype=np.float64) > 2.0**62)):
             total = sum(int(w) for w in rows[row])
             if total > 2**63 - 1:
                 raise OverflowError(
-                    f"{_place(name, rows.shape, int(row), None, structure, begin)} sums to {total}: "
+                    f"{_place(name, rows.shape, row, None, structure, begin)} sums to {total}: "
                     "integer weights of a row must sum to less than 2**63; pass them as floats"
                 )
 

@@ -26,8 +26,8 @@ def groups(sizes: Sequence[int]) -> list[tuple[int, int]]:
 def pack(x: NDArray[Any], sizes: Sequence[int], least: Sequence[int] | None = None) -> NDArray[Any]:
     """(n,) keys of (n, d) codes with ``least[j] <= x[:, j] < least[j] + sizes[j]``; `least` defaults to zeros.
 
-    uint64, the mixed-radix number of the row, where all combinations fit into 64 bits; otherwise opaque bytes (void), one
-    big-endian word a group. Both compare, sort and search as the rows do, first feature first.
+    uint64, the mixed-radix number of the row, where all combinations fit into 64 bits; otherwise opaque bytes (void),
+    one big-endian word a group. Both compare, sort and search as the rows do, first feature first.
     """
     parts = groups(sizes)
     keys = np.zeros((len(x), len(parts)), np.uint64)

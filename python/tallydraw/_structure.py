@@ -49,7 +49,10 @@ class Structure(NamedTuple):
 
 
 def make_structure(
-    n_categories: NDArray[np.int64], parents: NDArray[np.int64] | None = None, n_classes: int | None = None, order: int = 1
+    n_categories: NDArray[np.int64],
+    parents: NDArray[np.int64] | None = None,
+    n_classes: int | None = None,
+    order: int = 1,
 ) -> Structure:
     """The structure of features with these parents; a context is the nearest `order` ancestors."""
     d = len(n_categories)

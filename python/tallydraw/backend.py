@@ -188,7 +188,8 @@ def _stacklevel() -> int:
     """The first frame outside this package and the import machinery, so that the warning is shown there."""
     level, frame = 1, sys._getframe(1)
     while frame.f_back is not None and (
-        frame.f_globals.get("__name__", "").startswith(("tallydraw", "importlib")) or "importlib" in frame.f_code.co_filename
+        frame.f_globals.get("__name__", "").startswith(("tallydraw", "importlib"))
+        or "importlib" in frame.f_code.co_filename
     ):
         frame = frame.f_back
         level += 1

@@ -146,10 +146,12 @@ class Tables(Sequence[NDArray[Any]]):
 
     @property
     def offsets(self) -> NDArray[np.int64]:
+        """Where each table begins in `values`, and where the last ends."""
         return self._structure.offsets
 
     @property
     def n_categories(self) -> NDArray[np.int64]:
+        """How many categories each feature has."""
         return self._structure.n_categories
 
     def __len__(self) -> int:
@@ -175,7 +177,9 @@ class Tables(Sequence[NDArray[Any]]):
         parts = [f"d={len(self)}", f"n_categories={shown}"]
         if self.parents is not None:
             parents = self.parents.tolist()
-            parts.append("parents=" + (f"[{', '.join(map(str, parents[:6]))}, …]" if len(parents) > 7 else str(parents)))
+            parts.append(
+                "parents=" + (f"[{', '.join(map(str, parents[:6]))}, …]" if len(parents) > 7 else str(parents))
+            )
         if self.order != 1:
             parts.append(f"order={self.order}")
         if self.n_classes is not None:
@@ -265,7 +269,7 @@ class Tables(Sequence[NDArray[Any]]):
         return self._like_probabilities(self.smoothed(alpha))
 
     def smoothed(self, alpha: Any) -> NDArray[Any]:
-        """Flat n_c + alpha_c, rows of zeros replaced by ones: the weights that :meth:`normalize` divides by their sums."""
+        """Flat n_c + alpha_c, rows of zeros replaced by ones: what :meth:`normalize` divides by row sums."""
         alphas = _check.alpha_value(alpha, self.n_categories)
         dtype = np.result_type(self.values.dtype, *{a.dtype for a in alphas})
         weights = self.values.astype(dtype)
@@ -325,7 +329,7 @@ class Tables(Sequence[NDArray[Any]]):
         return self._structure
 
     def levels(self, name: str = "tables") -> _levels.Levels:
-        """Cumulative levels and guide tables, built once; ValueError naming the place of a row that is no distribution."""
+        """Cumulative levels and guide tables, built once; ValueError naming a row that is no distribution."""
         if self._levels is None:
             weights = self._exact if self._exact is not None else self.values
             self._levels = _levels.prepare(weights, self._structure, name)

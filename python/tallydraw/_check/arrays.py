@@ -117,7 +117,9 @@ def output(
     chosen = out.dtype if out is not None else smallest_unsigned(most) if dtype is None else np.dtype(dtype)
     if chosen.kind not in "biuf":
         raise TypeError(f"dtype must be numeric, got {chosen}")
-    limit = 1 if chosen.kind == "b" else np.iinfo(chosen).max if chosen.kind in "iu" else 2 ** (np.finfo(chosen).nmant + 1)
+    limit = (
+        1 if chosen.kind == "b" else np.iinfo(chosen).max if chosen.kind in "iu" else 2 ** (np.finfo(chosen).nmant + 1)
+    )
     if most > limit:
         raise ValueError(f"dtype {chosen} cannot hold the outcome {most}; use {smallest_unsigned(most)}")
     return out if out is not None else np.empty(shape, chosen)

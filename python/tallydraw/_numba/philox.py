@@ -26,7 +26,7 @@ def counter_tag(purpose: int, part: int) -> np.uint64:
 
 
 @inline
-def philox_block(c0, c1, c2, c3, key):  # type: ignore[no-untyped-def]
+def philox_block(c0, c1, c2, c3, key):
     """Ten rounds on one counter of four 32-bit words held in uint64."""
     k0 = key & _LOW
     k1 = key >> _32
@@ -43,7 +43,7 @@ def philox_block(c0, c1, c2, c3, key):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def fill_cells(key, tag, row0, n_rows, block0, n_blocks, words):  # type: ignore[no-untyped-def]
+def fill_cells(key, tag, row0, n_rows, block0, n_blocks, words):
     """words[4 i + w] for row-major (row, block) pairs i: rows row0 …, blocks block0 …; uint32."""
     i = 0
     for r in range(n_rows):
@@ -58,18 +58,22 @@ def fill_cells(key, tag, row0, n_rows, block0, n_blocks, words):  # type: ignore
 
 
 @inline
-def one_word(key, tag, row, feature):  # type: ignore[no-untyped-def]
-    """One word, for the rare exact tie: word `feature mod 4` of counter (row, feature div 4, tag); uint64 in and out."""
+def one_word(key, tag, row, feature):
+    """One word, for the rare exact tie: word `feature mod 4` of counter (row, feature div 4, tag); all uint64."""
     w0, w1, w2, w3 = philox_block(row & _LOW, row >> _32, feature >> np.uint64(2), tag, key)
     w = feature & np.uint64(3)
     return w0 if w == 0 else w1 if w == 1 else w2 if w == 2 else w3
 
 
 @kernel
-def _philox(counters, key, words):  # type: ignore[no-untyped-def]
+def _philox(counters, key, words):
     for i in range(counters.shape[0]):
         w0, w1, w2, w3 = philox_block(
-            np.uint64(counters[i, 0]), np.uint64(counters[i, 1]), np.uint64(counters[i, 2]), np.uint64(counters[i, 3]), key
+            np.uint64(counters[i, 0]),
+            np.uint64(counters[i, 1]),
+            np.uint64(counters[i, 2]),
+            np.uint64(counters[i, 3]),
+            key,
         )
         words[i, 0] = w0
         words[i, 1] = w1
