@@ -1,0 +1,244 @@
+// The first stage of every kernel that reads rows of codes: any integer dtype and layout in, a contiguous row-major tile
+// of combined codes out. The combined code of a cell is z = (code of its context) * C_j + x_j in [0, Z_j),
+// Z_j = n_contexts[j] * C_j, or the slot z = Z_j where the cell or a cell of its context is missing.
+// So the kernels behind know neither dtypes, strides, missing codes nor parents: a table of Z_j + 1 entries serves all.
+//
+//   const encoder e = make_encoder(x, rules, s, scratch);             // once a call; scratch of encoder_bytes(d)
+//   visit_unsigned(e.tile, [&](auto u) {                              // the type of the combined codes
+//     using U = decltype(u);
+//     const unsigned met = encode(e, row0, row1, j0, j1, tile, plain);  // U* tile, plain
+//     if (met & met_bad) bad.report(first_bad(e, row0, row1));
+//   });
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+#include <type_traits>
+
+#include "tallydraw/views.hpp"
+
+namespace tallydraw {
+
+/// Bytes of scratch that make_encoder fills (aligned to 8). Static: shared by bindings and every instruction set.
+static inline index encoder_bytes(index d) { return 3 * 8 * (d + 512); }
+
+}  // namespace tallydraw
+
+namespace tallydraw::TALLYDRAW_ISA {
+
+/// What encode() met: some missing cell (a slot was written); a code that is no category and not missing.
+enum : unsigned { met_missing = 1, met_bad = 2 };
+
+struct encoder {
+  codes_view x;
+  structure_view s;
+  code_type tile;         // u8 … u64: the smallest that holds every combined code, slots included where they can occur
+  bool contexts;          // some feature has a context
+  bool chain;             // the context of every feature j > 0 is feature j - 1
+  bool unseen_is_missing;
+  bool named;             // one non-negative code, `missing`, is missing too
+  std::uint64_t missing;
+  std::uint64_t top;      // largest code of the dtype: as unsigned numbers, negative codes are above
+  index period;           // a multiple of d, so that narrow rows are encoded several at once
+  const void* last;       // [period] unsigned of the dtype's width: the largest valid code, at most `top`
+  const void* slot;       // [period] of the tile's type: C_j
+  const void* whole;      // [d] of the tile's type: Z_j
+};
+
+/// f(std::uint8_t{}) … f(std::uint64_t{}): the unsigned type of this width.
+template <class F>
+inline auto visit_unsigned(code_type type, F&& f) {
+  switch (type) {
+    case code_type::u8: case code_type::i8: return f(std::uint8_t{});
+    case code_type::u16: case code_type::i16: return f(std::uint16_t{});
+    case code_type::u32: case code_type::i32: return f(std::uint32_t{});
+    default: return f(std::uint64_t{});
+  }
+}
+
+inline encoder make_encoder(const codes_view& x, const code_rules& rules, const structure_view& s, void* scratch) {
+  encoder e{};
+  e.x = x;
+  e.s = s;
+  e.unseen_is_missing = rules.unseen_is_missing;
+  const bool is_signed = x.type >= code_type::i8;
+  e.top = visit_unsigned(x.type, [&](auto v) {
+    return static_cast<std::uint64_t>(static_cast<decltype(v)>(~v)) >> (is_signed ? 1 : 0);
+  });
+  e.named = rules.has_missing && rules.missing >= 0 && static_cast<std::uint64_t>(rules.missing) <= e.top;
+  e.missing = e.named ? static_cast<std::uint64_t>(rules.missing) : 0;
+  e.contexts = s.context_begin[s.d] > 0;
+  e.chain = e.contexts && s.context_begin[1] == 0;
+  for (index j = 1; j < s.d && e.chain; ++j) e.chain = s.context_begin[j + 1] == j && s.context[j - 1] == j - 1;
+
+  // uint8 data of 256 categories has no room for a missing code: the tile may be uint8.
+  std::uint64_t most = 0;
+  for (index j = 0; j < s.d; ++j) {
+    const bool never = !e.contexts && !is_signed && !e.named && static_cast<std::uint64_t>(s.n_categories[j]) > e.top;
+    const std::uint64_t z = static_cast<std::uint64_t>(s.n_contexts[j] * s.n_categories[j]) - (never ? 1 : 0);
+    most = z > most ? z : most;
+  }
+  e.tile = most <= UINT8_MAX ? code_type::u8 : most <= UINT16_MAX ? code_type::u16
+         : most <= UINT32_MAX ? code_type::u32 : code_type::u64;
+
+  e.period = s.d < 1 || s.d >= 512 ? s.d : (511 / s.d + 1) * s.d;
+  char* part = static_cast<char*>(scratch);
+  e.last = part;
+  visit_unsigned(x.type, [&](auto v) {
+    auto* last = reinterpret_cast<decltype(v)*>(part);
+    for (index i = 0; i < e.period; ++i) {
+      const auto most_valid = static_cast<std::uint64_t>(s.n_categories[i % s.d] - 1);
+      last[i] = static_cast<decltype(v)>(most_valid < e.top ? most_valid : e.top);
+    }
+  });
+  e.slot = part + 8 * (s.d + 512);
+  e.whole = part + 16 * (s.d + 512);
+  visit_unsigned(e.tile, [&](auto u) {
+    using U = decltype(u);
+    auto* slot = reinterpret_cast<U*>(part + 8 * (s.d + 512));
+    auto* whole = reinterpret_cast<U*>(part + 16 * (s.d + 512));
+    for (index i = 0; i < e.period; ++i) slot[i] = static_cast<U>(s.n_categories[i % s.d]);
+    for (index j = 0; j < s.d; ++j) whole[j] = static_cast<U>(s.n_contexts[j] * s.n_categories[j]);
+  });
+  return e;
+}
+
+template <class V>
+inline V load(const char* p) {  // users' arrays need not be aligned
+  V v;
+  std::memcpy(&v, p, sizeof(V));
+  return v;
+}
+
+template <class V>
+inline V all_if(bool condition) {  // every bit, or none
+  return condition ? static_cast<V>(~V{0}) : V{0};
+}
+
+/// Plain codes of n cells side by side in memory; Step 1: cell i is of feature i, 0: all are of one feature.
+template <int Step, class V, class U>
+inline unsigned encode_run(const encoder& e, const char* x, index n, const V* last, const U* slot, U* out) {
+  const V missing = static_cast<V>(e.missing);
+  const V named = static_cast<V>(e.named ? ~V{0} : V{0});
+  const V top = static_cast<V>(e.top);
+  const V last0 = last[0];
+  const U slot0 = slot[0];
+  V any_slot = 0;
+  V any_bad = 0;
+  for (index i = 0; i < n; ++i) {
+    const V v = load<V>(x + i * static_cast<index>(sizeof(V)));
+    const V is_missing = static_cast<V>(all_if<V>(v == missing) & named);
+    const V over = all_if<V>(v > (Step ? last[i] : last0));
+    const V slotted = static_cast<V>(over | is_missing);
+    const U mask = static_cast<U>(static_cast<std::make_signed_t<V>>(slotted));
+    out[i] = static_cast<U>((static_cast<U>(v) & ~mask) | ((Step ? slot[i] : slot0) & mask));
+    any_slot = static_cast<V>(any_slot | slotted);
+    any_bad = static_cast<V>(any_bad | (over & ~is_missing & all_if<V>(v <= top)));
+  }
+  return (any_slot ? met_missing : 0u) | (any_bad && !e.unseen_is_missing ? met_bad : 0u);
+}
+
+/// Plain codes of rows [row0, row1) x features [j0, j1): x_j, or C_j where the cell is missing.
+template <class V, class U>
+inline unsigned encode_plain(const encoder& e, index row0, index row1, index j0, index j1, U* tile) {
+  const codes_view& x = e.x;
+  constexpr index size = sizeof(V);
+  const index width = j1 - j0;
+  const V* last = static_cast<const V*>(e.last);
+  const U* slot = static_cast<const U*>(e.slot);
+  const char* data = static_cast<const char*>(x.data) + row0 * x.row_stride + j0 * x.column_stride;
+  unsigned met = 0;
+
+  // Rows without gaps: many of them at once.
+  if (width == x.d && x.row_stride == x.d * size && (x.d == 1 || x.column_stride == size)) {
+    const index cells = (row1 - row0) * x.d;
+    for (index i = 0; i < cells; i += e.period)
+      met |= encode_run<1>(e, data + i * size, cells - i < e.period ? cells - i : e.period, last, slot, tile + i);
+    return met;
+  }
+  // Each row in one piece.
+  if (x.column_stride == size) {
+    for (index r = row0; r < row1; ++r, data += x.row_stride, tile += width)
+      met |= encode_run<1>(e, data, width, last + j0, slot + j0, tile);
+    return met;
+  }
+  // Any other layout: column by column, in pieces that are gathered where they are not contiguous.
+  constexpr index piece = 256;
+  V gathered[piece];
+  U codes[piece];
+  for (index a = 0; a < row1 - row0; a += piece) {
+    const index m = row1 - row0 - a < piece ? row1 - row0 - a : piece;
+    for (index j = 0; j < width; ++j) {
+      const char* column = data + a * x.row_stride + j * x.column_stride;
+      if (x.row_stride != size) {
+        for (index r = 0; r < m; ++r) gathered[r] = load<V>(column + r * x.row_stride);
+        column = reinterpret_cast<const char*>(gathered);
+      }
+      met |= encode_run<0>(e, column, m, last + j0 + j, slot + j0 + j, codes);
+      U* out = tile + a * width + j;
+      for (index r = 0; r < m; ++r) out[r * width] = codes[r];
+    }
+  }
+  return met;
+}
+
+/// Combined codes of features [j0, j1) from the plain codes of all features, both row-major; arithmetic modulo U is exact
+/// where no cell is missing, and otherwise not used.
+template <class U>
+inline void combine(const encoder& e, const U* plain, index rows, index j0, index j1, U* tile) {
+  using W = decltype(U{} + 0u);
+  const structure_view& s = e.s;
+  const U* slot = static_cast<const U*>(e.slot);
+  const U* whole = static_cast<const U*>(e.whole);
+  for (index r = 0; r < rows; ++r, plain += s.d) {
+    index j = j0;
+    if (e.chain) {
+      if (j == 0) *tile++ = plain[j++];
+      for (; j < j1; ++j) {
+        const U p = plain[j - 1], x = plain[j];
+        const U z = static_cast<U>(W{p} * slot[j] + x);
+        *tile++ = (p == slot[j - 1]) | (x == slot[j]) ? whole[j] : z;
+      }
+    }
+    for (; j < j1; ++j) {
+      W z = 0;
+      bool missing = plain[j] == slot[j];
+      for (index i = s.context_begin[j]; i < s.context_begin[j + 1]; ++i) {
+        const index f = s.context[i];
+        z = z * slot[f] + plain[f];
+        missing |= plain[f] == slot[f];
+      }
+      *tile++ = missing ? whole[j] : static_cast<U>(z * slot[j] + plain[j]);
+    }
+  }
+}
+
+/// Combined codes of rows [row0, row1) x features [j0, j1); returns what was met (met_missing, met_bad) in the rows'
+/// cells read. Where e.contexts, `plain` has room for the rows' d plain codes and keeps them, encoded where j0 is 0: the
+/// tiles of a block of rows go left to right. Otherwise `plain` is not used.
+template <class U>
+inline unsigned encode(const encoder& e, index row0, index row1, index j0, index j1, U* tile, U* plain) {
+  return visit_unsigned(e.x.type, [&](auto v) {
+    using V = decltype(v);
+    if (!e.contexts) return encode_plain<V>(e, row0, row1, j0, j1, tile);
+    const unsigned met = j0 == 0 ? encode_plain<V>(e, row0, row1, 0, e.x.d, plain) : 0u;
+    combine(e, plain, row1 - row0, j0, j1, tile);
+    return met;
+  });
+}
+
+/// row * d + column of the first code of rows [row0, row1) that is no category and not missing, or -1. Slow.
+inline index first_bad(const encoder& e, index row0, index row1) {
+  if (e.unseen_is_missing) return -1;
+  for (index r = row0; r < row1; ++r)
+    for (index j = 0; j < e.x.d; ++j) {
+      const char* p = static_cast<const char*>(e.x.data) + r * e.x.row_stride + j * e.x.column_stride;
+      const std::uint64_t v =
+          visit_unsigned(e.x.type, [&](auto t) { return static_cast<std::uint64_t>(load<decltype(t)>(p)); });
+      const bool missing = v > e.top || (e.named && v == e.missing);
+      if (!missing && v >= static_cast<std::uint64_t>(e.s.n_categories[j])) return r * e.x.d + j;
+    }
+  return -1;
+}
+
+}  // namespace tallydraw::TALLYDRAW_ISA
