@@ -1,8 +1,10 @@
 // All kernels, compiled once an instruction set: TALLYDRAW_ISA names the namespace of this object.
 #include "tallydraw/kernels.hpp"
 
+#include "tallydraw/elementary.hpp"
 #include "tallydraw/parallel.hpp"
 #include "tallydraw/philox.hpp"
+#include "tallydraw/posterior.hpp"
 
 #define TALLYDRAW_STRING_(x) #x
 #define TALLYDRAW_STRING(x) TALLYDRAW_STRING_(x)
@@ -30,6 +32,12 @@ extern const kernel_table kernels = {
     /*instruction_set=*/TALLYDRAW_STRING(TALLYDRAW_ISA),
     /*max_threads=*/max_threads,
     /*philox=*/philox_words,
+    /*log=*/log,
+    /*exp=*/exp,
+    /*log_scaled=*/log_scaled,
+    /*log_sum_exp=*/log_sum_exp,
+    /*posterior=*/posterior,
+    /*log_posterior=*/log_posterior,
 };
 
 }  // namespace tallydraw::TALLYDRAW_ISA

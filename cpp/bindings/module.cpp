@@ -6,5 +6,6 @@ namespace py = pybind11;
 PYBIND11_MODULE(_core, m, pybind11::mod_gil_not_used()) {
   m.doc() = "The compiled backend of tallydraw.";
   tallydraw::bind_backend(m);
+  tallydraw::bind_elementary(m);
   tallydraw::bind_sample(m);
 }

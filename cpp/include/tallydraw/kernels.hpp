@@ -13,6 +13,16 @@ struct kernel_table {
 
   // philox.hpp
   void (*philox)(const std::uint32_t* counters, index n, std::uint64_t key, std::uint32_t* words);
+
+  // elementary.hpp
+  void (*log)(const double* x, index n, double* out);
+  void (*exp)(const double* x, index n, double* out);
+  void (*log_scaled)(const double* x, const index* exponent, index n, double* out);
+
+  // posterior.hpp
+  void (*log_sum_exp)(const double* x, index n, index k, double* out, int threads);
+  void (*posterior)(const double* x, index n, index k, const double* prior, double* out, int threads);
+  void (*log_posterior)(const double* x, index n, index k, const double* log_prior, double* out, int threads);
 };
 
 // One a compiled set, defined in kernels.cpp.

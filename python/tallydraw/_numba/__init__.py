@@ -5,10 +5,24 @@ Imported only when this backend is chosen. Every twin stands in the module with 
 
 from __future__ import annotations
 
+from tallydraw._numba.elementary import exp, log, log_scaled
 from tallydraw._numba.parallel import max_threads
 from tallydraw._numba.philox import philox
+from tallydraw._numba.posterior import log_posterior, log_sum_exp, posterior
 
-__all__ = ["instruction_set", "instruction_sets", "max_threads", "philox", "use_instruction_set"]
+__all__ = [
+    "exp",
+    "instruction_set",
+    "instruction_sets",
+    "log",
+    "log_posterior",
+    "log_scaled",
+    "log_sum_exp",
+    "max_threads",
+    "philox",
+    "posterior",
+    "use_instruction_set",
+]
 
 
 def instruction_sets() -> list[str]:

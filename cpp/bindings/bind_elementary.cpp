@@ -1,0 +1,76 @@
+// Logs, exps and what turns log joint probabilities into posteriors.
+#include "arrays.hpp"
+
+namespace tallydraw {
+
+void bind_elementary(py::module_& m) {
+  // Every function below works on checked buffers and touches no Python object: the GIL is released for other threads.
+  m.def(
+      "log",
+      [](const array<double>& x, array<double>& out) {
+        const double* from = x.data();
+        double* to = out.mutable_data();
+        const index n = x.size();
+        const py::gil_scoped_release release;
+        active_kernels().log(from, n, to);
+      },
+      py::arg("x").noconvert(), py::arg("out").noconvert());
+  m.def(
+      "exp",
+      [](const array<double>& x, array<double>& out) {
+        const double* from = x.data();
+        double* to = out.mutable_data();
+        const index n = x.size();
+        const py::gil_scoped_release release;
+        active_kernels().exp(from, n, to);
+      },
+      py::arg("x").noconvert(), py::arg("out").noconvert());
+  m.def(
+      "log_scaled",
+      [](const array<double>& x, const array<index>& exponent, array<double>& out) {
+        const double* from = x.data();
+        const index* e = exponent.data();
+        double* to = out.mutable_data();
+        const index n = x.size();
+        const py::gil_scoped_release release;
+        active_kernels().log_scaled(from, e, n, to);
+      },
+      py::arg("x").noconvert(), py::arg("exponent").noconvert(), py::arg("out").noconvert());
+  m.def(
+      "log_sum_exp",
+      [](const array<double>& x, array<double>& out, int threads) {
+        const double* from = x.data();
+        double* to = out.mutable_data();
+        const index n = x.shape(0);
+        const index k = x.shape(1);
+        const py::gil_scoped_release release;
+        active_kernels().log_sum_exp(from, n, k, to, threads);
+      },
+      py::arg("x").noconvert(), py::arg("out").noconvert(), py::arg("threads"));
+  m.def(
+      "posterior",
+      [](const array<double>& x, const array<double>& prior, array<double>& out, int threads) {
+        const double* from = x.data();
+        const double* otherwise = prior.data();
+        double* to = out.mutable_data();
+        const index n = x.shape(0);
+        const index k = x.shape(1);
+        const py::gil_scoped_release release;
+        active_kernels().posterior(from, n, k, otherwise, to, threads);
+      },
+      py::arg("x").noconvert(), py::arg("prior").noconvert(), py::arg("out").noconvert(), py::arg("threads"));
+  m.def(
+      "log_posterior",
+      [](const array<double>& x, const array<double>& log_prior, array<double>& out, int threads) {
+        const double* from = x.data();
+        const double* otherwise = log_prior.data();
+        double* to = out.mutable_data();
+        const index n = x.shape(0);
+        const index k = x.shape(1);
+        const py::gil_scoped_release release;
+        active_kernels().log_posterior(from, n, k, otherwise, to, threads);
+      },
+      py::arg("x").noconvert(), py::arg("log_prior").noconvert(), py::arg("out").noconvert(), py::arg("threads"));
+}
+
+}  // namespace tallydraw
