@@ -7,6 +7,7 @@
 #include <cstdint>
 
 #include "tallydraw/views.hpp"
+#include "tallydraw/wide.hpp"
 
 namespace tallydraw::TALLYDRAW_ISA {
 
@@ -17,13 +18,6 @@ enum class purpose : std::uint32_t { cells = 0, flat = 1, labels = 2, component 
 constexpr std::uint32_t counter_tag(purpose p, std::uint32_t part, std::uint32_t attempt = 0) {
   return attempt * 256 + 2 * static_cast<std::uint32_t>(p) + part;
 }
-
-/// Blocks computed side by side, so that a compiler keeps them in vector registers.
-#if defined(__AVX512F__)
-constexpr index lanes = 16;
-#else
-constexpr index lanes = 8;
-#endif
 
 /// Ten rounds on `L` counters x[word][lane], in place.
 template <index L>
@@ -44,7 +38,64 @@ inline void philox(std::uint32_t (&x)[4][L], std::uint64_t key) {
   }
 }
 
-/// words[4 b + w] = word w of counter (row, first_block + b, tag), for b < n_blocks: cells 4 first_block… of one row.
+/// Vectors worked on side by side, which hides the latency of a product, and the counters they hold together.
+constexpr index groups = 4;
+constexpr index lanes = groups * wide_lanes;
+
+/// Counter words x[word][group] in 64-bit lanes, whose upper halves are ignored and end as garbage.
+struct wide_counters {
+  wide x[4][groups];
+};
+
+inline void philox_round(wide_counters& c, wide m0, wide m1, std::uint64_t k0, std::uint64_t k1) {
+  const wide w0 = wide_set(k0);
+  const wide w1 = wide_set(k1);
+  for (index g = 0; g < groups; ++g) {
+    const wide a = wide_product(m0, c.x[0][g]);
+    const wide b = wide_product(m1, c.x[2][g]);
+    c.x[0][g] = wide_xor(wide_upper(b), wide_xor(c.x[1][g], w0));
+    c.x[1][g] = b;
+    c.x[2][g] = wide_xor(wide_upper(a), wide_xor(c.x[3][g], w1));
+    c.x[3][g] = a;
+  }
+}
+
+inline void philox(wide_counters& c, std::uint64_t key) {
+  std::uint64_t k0 = static_cast<std::uint32_t>(key);
+  std::uint64_t k1 = key >> 32;
+  const wide m0 = wide_set(0xD2511F53);
+  const wide m1 = wide_set(0xCD9E8D57);
+  for (int round = 0; round < 10; round += 2) {  // by two: the words change places without moves
+    philox_round(c, m0, m1, k0, k1);
+    philox_round(c, m0, m1, k0 + 0x9E3779B9, k1 + 0xBB67AE85);
+    k0 += 2 * std::uint64_t{0x9E3779B9};
+    k1 += 2 * std::uint64_t{0xBB67AE85};
+  }
+}
+
+/// words[4 b + w] = word w of counter (first_row + b, 0, tag): the flat draws 4 first_row …
+inline void fill_flat(std::uint64_t key, std::uint32_t tag, std::uint64_t first_row, index n_rows, std::uint32_t* words) {
+  for (index i = 0; i < n_rows; i += lanes) {
+    wide_counters c{};
+    for (index g = 0; g < groups; ++g) {
+      c.x[0][g] = wide_count(first_row + static_cast<std::uint64_t>(i + g * wide_lanes));
+      c.x[1][g] = wide_upper(c.x[0][g]);
+      c.x[2][g] = wide_set(0);
+      c.x[3][g] = wide_set(tag);
+    }
+    philox(c, key);
+    if (n_rows - i >= lanes) {
+      for (index g = 0; g < groups; ++g)
+        wide_store_blocks(c.x[0][g], c.x[1][g], c.x[2][g], c.x[3][g], words + 4 * (i + g * wide_lanes));
+    } else {
+      std::uint32_t rest[4 * lanes];
+      for (index g = 0; g < groups; ++g)
+        wide_store_blocks(c.x[0][g], c.x[1][g], c.x[2][g], c.x[3][g], rest + 4 * g * wide_lanes);
+      for (index k = 0; k < 4 * (n_rows - i); ++k) words[4 * i + k] = rest[k];
+    }
+  }
+}
+
 /// words[4 i + w] for row-major (row, block) pairs i: rows row0 … row0 + n_rows - 1, blocks block0 … block0 + n_blocks - 1.
 inline void fill_cells(std::uint64_t key, std::uint32_t tag, std::uint64_t row0, index n_rows, std::uint32_t block0,
                        index n_blocks, std::uint32_t* words) {
@@ -52,28 +103,50 @@ inline void fill_cells(std::uint64_t key, std::uint32_t tag, std::uint64_t row0,
   index row = 0;
   index block = 0;
   for (index i = 0; i < total; i += lanes) {
-    std::uint32_t x[4][lanes];
+    std::uint64_t rows[lanes];
+    std::uint64_t blocks[lanes];
     for (index l = 0; l < lanes; ++l) {
-      const std::uint64_t r = row0 + static_cast<std::uint64_t>(row);
-      x[0][l] = static_cast<std::uint32_t>(r);
-      x[1][l] = static_cast<std::uint32_t>(r >> 32);
-      x[2][l] = block0 + static_cast<std::uint32_t>(block);
-      x[3][l] = tag;
+      rows[l] = row0 + static_cast<std::uint64_t>(row);
+      blocks[l] = block0 + static_cast<std::uint32_t>(block);
       if (++block == n_blocks) {
         block = 0;
         ++row;
       }
     }
-    philox(x, key);
-    const index m = total - i < lanes ? total - i : lanes;
-    for (index l = 0; l < m; ++l)
-      for (int w = 0; w < 4; ++w) words[4 * (i + l) + w] = x[w][l];
+    wide_counters c{};
+    for (index g = 0; g < groups; ++g) {
+      c.x[0][g] = wide_load(rows + g * wide_lanes);
+      c.x[1][g] = wide_upper(c.x[0][g]);
+      c.x[2][g] = wide_load(blocks + g * wide_lanes);
+      c.x[3][g] = wide_set(tag);
+    }
+    philox(c, key);
+    std::uint32_t all[4 * lanes];
+    std::uint32_t* to = total - i >= lanes ? words + 4 * i : all;
+    for (index g = 0; g < groups; ++g)
+      wide_store_blocks(c.x[0][g], c.x[1][g], c.x[2][g], c.x[3][g], to + 4 * g * wide_lanes);
+    if (to == all)
+      for (index k = 0; k < 4 * (total - i); ++k) words[4 * i + k] = all[k];
   }
 }
 
-/// words[4 b + w] = word w of counter (first_row + b, 0, tag): the flat draws 4 first_row …
-inline void fill_flat(std::uint64_t key, std::uint32_t tag, std::uint64_t first_row, index n_rows, std::uint32_t* words) {
-  fill_cells(key, tag, first_row, n_rows, 0, 1, words);
+/// column[w][i] = word w of counter (rows[i], block, tag) for i < n rounded up to a multiple of `lanes`: `rows` must be
+/// readable, each column writable up to there.
+inline void fill_columns(std::uint64_t key, std::uint32_t tag, const std::uint64_t* rows, index n, std::uint32_t block,
+                         std::uint32_t* const (&column)[4]) {
+  for (index i = 0; i < n; i += lanes) {
+    wide_counters c{};
+    for (index g = 0; g < groups; ++g) {
+      c.x[0][g] = wide_load(rows + i + g * wide_lanes);
+      c.x[1][g] = wide_upper(c.x[0][g]);
+      c.x[2][g] = wide_set(block);
+      c.x[3][g] = wide_set(tag);
+    }
+    philox(c, key);
+    for (int w = 0; w < 4; ++w)
+      for (index g = 0; g < groups; g += 2)
+        wide_store_words(c.x[w][g], c.x[w][g + 1], column[w] + i + g * wide_lanes);
+  }
 }
 
 /// One word, for the rare exact tie: word `feature mod 4` of counter (row, feature div 4, tag).
