@@ -1,0 +1,177 @@
+"""Sequences of states, however they come: a 2-D array, a list of 1-D arrays, or one flat array with offsets.
+
+The one place that turns them into what kernels read: contiguous flat codes and int64 offsets, block by block. A
+C-contiguous 2-D or flat array is never copied; everything else is copied one block at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tallydraw import _check, backend
+
+__all__ = ["Block", "Sequences"]
+
+
+class Block(NamedTuple):
+    """Sequences [begin, end): number begin + i is ``states[offsets[i]:offsets[i + 1]]``."""
+
+    begin: int
+    end: int
+    states: NDArray[Any]
+    offsets: NDArray[np.int64]
+
+
+class Sequences:
+    """Checked sequences: ``len(s)`` of them, read by :meth:`blocks`.
+
+    Parameters
+    ----------
+    S : array_like of int, shape (n, T), or list of 1-D array_like of int, or array_like of int, 1-D, with `offsets`
+    offsets : array_like of int, shape (n + 1,), optional
+        Sequence i is ``S[offsets[i]:offsets[i + 1]]``.
+
+    Raises
+    ------
+    TypeError
+        States or offsets that are not integers.
+    ValueError
+        A wrong number of dimensions; offsets that do not start at 0, decrease, or do not end at the end of `S`.
+    """
+
+    def __init__(self, S: Any, offsets: Any = None, name: str = "S") -> None:
+        self._name = name
+        self._pieces: list[NDArray[Any]] | None = None
+        self._array: NDArray[Any] = np.empty(0, np.int64)
+        if offsets is not None:
+            if not isinstance(S, np.ndarray) and isinstance(S, (list, tuple)) and any(np.ndim(s) for s in S):
+                raise ValueError(
+                    f"offsets= needs one flat array {name}, got a {type(S).__name__} of sequences: leave it out"
+                )
+            self._array = _check.codes(name, S, ndim=1)
+            self._offsets = _offsets(offsets, len(self._array), name)
+        elif _is_list(S):
+            self._pieces = [self._piece(i, s) for i, s in enumerate(S)]
+            self._offsets = np.zeros(len(self._pieces) + 1, np.int64)
+            np.cumsum([len(p) for p in self._pieces], out=self._offsets[1:])
+            self._dtype = _common({p.dtype for p in self._pieces if len(p)})
+        else:
+            if np.ndim(S) == 1:
+                raise ValueError(
+                    f"{name} must be 2-D, a list of sequences, or flat with offsets=; got shape {np.shape(S)}: "
+                    f"write [{name}] for one sequence"
+                )
+            self._array = _check.codes(name, S, ndim=2)
+            n, length = self._array.shape
+            self._offsets = np.arange(n + 1, dtype=np.int64) * length
+
+    def __len__(self) -> int:
+        return len(self._offsets) - 1
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        return np.diff(self._offsets)
+
+    @property
+    def total_length(self) -> int:
+        """Length of all sequences together."""
+        return int(self._offsets[-1])
+
+    def largest(self) -> int:
+        """The largest state, or -1 where there is none."""
+        arrays = self._pieces if self._pieces is not None else [self._array]
+        return max((int(a.max()) for a in arrays if a.size), default=-1)
+
+    def blocks(self) -> Iterator[Block]:
+        """All sequences in order, in blocks of at most backend.BLOCK_WORK states (or one sequence)."""
+        begin, n = 0, len(self)
+        while begin < n:
+            limit = int(self._offsets[begin]) + backend.BLOCK_WORK
+            end = int(np.searchsorted(self._offsets, limit, side="right")) - 1
+            end = min(n, max(end, begin + 1))
+            yield Block(begin, end, self._flat(begin, end), self._offsets[begin : end + 1] - self._offsets[begin])
+            begin = end
+
+    def bad_state(self, block: Block, index: int, n_states: int) -> ValueError:
+        """The error for ``block.states[index]``, which a kernel found to be no state."""
+        place, value = self._locate(block, index)
+        return ValueError(
+            f"{place} is {value}, but there are {n_states} states (0 to {n_states - 1}): pass more states, "
+            "or replace it by -1, a missing state"
+        )
+
+    def missing_state(self, block: Block, index: int, remedy: str) -> ValueError:
+        """The error for ``block.states[index]``, which is missing where it may not be."""
+        place, value = self._locate(block, index)
+        return ValueError(f"{place} is {value}, a missing state: {remedy}")
+
+    def _locate(self, block: Block, index: int) -> tuple[str, int]:
+        # The last sequence that begins at or before the index; empty ones before it begin there too.
+        i = int(np.searchsorted(block.offsets, index, side="right")) - 1
+        step, sequence = index - int(block.offsets[i]), block.begin + i
+        if self._pieces is not None:
+            return f"{self._name}[{sequence}][{step}]", int(self._pieces[sequence][step])
+        if self._array.ndim == 2:
+            return f"{self._name}[{sequence}, {step}]", int(self._array[sequence, step])
+        flat = int(self._offsets[sequence]) + step
+        return f"{self._name}[{flat}] (sequence {sequence}, step {step})", int(self._array[flat])
+
+    def _piece(self, i: int, s: Any) -> NDArray[Any]:
+        return _check.codes(f"{self._name}[{i}]", s, ndim=1)
+
+    def _flat(self, begin: int, end: int) -> NDArray[Any]:
+        if self._pieces is None:
+            if self._array.ndim == 2:
+                return np.ascontiguousarray(self._array[begin:end]).reshape(-1)
+            return np.ascontiguousarray(self._array[self._offsets[begin] : self._offsets[end]])
+        states = np.empty(int(self._offsets[end] - self._offsets[begin]), self._dtype)
+        at = 0
+        for piece in self._pieces[begin:end]:
+            if piece.dtype.itemsize == 8 and piece.dtype.kind == "u" and self._dtype.kind == "i":
+                piece = np.minimum(piece, np.uint64(2**63 - 1))  # no state either way; the error shows the true value
+            states[at : at + len(piece)] = piece
+            at += len(piece)
+        return states
+
+
+def _is_list(S: Any) -> bool:
+    if isinstance(S, np.ndarray):
+        return S.dtype == object and S.ndim == 1
+    return isinstance(S, (list, tuple)) and (len(S) == 0 or any(np.ndim(s) == 1 for s in S))
+
+
+def _common(dtypes: set[np.dtype[Any]]) -> np.dtype[Any]:
+    """One integer dtype for all states: NumPy's, but never a float for uint64 beside signed states."""
+    if not dtypes:
+        return np.dtype(np.int64)
+    common = np.result_type(*dtypes)
+    return common if common.kind in "iu" else np.dtype(np.int64)
+
+
+def _offsets(offsets: Any, length: int, name: str) -> NDArray[np.int64]:
+    array = np.asarray(offsets)
+    if array.dtype.kind not in "iu":
+        raise TypeError(f"offsets must be integers, got dtype {array.dtype}")
+    if array.ndim != 1 or len(array) == 0:
+        raise ValueError(f"offsets must be 1-D with one entry more than there are sequences, got shape {array.shape}")
+    if int(array[0]) != 0:
+        raise ValueError(f"offsets[0], the begin of sequence 0, must be 0, got {array[0]}")
+    past = np.flatnonzero(array > length)
+    if past.size:
+        raise ValueError(
+            f"offsets[{past[0]}] is {array[past[0]]}, past the end of {name} ({length}): of sequence {past[0] - 1}"
+        )
+    array = array.astype(np.int64)
+    falls = np.flatnonzero(np.diff(array) < 0)
+    if falls.size:
+        i = int(falls[0])
+        raise ValueError(f"offsets must not decrease: sequence {i} would be {name}[{array[i]}:{array[i + 1]}]")
+    if int(array[-1]) != length:
+        raise ValueError(
+            f"offsets end at {array[-1]}, {name} at {length}: {name}[{array[-1]}:] would be in no sequence"
+        )
+    return array
