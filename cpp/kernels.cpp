@@ -5,6 +5,7 @@
 #include "tallydraw/parallel.hpp"
 #include "tallydraw/philox.hpp"
 #include "tallydraw/posterior.hpp"
+#include "tallydraw/sample_rows.hpp"
 
 #define TALLYDRAW_STRING_(x) #x
 #define TALLYDRAW_STRING(x) TALLYDRAW_STRING_(x)
@@ -38,6 +39,7 @@ extern const kernel_table kernels = {
     /*log_sum_exp=*/log_sum_exp,
     /*posterior=*/posterior,
     /*log_posterior=*/log_posterior,
+    /*sample_rows=*/sample_rows,
 };
 
 }  // namespace tallydraw::TALLYDRAW_ISA

@@ -91,6 +91,7 @@ inline const T* data_or_null(const optional_array<T>& x) {
 // One function a verb, called by module.cpp.
 void bind_backend(py::module_& m);
 void bind_elementary(py::module_& m);
+void bind_sample_rows(py::module_& m);
 void bind_sample(py::module_& m);
 
 }  // namespace tallydraw

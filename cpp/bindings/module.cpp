@@ -7,5 +7,6 @@ PYBIND11_MODULE(_core, m, pybind11::mod_gil_not_used()) {
   m.doc() = "The compiled backend of tallydraw.";
   tallydraw::bind_backend(m);
   tallydraw::bind_elementary(m);
+  tallydraw::bind_sample_rows(m);
   tallydraw::bind_sample(m);
 }

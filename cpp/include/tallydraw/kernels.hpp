@@ -23,6 +23,10 @@ struct kernel_table {
   void (*log_sum_exp)(const double* x, index n, index k, double* out, int threads);
   void (*posterior)(const double* x, index n, index k, const double* prior, double* out, int threads);
   void (*log_posterior)(const double* x, index n, index k, const double* log_prior, double* out, int threads);
+
+  // sample_rows.hpp
+  index (*sample_rows)(const double* floats, const index* integers, index n_columns, const index* rows, index n,
+                       std::uint64_t key, std::uint64_t start, outcomes_view out, int threads);
 };
 
 // One a compiled set, defined in kernels.cpp.

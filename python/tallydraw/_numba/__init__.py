@@ -9,6 +9,7 @@ from tallydraw._numba.elementary import exp, log, log_scaled
 from tallydraw._numba.parallel import max_threads
 from tallydraw._numba.philox import philox
 from tallydraw._numba.posterior import log_posterior, log_sum_exp, posterior
+from tallydraw._numba.sample_rows import sample_rows
 
 __all__ = [
     "exp",
@@ -21,6 +22,7 @@ __all__ = [
     "max_threads",
     "philox",
     "posterior",
+    "sample_rows",
     "use_instruction_set",
 ]
 

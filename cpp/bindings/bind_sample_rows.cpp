@@ -1,0 +1,26 @@
+// One draw from each row of a matrix.
+#include "arrays.hpp"
+
+namespace tallydraw {
+
+void bind_sample_rows(py::module_& m) {
+  m.def(
+      "sample_rows",
+      [](const py::array& weights, const optional_array<index>& rows, std::uint64_t key, std::uint64_t start, py::array out,
+         int threads) {
+        const bool floats = py::isinstance<array<double>>(weights);
+        if (!floats && !py::isinstance<array<index>>(weights))
+          throw py::type_error("weights must be a C-contiguous array of float64 or int64");
+        const auto* f = floats ? static_cast<const double*>(weights.data()) : nullptr;
+        const auto* i = floats ? nullptr : static_cast<const index*>(weights.data());
+        const index columns = weights.shape(1);
+        const index* chosen = data_or_null(rows);
+        const outcomes_view view = as_outcomes(out);
+        const index n = out.shape(0);
+        py::gil_scoped_release release;  // a long pass over memory; other Python threads may run
+        return active_kernels().sample_rows(f, i, columns, chosen, n, key, start, view, threads);
+      },
+      py::arg("weights"), py::arg("rows").noconvert(), py::arg("key"), py::arg("start"), py::arg("out"), py::arg("threads"));
+}
+
+}  // namespace tallydraw

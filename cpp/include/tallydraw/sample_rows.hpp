@@ -1,0 +1,297 @@
+// One draw from each row of a matrix of weights, by the contract of levels without making a level.
+//
+// The outcome of a uniform u is the first c with u < L_c (DESIGN: levels). Two stages a row: running sums, left to
+// right, that leave a mark every few columns; then the one stretch between two marks that holds the crossing. Several
+// rows are summed side by side, since one running sum is a chain of additions that each wait for the last.
+// Integers cross exactly where cum_c >= ceil((u + 1) N / 2^64). For floats, no S_c below u 2^-64 S lowered by 2^-50 can
+// have u < L_c, whatever was rounded; from the first one that is not below, the contract's division decides.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+
+#include "tallydraw/parallel.hpp"
+#include "tallydraw/philox.hpp"
+#include "tallydraw/views.hpp"
+
+#if defined(_MSC_VER) && (defined(_M_X64) || defined(_M_IX86))
+#include <xmmintrin.h>
+#endif
+
+namespace tallydraw::TALLYDRAW_ISA {
+
+namespace rows {
+
+constexpr index together = 8;      // rows summed side by side
+constexpr index most_marks = 256;  // of a row
+constexpr index chunk = 128;       // draws whose words are made at once
+constexpr index line = 64;         // bytes of a cache line
+
+inline void prefetch(const void* p) noexcept {
+#if defined(__GNUC__)
+  __builtin_prefetch(p);
+#elif defined(_MSC_VER) && (defined(_M_X64) || defined(_M_IX86))
+  _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0);
+#else
+  (void)p;
+#endif
+}
+
+/// The high half of a * b.
+inline std::uint64_t product_high(std::uint64_t a, std::uint64_t b, std::uint64_t* low) noexcept {
+  const std::uint64_t a0 = a & 0xFFFFFFFF, a1 = a >> 32, b0 = b & 0xFFFFFFFF, b1 = b >> 32;
+  const std::uint64_t p00 = a0 * b0, p01 = a0 * b1, p10 = a1 * b0, p11 = a1 * b1;
+  const std::uint64_t middle = (p00 >> 32) + (p01 & 0xFFFFFFFF) + (p10 & 0xFFFFFFFF);
+  *low = (middle << 32) | (p00 & 0xFFFFFFFF);
+  return p11 + (p01 >> 32) + (p10 >> 32) + (middle >> 32);
+}
+
+template <class T>
+inline std::uint64_t bits(T x) noexcept {
+  static_assert(sizeof x == 8, "eight bytes");
+  std::uint64_t u;
+  std::memcpy(&u, &x, sizeof u);
+  return u;
+}
+
+/// A careful_row's answer: an outcome, or the place of what forbids one (column C: the sum).
+struct answer {
+  index column;
+  bool bad;
+};
+
+/// int64 weights: exact sums.
+struct integers {
+  using weight = index;
+  using sum = std::uint64_t;
+
+  static sum widen(weight w) noexcept { return static_cast<sum>(w); }
+
+  /// No negative weight, a positive sum, and no overflow, from the total (mod 2^64) and the or of the weights' bits alone;
+  /// false where these do not tell. Each of C weights is at most `any`, so their sum is below 2^63 where any * C is.
+  static bool plain(sum total, std::uint64_t any, index C) noexcept {
+    int log2 = 0;
+    while ((std::uint64_t{1} << log2) < static_cast<std::uint64_t>(C)) ++log2;
+    return (any >> (63 - log2)) == 0 && total > 0;
+  }
+
+  /// The outcome is the first c whose running sum is not below this.
+  static sum threshold(std::uint64_t u, sum total) noexcept {
+    std::uint64_t low;
+    const std::uint64_t high = product_high(u + 1, total, &low);
+    return high + (low != 0);
+  }
+
+  static index decide(const weight*, index c, sum, sum, std::uint64_t) noexcept { return c; }
+
+  static answer careful_row(const weight* w, index C, std::uint64_t u) noexcept {
+    for (index c = 0; c < C; ++c)
+      if (w[c] < 0) return {c, true};
+    sum total = 0;
+    for (index c = 0; c < C; ++c) {
+      total += widen(w[c]);
+      if (total >> 63) return {C, true};
+    }
+    if (total == 0) return {C, true};
+    const sum t = threshold(u, total);
+    index c = 0;
+    for (sum s = widen(w[0]); s < t; s += widen(w[c])) ++c;
+    return {c, false};
+  }
+};
+
+/// float64 weights: running sums left to right.
+struct floats {
+  using weight = double;
+  using sum = double;
+
+  static sum widen(weight w) noexcept { return w; }
+
+  /// Finite, non-negative, a sum that neither overflows nor comes near the subnormals; false where this is not certain.
+  static bool plain(sum total, std::uint64_t any, index) noexcept {
+    return (any >> 63) == 0 && total > 0x1p-900 && total <= 0x1.fffffffffffffp1023;
+  }
+
+  /// No c whose running sum is below this is the outcome: three roundings of 2^-53 cannot make up for 2^-50.
+  static sum threshold(std::uint64_t u, sum total) noexcept {
+    return static_cast<double>(static_cast<std::int64_t>(u >> 1)) * ((1.0 - 0x1p-50) * 0x1p-63) * total;
+  }
+
+  /// Whether u < L_c, without a branch that depends on chance. From 2^-10 on, 2^64 q is an even integer.
+  static bool below_level(std::uint64_t u, sum s, sum total) noexcept {
+    constexpr double below_one = 0x1.fffffffffffffp-1;
+    const double q = s / total;
+    if (q < 0x1p-10) return u < static_cast<std::uint64_t>(static_cast<std::int64_t>(q * 0x1p64));
+    const double half = (q < below_one ? q : below_one) * 0x1p63;
+    const auto top = static_cast<unsigned>(s == total);
+    const auto below = static_cast<unsigned>(static_cast<std::int64_t>(u >> 1) < static_cast<std::int64_t>(half));
+    return (top | below) != 0;
+  }
+
+  /// The outcome, from column c on; `before` is the running sum of the columns before c.
+  static index decide(const weight* w, index c, sum before, sum total, std::uint64_t u) noexcept {
+    for (sum s = before + w[c]; !below_level(u, s, total); s += w[c]) ++c;
+    return c;
+  }
+
+  static answer careful_row(const weight* w, index C, std::uint64_t u) noexcept {
+    for (index c = 0; c < C; ++c)
+      if (!(w[c] >= 0.0 && w[c] <= 0x1.fffffffffffffp1023)) return {c, true};
+    double scale = 1.0;
+    sum total = 0.0;
+    for (index c = 0; c < C; ++c) total += w[c];
+    if (total > 0x1.fffffffffffffp1023) {
+      scale = 0x1p-64;
+      total = 0.0;
+      for (index c = 0; c < C; ++c) total += w[c] * scale;
+    }
+    if (!(total > 0.0)) return {C, true};
+    index c = 0;
+    for (sum s = w[0] * scale; !below_level(u, s, total); s += w[c] * scale) ++c;
+    return {c, false};
+  }
+};
+
+/// Draws from rows row[0 … together): the outcomes, or what forbids one. Meanwhile next[…] come nearer.
+template <class Rule>
+inline void draw_together(const typename Rule::weight* const* row, const typename Rule::weight* const* next, index C,
+                          const std::uint64_t* u, answer* drawn) noexcept {
+  using sum = typename Rule::sum;
+  const index stretch = C <= 16 * most_marks ? 16 : (C + most_marks - 1) / most_marks;
+  const index n_marks = (C + stretch - 1) / stretch;
+
+  // Running sums of all rows, each left to right; mark[k] holds them after the first k + 1 stretches.
+  sum mark[most_marks][together];
+  std::uint64_t any[together] = {};
+  sum s0{}, s1{}, s2{}, s3{}, s4{}, s5{}, s6{}, s7{};
+  for (index k = 0; k < n_marks; ++k) {
+    const index begin = k * stretch;
+    const index end = begin + stretch < C ? begin + stretch : C;
+    for (index l = 0; l < together; ++l) {
+      const char* ahead = reinterpret_cast<const char*>(next[l] + begin);
+      for (index b = 0; b < (end - begin) * 8; b += line) prefetch(ahead + b);
+    }
+    for (index c = begin; c < end; ++c) {
+      s0 += Rule::widen(row[0][c]);
+      s1 += Rule::widen(row[1][c]);
+      s2 += Rule::widen(row[2][c]);
+      s3 += Rule::widen(row[3][c]);
+      s4 += Rule::widen(row[4][c]);
+      s5 += Rule::widen(row[5][c]);
+      s6 += Rule::widen(row[6][c]);
+      s7 += Rule::widen(row[7][c]);
+    }
+    for (index l = 0; l < together; ++l) {
+      const typename Rule::weight* w = row[l];
+      std::uint64_t seen = 0;
+      for (index c = begin; c < end; ++c) seen |= bits(w[c]);
+      any[l] |= seen;
+    }
+    mark[k][0] = s0;
+    mark[k][1] = s1;
+    mark[k][2] = s2;
+    mark[k][3] = s3;
+    mark[k][4] = s4;
+    mark[k][5] = s5;
+    mark[k][6] = s6;
+    mark[k][7] = s7;
+  }
+
+  // How many stretches end below the threshold. The last one never does.
+  const sum(&total)[together] = mark[n_marks - 1];
+  sum threshold[together];
+  index passed[together] = {};
+  for (index l = 0; l < together; ++l) threshold[l] = Rule::threshold(u[l], total[l]);
+  for (index k = 0; k + 1 < n_marks; ++k)
+    for (index l = 0; l < together; ++l) passed[l] += mark[k][l] < threshold[l];
+
+  // The same sums again in the one stretch of each row: how many columns are below, and the sum before the first that is not.
+  for (index l = 0; l < together; ++l) {
+    if (!Rule::plain(total[l], any[l], C)) {
+      drawn[l] = Rule::careful_row(row[l], C, u[l]);
+      continue;
+    }
+    const index begin = passed[l] * stretch;
+    const index end = begin + stretch < C ? begin + stretch : C;
+    const typename Rule::weight* w = row[l];
+    sum s = passed[l] > 0 ? mark[passed[l] - 1][l] : sum{};
+    sum before = s;
+    index c = begin;
+    for (index i = begin; i < end; ++i) {
+      s += Rule::widen(w[i]);
+      const bool below = s < threshold[l];
+      before = below ? s : before;
+      c += below;
+    }
+    drawn[l] = {Rule::decide(w, c, before, total[l], u[l]), false};
+  }
+}
+
+template <class Out>
+inline void store(const index* from, index n, Out* out) noexcept {
+  for (index i = 0; i < n; ++i) out[i] = static_cast<Out>(from[i]);
+}
+
+template <class Rule>
+inline void sample(const typename Rule::weight* weights, index C, const index* rows, index n, std::uint64_t key,
+                   std::uint64_t start, outcomes_view out, int threads, first_index* bad) noexcept {
+  // Rows that are fetched ahead lie this many draws on: far enough to hide the memory, near enough to stay in cache.
+  const index ahead = C >= 64 ? together : (512 / C + together) / together * together;
+  const index grain = chunk * (1 + 8192 / (C < 8192 ? C : 8192));
+  parallel_blocks(n, grain, threads, [&](index first, index last, int) {
+    for (index a = first; a < last; a += chunk) {
+      const index m = last - a < chunk ? last - a : chunk;
+      // Draw t is word t mod 4 of row t div 4: the words of the blocks that hold draws start + a … start + a + m - 1.
+      const std::uint64_t t = start + static_cast<std::uint64_t>(a);
+      const index skip = static_cast<index>(t % 4);
+      std::uint32_t high[chunk + 4], low[chunk + 4];
+      fill_flat(key, counter_tag(purpose::flat, 0), t / 4, (skip + m + 3) / 4, high);
+      fill_flat(key, counter_tag(purpose::flat, 1), t / 4, (skip + m + 3) / 4, low);
+      index outcome[chunk];
+      for (index i = 0; i < m; i += together) {
+        const typename Rule::weight* row[together];
+        const typename Rule::weight* next[together];
+        index table[together];
+        std::uint64_t u[together];
+        answer drawn[together];
+        for (index l = 0; l < together; ++l) {
+          const index j = i + l < m ? i + l : m - 1;
+          const index after = a + j + ahead < n ? a + j + ahead : n - 1;
+          table[l] = rows ? rows[a + j] : a + j;
+          row[l] = weights + table[l] * C;
+          next[l] = weights + (rows ? rows[after] : after) * C;
+          const std::uint64_t v = std::uint64_t{high[skip + j]} << 32 | low[skip + j];
+          u[l] = v < UINT64_MAX - 1 ? v : UINT64_MAX - 1;
+        }
+        draw_together<Rule>(row, next, C, u, drawn);
+        for (index l = 0; l < together && i + l < m; ++l) {
+          outcome[i + l] = drawn[l].column;
+          if (drawn[l].bad) bad->report(table[l] * C + drawn[l].column);
+        }
+      }
+      switch (out.type) {
+        case outcome_type::u8: store(outcome, m, static_cast<std::uint8_t*>(out.data) + a); break;
+        case outcome_type::u16: store(outcome, m, static_cast<std::uint16_t*>(out.data) + a); break;
+        case outcome_type::u32: store(outcome, m, static_cast<std::uint32_t*>(out.data) + a); break;
+        case outcome_type::u64: store(outcome, m, static_cast<std::uint64_t*>(out.data) + a); break;
+      }
+    }
+  });
+}
+
+}  // namespace rows
+
+/// A matrix of int64 or float64 weights, C-contiguous; exactly one pointer is not null.
+/// out[t] is the outcome of flat draw start + t from row t, or rows[t]. Returns the least b * C + c of a bad weight c of a
+/// row b that was drawn from, or of c = C where the row sums to zero (int64: or past 2^63 - 1); -1 if there is none.
+inline index sample_rows(const double* floats, const index* integers, index n_columns, const index* rows, index n,
+                         std::uint64_t key, std::uint64_t start, outcomes_view out, int threads) {
+  first_index bad;
+  if (floats)
+    rows::sample<rows::floats>(floats, n_columns, rows, n, key, start, out, threads, &bad);
+  else
+    rows::sample<rows::integers>(integers, n_columns, rows, n, key, start, out, threads, &bad);
+  return bad.get();
+}
+
+}  // namespace tallydraw::TALLYDRAW_ISA
