@@ -5,6 +5,8 @@ Written from the contracts, not from the kernels; imports nothing of tallydraw.
 
 from __future__ import annotations
 
+import math
+
 MASK = 2**64 - 1
 
 # Philox -----------------------------------------------------------------------------------------------------------
@@ -32,6 +34,136 @@ def uniform(key: int, row: int, feature: int, purpose: int) -> int:
 def flat_uniform(key: int, t: int, purpose: int) -> int:
     """The uniform of flat draw t: word t mod 4 of row t div 4."""
     return uniform(key, t // 4, t % 4, purpose)
+
+
+# Elementary functions ---------------------------------------------------------------------------------------------
+
+LOG2_HIGH, LOG2_LOW = float.fromhex("0x1.62e43p-1"), float.fromhex("-0x1.05c610ca86c39p-29")
+ROOT_HALF = float.fromhex("0x1.6a09e667f3bcdp-1")
+# (2 artanh(s) - 2 s) / s^3 in s^2, and (exp(r) - 1 - r) / r^2 in r, constant term first.
+LOG_COEFFICIENTS = [
+    float.fromhex(h)
+    for h in (
+        "0x1.5555555555555p-1",
+        "0x1.9999999999a38p-2",
+        "0x1.2492492476b9cp-2",
+        "0x1.c71c720177545p-3",
+        "0x1.745cf8f913e58p-3",
+        "0x1.3b1c3796d992ap-3",
+        "0x1.0fbe5e91f30d8p-3",
+        "0x1.0c05b50f790bfp-3",
+    )
+]
+EXP_COEFFICIENTS = [
+    float.fromhex(h)
+    for h in (
+        "0x1p-1",
+        "0x1.5555555555557p-3",
+        "0x1.555555555554ep-5",
+        "0x1.11111111100eep-7",
+        "0x1.6c16c16c1a074p-10",
+        "0x1.a01a01abdf052p-13",
+        "0x1.a01a0190621d2p-16",
+        "0x1.71de024b3455ap-19",
+        "0x1.27e510dabd6b3p-22",
+        "0x1.af4db8c3be709p-26",
+        "0x1.1f19f3ef24508p-29",
+    )
+]
+
+
+def polynomial(coefficients: list[float], x: float) -> float:
+    """Horner's rule, from the highest term."""
+    value = coefficients[-1]
+    for c in coefficients[-2::-1]:
+        value = c + x * value
+    return value
+
+
+def fast_sum(a: float, b: float) -> tuple[float, float]:
+    """a + b and what rounding took away, |a| >= |b| or a = 0."""
+    total = a + b
+    return total, (a - total) + b
+
+
+def log_scaled(x: float, exponent: int) -> float:
+    """log(x * 2**exponent)."""
+    if not x > 0.0:
+        return -math.inf if x == 0.0 else math.nan
+    if x == math.inf:
+        return math.inf
+    m, k = math.frexp(x)
+    if m < ROOT_HALF:
+        m, k = 2 * m, k - 1
+    f = m - 1.0
+    s = f / (2.0 + f)
+    r = s * s * polynomial(LOG_COEFFICIENTS, s * s)
+    # f^2/2 in two parts, the first exact: from the 26 leading bits of f.
+    f_mantissa, f_exponent = math.frexp(f)
+    f_high = math.ldexp(math.trunc(f_mantissa * 2**26), f_exponent - 26)
+    half_high, half_low = 0.5 * (f_high * f_high), 0.5 * ((f - f_high) * (f + f_high))
+    tail = s * ((half_high + half_low) + r) - half_low
+    # k log 2 + f - f^2/2, unrounded but for k * LOG2_LOW.
+    scale = float(k + exponent)
+    k1 = (scale + 1.5 * 2.0**84) - 1.5 * 2.0**84
+    product, low1 = fast_sum(k1 * LOG2_HIGH, (scale - k1) * LOG2_HIGH)
+    total, low2 = fast_sum(product, f)
+    total, low3 = fast_sum(total, -half_high)
+    return total + (((low3 + (low2 + low1)) + scale * LOG2_LOW) + tail)
+
+
+def log(x: float) -> float:
+    """Natural logarithm."""
+    return log_scaled(x, 0)
+
+
+def exp(x: float) -> float:
+    """Exponential."""
+    if math.isnan(x):
+        return math.nan
+    x = min(max(x, -746.0), 710.0)
+    n = round(x * float.fromhex("0x1.71547652b82fep+0"))
+    a, b = x - n * LOG2_HIGH, n * LOG2_LOW
+    r = a - b
+    r_rest = (a - r) - b
+    total, rest = fast_sum(1.0, r)
+    m = total + (rest + (r_rest + (r * r) * polynomial(EXP_COEFFICIENTS, r)))
+    half = (n + 2046) // 2
+    return (m * 2.0 ** (half - 1023)) * 2.0 ** (n + 1023 - half)
+
+
+# Posteriors ---------------------------------------------------------------------------------------------------------
+
+
+def shifted_exps(row: list[float]) -> tuple[float, list[float], float]:
+    """(max, exp(x - max), their sum from left to right) of a row that is not all -inf."""
+    most = max(row)
+    exps = [exp(x - most) for x in row]
+    total = 0.0
+    for e in exps:
+        total += e
+    return most, exps, total
+
+
+def log_sum_exp(row: list[float]) -> float:
+    if all(x == -math.inf for x in row):
+        return -math.inf
+    most, _, total = shifted_exps(row)
+    return most + log(total)
+
+
+def posterior(row: list[float], prior: list[float]) -> list[float]:
+    if all(x == -math.inf for x in row):
+        return list(prior)
+    _, exps, total = shifted_exps(row)
+    return [e / total for e in exps]
+
+
+def log_posterior(row: list[float], log_prior: list[float]) -> list[float]:
+    if all(x == -math.inf for x in row):
+        return list(log_prior)
+    most, _, total = shifted_exps(row)
+    return [(x - most) - log(total) for x in row]
 
 
 # Levels -----------------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Our own log and exp: the twin of elementary.hpp, which says how they are made. The same bits, operation by operation."""
+"""Our own log and exp, operation by operation: the twin of elementary.hpp, which says how they are made."""
 
 from __future__ import annotations
 
@@ -54,28 +54,28 @@ _SHIFT, _SHIFT_K = 1.5 * 2.0**52, 1.5 * 2.0**84
 _EXPONENT = np.uint64(np.float64(_SHIFT).view(np.uint64) - np.uint64(2046))
 
 
-@intrinsic  # type: ignore[misc]
-def bits_of(typingctx, x):  # type: ignore[no-untyped-def]
+@intrinsic
+def bits_of(typingctx, x):
     """The bits of a float64 as uint64."""
 
-    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+    def codegen(context, builder, signature, args):
         return builder.bitcast(args[0], context.get_value_type(types.uint64))
 
     return types.uint64(types.float64), codegen
 
 
-@intrinsic  # type: ignore[misc]
-def double_of(typingctx, u):  # type: ignore[no-untyped-def]
+@intrinsic
+def double_of(typingctx, u):
     """The float64 with the bits of a uint64."""
 
-    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+    def codegen(context, builder, signature, args):
         return builder.bitcast(args[0], context.get_value_type(types.float64))
 
     return types.float64(types.uint64), codegen
 
 
 @inline
-def split(x):  # type: ignore[no-untyped-def]
+def split(x):
     """(k, f): x = 2**k (1 + f) for x > 0, finite; any other x gives something harmless."""
     u = bits_of(x)
     tiny = u < _TINY
@@ -86,14 +86,14 @@ def split(x):  # type: ignore[no-untyped-def]
 
 
 @inline
-def fast_sum(a, b):  # type: ignore[no-untyped-def]
+def fast_sum(a, b):
     """a + b unrounded, (high, low): exact where |a| >= |b| or a = 0."""
     high = a + b
     return high, (a - high) + b
 
 
 @inline
-def log_finish(high, low, k, f):  # type: ignore[no-untyped-def]
+def log_finish(high, low, k, f):
     """(high + low + k log2_low) + (log(1 + f) - f), high + low being k log2_high + f."""
     s = f / (2.0 + f)
     z = s * s
@@ -113,7 +113,7 @@ def log_finish(high, low, k, f):  # type: ignore[no-untyped-def]
 
 
 @inline
-def log_special(x, y):  # type: ignore[no-untyped-def]
+def log_special(x, y):
     """y for 0 < x < inf; inf for inf, -inf for 0, NaN for the rest."""
     low = -_INF if x == 0.0 else _NAN
     high = y if x < _INF else _INF
@@ -121,7 +121,7 @@ def log_special(x, y):  # type: ignore[no-untyped-def]
 
 
 @inline
-def log_of(x):  # type: ignore[no-untyped-def]
+def log_of(x):
     """Natural logarithm; log 0 = -inf, log of a negative number or NaN = NaN."""
     k, f = split(x)
     high, low = fast_sum(k * _LOG2_HIGH, f)
@@ -129,7 +129,7 @@ def log_of(x):  # type: ignore[no-untyped-def]
 
 
 @inline
-def log_scaled_of(m, e):  # type: ignore[no-untyped-def]
+def log_scaled_of(m, e):
     """log(m * 2**e), also where the product is not representable; its bits where it is. |e| < 2**53, m >= 0."""
     k, f = split(m)
     k = k + np.float64(e)
@@ -141,7 +141,7 @@ def log_scaled_of(m, e):  # type: ignore[no-untyped-def]
 
 
 @inline
-def exp_of(x):  # type: ignore[no-untyped-def]
+def exp_of(x):
     """Exponential; 0 below about -745.13, inf above about 709.78, NaN for NaN."""
     y = 710.0 if x > 710.0 else (-746.0 if x < -746.0 else x)
     shifted = y * _LOG2_E + _SHIFT
@@ -169,19 +169,19 @@ def exp_of(x):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _log(x, out):  # type: ignore[no-untyped-def]
+def _log(x, out):
     for i in range(x.shape[0]):
         out[i] = log_of(x[i])
 
 
 @kernel
-def _exp(x, out):  # type: ignore[no-untyped-def]
+def _exp(x, out):
     for i in range(x.shape[0]):
         out[i] = exp_of(x[i])
 
 
 @kernel
-def _log_scaled(x, exponent, out):  # type: ignore[no-untyped-def]
+def _log_scaled(x, exponent, out):
     for i in range(x.shape[0]):
         out[i] = log_scaled_of(x[i], exponent[i])
 

@@ -15,7 +15,7 @@ _GRAIN = 65536  # cells a thread takes at once
 
 
 @inline
-def _shift(row):  # type: ignore[no-untyped-def]
+def _shift(row):
     """The maximum of a row, but 0 where all entries are -inf: then x - max stays -inf."""
     most = row[0]
     for j in range(1, row.shape[0]):
@@ -24,7 +24,7 @@ def _shift(row):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _log_sum_exp(x, out):  # type: ignore[no-untyped-def]
+def _log_sum_exp(x, out):
     for i in range(x.shape[0]):
         shift = _shift(x[i])
         total = 0.0
@@ -34,7 +34,7 @@ def _log_sum_exp(x, out):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _posterior(x, prior, out):  # type: ignore[no-untyped-def]
+def _posterior(x, prior, out):
     for i in range(x.shape[0]):
         shift = _shift(x[i])
         for j in range(x.shape[1]):
@@ -51,7 +51,7 @@ def _posterior(x, prior, out):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _log_posterior(x, log_prior, out):  # type: ignore[no-untyped-def]
+def _log_posterior(x, log_prior, out):
     for i in range(x.shape[0]):
         shift = _shift(x[i])
         total = 0.0
@@ -74,7 +74,9 @@ def posterior(x: NDArray[np.float64], prior: NDArray[np.float64], out: NDArray[n
     parallel_blocks(len(x), _rows(x), threads, lambda a, b, _: _posterior(x[a:b], prior, out[a:b]))
 
 
-def log_posterior(x: NDArray[np.float64], log_prior: NDArray[np.float64], out: NDArray[np.float64], threads: int) -> None:
+def log_posterior(
+    x: NDArray[np.float64], log_prior: NDArray[np.float64], out: NDArray[np.float64], threads: int
+) -> None:
     parallel_blocks(len(x), _rows(x), threads, lambda a, b, _: _log_posterior(x[a:b], log_prior, out[a:b]))
 
 
