@@ -2,6 +2,8 @@
 #include "tallydraw/kernels.hpp"
 
 #include "tallydraw/elementary.hpp"
+#include "tallydraw/count_features.hpp"
+#include "tallydraw/count_transitions.hpp"
 #include "tallydraw/parallel.hpp"
 #include "tallydraw/philox.hpp"
 #include "tallydraw/posterior.hpp"
@@ -40,6 +42,11 @@ extern const kernel_table kernels = {
     /*posterior=*/posterior,
     /*log_posterior=*/log_posterior,
     /*sample_rows=*/sample_rows,
+    /*count_features_scratch=*/count_features_scratch,
+    /*count_features=*/count_features,
+    /*count_features_weighted=*/count_features_weighted,
+    /*count_transitions_scratch=*/count_transitions_scratch,
+    /*count_transitions=*/count_transitions,
 };
 
 }  // namespace tallydraw::TALLYDRAW_ISA

@@ -172,6 +172,55 @@ def log_posterior(row: list[float], log_prior: list[float]) -> list[float]:
 # Count ------------------------------------------------------------------------------------------------------------
 
 
+def context_of(parents: list[int] | None, j: int, order: int = 1) -> list[int]:
+    """The nearest `order` ancestors of feature j, outermost first."""
+    context: list[int] = []
+    while parents is not None and parents[j] >= 0 and len(context) < order:
+        j = parents[j]
+        context.insert(0, j)
+    return context
+
+
+def count_features(X, y, n_categories, n_classes, parents, order, weights, missing, unseen_is_missing):
+    """Nested dictionaries would do; a flat list in the layout of Tables.values is as plain. Or the first bad cell."""
+    d = len(n_categories)
+    contexts = [context_of(parents, j, order) for j in range(d)]
+    offsets = [0]
+    for j in range(d):
+        cells = (n_classes or 1) * n_categories[j]
+        for f in contexts[j]:
+            cells *= n_categories[f]
+        offsets.append(offsets[-1] + cells)
+    counts = [0 if weights is None else 0.0] * offsets[-1]
+    for i, row in enumerate(X):
+        for j, value in enumerate(row):
+            if value >= n_categories[j] and value != missing and not unseen_is_missing:
+                return i, j
+        for j in range(d):
+            known = [f for f in [*contexts[j], j] if 0 <= row[f] < n_categories[f] and row[f] != missing]
+            if len(known) < len(contexts[j]) + 1:
+                continue
+            cell = 0 if y is None else y[i]
+            for f in known:
+                cell = cell * n_categories[f] + row[f]
+            counts[offsets[j] + cell] += 1 if weights is None else weights[i]
+    return counts
+
+
+def count_transitions(sequences, n_states, order):
+    """A flat list in the layout (C,) * (order + 1)."""
+    counts = [0] * n_states ** (order + 1)
+    for sequence in sequences:
+        for t in range(order, len(sequence)):
+            window = sequence[t - order : t + 1]
+            if all(state >= 0 for state in window):
+                cell = 0
+                for state in window:
+                    cell = cell * n_states + state
+                counts[cell] += 1
+    return counts
+
+
 # Sample: categories, features, paths --------------------------------------------------------------------------------
 
 

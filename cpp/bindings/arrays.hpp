@@ -93,5 +93,6 @@ void bind_backend(py::module_& m);
 void bind_elementary(py::module_& m);
 void bind_sample_rows(py::module_& m);
 void bind_sample(py::module_& m);
+void bind_count(py::module_& m);
 
 }  // namespace tallydraw

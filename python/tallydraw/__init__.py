@@ -3,8 +3,16 @@
 from __future__ import annotations
 
 from tallydraw import backend
+from tallydraw.count import count_categories, count_features, count_rows, count_transitions
 from tallydraw.tables import Tables
 
-__all__ = ["Tables", "backend"]
+__all__ = [
+    "Tables",
+    "backend",
+    "count_categories",
+    "count_features",
+    "count_rows",
+    "count_transitions",
+]
 
 __version__ = "0.1.0"

@@ -56,6 +56,21 @@ inline auto visit_unsigned(code_type type, F&& f) {
   }
 }
 
+/// f(std::uint8_t{}) … f(std::int64_t{}): the type itself.
+template <class F>
+inline auto visit_codes(code_type type, F&& f) {
+  switch (type) {
+    case code_type::u8: return f(std::uint8_t{});
+    case code_type::u16: return f(std::uint16_t{});
+    case code_type::u32: return f(std::uint32_t{});
+    case code_type::u64: return f(std::uint64_t{});
+    case code_type::i8: return f(std::int8_t{});
+    case code_type::i16: return f(std::int16_t{});
+    case code_type::i32: return f(std::int32_t{});
+    default: return f(std::int64_t{});
+  }
+}
+
 inline encoder make_encoder(const codes_view& x, const code_rules& rules, const structure_view& s, void* scratch) {
   encoder e{};
   e.x = x;

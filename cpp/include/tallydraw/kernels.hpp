@@ -27,6 +27,16 @@ struct kernel_table {
   // sample_rows.hpp
   index (*sample_rows)(const double* floats, const index* integers, index n_columns, const index* rows, index n,
                        std::uint64_t key, std::uint64_t start, outcomes_view out, int threads);
+  // count_features.hpp, count_transitions.hpp; scratch in words of 64 bits
+  index (*count_features_scratch)(const codes_view& x, const structure_view& s, int threads);
+  index (*count_features)(const codes_view& x, const index* y, const code_rules& rules, const structure_view& s,
+                          index* counts, void* scratch, int threads);
+  index (*count_features_weighted)(const codes_view& x, const index* y, const code_rules& rules,
+                                   const structure_view& s, const double* weights, double* sums, void* scratch,
+                                   int threads);
+  index (*count_transitions_scratch)(index cells, int threads);
+  index (*count_transitions)(const pieces_view& pieces, index n_classes, index n_states, index order, index* counts,
+                             index* scratch, int threads);
 };
 
 // One a compiled set, defined in kernels.cpp.

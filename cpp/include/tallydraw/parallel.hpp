@@ -49,4 +49,17 @@ class first_index {
   std::atomic<index> least_{none};
 };
 
+/// For adding a task's integers to a shared result; a floating sum must never pass here, its order would be lost.
+class merge_lock {
+ public:
+  void acquire() noexcept {
+    while (busy_.exchange(true, std::memory_order_acquire)) {
+    }
+  }
+  void release() noexcept { busy_.store(false, std::memory_order_release); }
+
+ private:
+  std::atomic<bool> busy_{false};
+};
+
 }  // namespace tallydraw::TALLYDRAW_ISA

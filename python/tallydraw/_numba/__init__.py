@@ -5,26 +5,13 @@ Imported only when this backend is chosen. Every twin stands in the module with 
 
 from __future__ import annotations
 
+from tallydraw._numba.count_features import count_features, count_features_weighted
+from tallydraw._numba.count_transitions import count_transitions
 from tallydraw._numba.elementary import exp, log, log_scaled
 from tallydraw._numba.parallel import max_threads
 from tallydraw._numba.philox import philox
 from tallydraw._numba.posterior import log_posterior, log_sum_exp, posterior
 from tallydraw._numba.sample_rows import sample_rows
-
-__all__ = [
-    "exp",
-    "instruction_set",
-    "instruction_sets",
-    "log",
-    "log_posterior",
-    "log_scaled",
-    "log_sum_exp",
-    "max_threads",
-    "philox",
-    "posterior",
-    "sample_rows",
-    "use_instruction_set",
-]
 
 
 def instruction_sets() -> list[str]:

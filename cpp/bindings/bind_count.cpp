@@ -1,0 +1,69 @@
+// count: bindings of count_features.hpp and count_transitions.hpp.
+#include "arrays.hpp"
+
+#include <memory>
+
+namespace tallydraw {
+namespace {
+
+/// Scratch that a kernel is lent, uninitialised.
+std::unique_ptr<std::uint64_t[]> scratch_words(index words) {
+  return std::unique_ptr<std::uint64_t[]>(new std::uint64_t[static_cast<std::size_t>(words)]);
+}
+
+index count_features(const py::array& X, const optional_array<index>& y, std::optional<index> missing,
+                     bool unseen_is_missing, const py::tuple& structure, array<index>& counts, int threads) {
+  const codes_view x = as_codes(X);
+  const code_rules rules = as_rules(missing, unseen_is_missing);
+  const structure_view shape = as_structure(structure);
+  const index* classes = data_or_null(y);
+  index* out = counts.mutable_data();
+  const kernel_table& kernels = active_kernels();
+  const auto scratch = scratch_words(kernels.count_features_scratch(x, shape, threads));
+  const py::gil_scoped_release released;  // raw memory only from here on
+  return kernels.count_features(x, classes, rules, shape, out, scratch.get(), threads);
+}
+
+index count_features_weighted(const py::array& X, const optional_array<index>& y, std::optional<index> missing,
+                              bool unseen_is_missing, const py::tuple& structure, const array<double>& weights,
+                              array<double>& counts, int threads) {
+  const codes_view x = as_codes(X);
+  const code_rules rules = as_rules(missing, unseen_is_missing);
+  const structure_view shape = as_structure(structure);
+  const index* classes = data_or_null(y);
+  const double* w = weights.data();
+  double* out = counts.mutable_data();
+  const kernel_table& kernels = active_kernels();
+  const auto scratch = scratch_words(kernels.count_features_scratch(x, shape, threads));
+  const py::gil_scoped_release released;  // raw memory only from here on
+  return kernels.count_features_weighted(x, classes, rules, shape, w, out, scratch.get(), threads);
+}
+
+index count_transitions(const py::array& x, const array<index>& offsets, const optional_array<index>& y, index n_states,
+                        index order, array<index>& counts, int threads) {
+  const codes_view codes = as_codes(x);
+  const index cells = counts.size();
+  index block = n_states;
+  for (index i = 0; i < order; ++i) block *= n_states;
+  const pieces_view pieces{codes.data, codes.type, offsets.data(), offsets.shape(0) - 1, data_or_null(y)};
+  index* out = counts.mutable_data();
+  const kernel_table& kernels = active_kernels();
+  const auto scratch = scratch_words(kernels.count_transitions_scratch(cells, threads));
+  const py::gil_scoped_release released;  // raw memory only from here on
+  return kernels.count_transitions(pieces, cells / block, n_states, order, out,
+                                   reinterpret_cast<index*>(scratch.get()), threads);
+}
+
+}  // namespace
+
+void bind_count(py::module_& m) {
+  m.def("count_features", count_features, py::arg("X"), py::arg("y").noconvert(), py::arg("missing"),
+        py::arg("unseen_is_missing"), py::arg("structure"), py::arg("counts").noconvert(), py::arg("threads"));
+  m.def("count_features_weighted", count_features_weighted, py::arg("X"), py::arg("y").noconvert(), py::arg("missing"),
+        py::arg("unseen_is_missing"), py::arg("structure"), py::arg("weights").noconvert(),
+        py::arg("counts").noconvert(), py::arg("threads"));
+  m.def("count_transitions", count_transitions, py::arg("x"), py::arg("offsets").noconvert(), py::arg("y").noconvert(),
+        py::arg("n_states"), py::arg("order"), py::arg("counts").noconvert(), py::arg("threads"));
+}
+
+}  // namespace tallydraw

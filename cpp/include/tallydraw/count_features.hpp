@@ -1,0 +1,227 @@
+// Counts of features: how often feature j has combined code z in class k. Rows are encoded in blocks, features in tiles
+// (codes.hpp), so that what is counted into stays in cache. Three strategies with the same integers:
+// byte lanes for few categories, a private table of 32-bit counts, or straight into the result where a table is large,
+// features have parents, or rows have weights.
+#pragma once
+
+#include "tallydraw/codes.hpp"
+#include "tallydraw/count_tiles.hpp"
+#include "tallydraw/parallel.hpp"
+
+namespace tallydraw::TALLYDRAW_ISA {
+
+/// How a call is cut up; the same for the scratch it needs and for the work.
+struct count_plan {
+  index block;        // rows encoded at once
+  index width;        // features of a tile
+  index cells;        // 32-bit counts of a thread's private table, 0: straight into the result
+  index parts;        // pieces of the rows, each counted by one task
+  index tile_bytes;   // of a thread
+  index plain_bytes;  // of a thread
+  index thread_bytes;
+  bool lanes;
+};
+
+inline index round_up(index bytes) { return (bytes + 63) / 64 * 64; }
+
+inline count_plan plan_counts(const codes_view& x, const structure_view& s, bool weighted, int threads) {
+  constexpr index private_cells = 1 << 17;  // half a MiB
+  count_plan plan{};
+  index most = 0;
+  for (index j = 0; j < s.d; ++j) {
+    const index z = s.n_contexts[j] * s.n_categories[j];
+    most = z > most ? z : most;
+  }
+  const bool contexts = s.context_begin[s.d] > 0;
+  const bool direct = weighted || contexts || s.n_classes > 512 || s.n_classes * (most + 1) > private_cells;
+  plan.block = contexts ? (1 << 17) / s.d : 2048;
+  plan.block = plan.block < 16 ? 16 : plan.block > 2048 ? 2048 : plan.block;
+  const index fit = most >= private_cells ? 1 : private_cells / (s.n_classes * (most + 1));
+  plan.width = fit < 1 ? 1 : fit > tile_width ? tile_width : fit;
+  plan.width = plan.width > s.d ? s.d : plan.width;
+  plan.parts = 1;
+  const index tiles = (s.d + plan.width - 1) / plan.width;
+  if (direct) {
+    const index share = (s.d + threads - 1) / threads;
+    plan.width = plan.width > share ? share : plan.width;
+  } else {
+    plan.cells = plan.width * s.n_classes * (most + 1);
+    plan.parts = tiles < 2 * threads ? threads : 1;
+    plan.lanes = most <= 16 && plan.width >= 8 && plan.block / s.n_classes >= 32;
+  }
+  plan.tile_bytes = round_up(plan.block * plan.width * 8 + tile_width);
+  plan.plain_bytes = contexts ? round_up(plan.block * s.d * 8) : 0;
+  plan.thread_bytes = plan.tile_bytes + plan.plain_bytes + round_up(4 * plan.block) + round_up(4 * plan.cells) +
+                      round_up(8 * (s.n_classes + 1)) + round_up(4 * plan.width);
+  (void)x;
+  return plan;
+}
+
+/// Scratch that the two kernels below need, in words of 64 bits.
+inline index count_features_scratch(const codes_view& x, const structure_view& s, int threads) {
+  const index counted = plan_counts(x, s, false, threads).thread_bytes;
+  const index weighted = plan_counts(x, s, true, threads).thread_bytes;
+  return (round_up(encoder_bytes(s.d)) + threads * (counted > weighted ? counted : weighted)) / 8;
+}
+
+/// Rows row0 … row0 + m - 1 in order of their class: rows[group[k]] … rows[group[k + 1] - 1] are those of class k.
+inline void group_rows(const index* y, index m, index n_classes, std::int32_t* rows, index* group) {
+  if (!y || n_classes == 1) {
+    for (index r = 0; r < m; ++r) rows[r] = static_cast<std::int32_t>(r);
+    group[0] = 0;
+    group[1] = m;
+    return;
+  }
+  for (index k = 0; k <= n_classes; ++k) group[k] = 0;
+  for (index r = 0; r < m; ++r) ++group[y[r]];
+  index sum = 0;
+  for (index k = 0; k < n_classes; ++k) sum += group[k], group[k] = sum;
+  group[n_classes] = m;
+  for (index r = m - 1; r >= 0; --r) rows[--group[y[r]]] = static_cast<std::int32_t>(r);
+}
+
+/// Adds a tile straight to the tables of features j0 …; every cell in row order: `weights` null counts ones.
+template <class U, class Cell>
+inline void add_rows(const structure_view& s, const U* tile, index m, index j0, index j1, const index* y,
+                     const double* weights, Cell* tables) {
+  for (index r = 0; r < m; ++r) {
+    const index k = y ? y[r] : 0;
+    const Cell weight = weights ? static_cast<Cell>(weights[r]) : Cell{1};
+    for (index j = j0; j < j1; ++j) {
+      const index cells = s.n_contexts[j] * s.n_categories[j];
+      const index z = static_cast<index>(*tile++);
+      if (z < cells) tables[s.offsets[j] + k * cells + z] += weight;  // z == cells is the slot
+    }
+  }
+}
+
+/// One task without contexts: features [j0, j1) of rows [row0, row1), counted privately, then added to `counts`.
+template <class U>
+inline void count_task(const encoder& e, const count_plan& plan, index row0, index row1, index j0, index j1,
+                       const index* y, index* counts, char* scratch, merge_lock& lock, first_index& bad) {
+  const structure_view& s = e.s;
+  const index width = j1 - j0;
+  U* tile = reinterpret_cast<U*>(scratch);
+  scratch += plan.tile_bytes + plan.plain_bytes;
+  auto* rows = reinterpret_cast<std::int32_t*>(scratch);
+  scratch += round_up(4 * plan.block);
+  auto* table = reinterpret_cast<std::uint32_t*>(scratch);
+  scratch += round_up(4 * plan.cells);
+  auto* group = reinterpret_cast<index*>(scratch);
+  scratch += round_up(8 * (s.n_classes + 1));
+  auto* base = reinterpret_cast<std::int32_t*>(scratch);
+
+  index cells = 0;  // of one class: every feature and its slot
+  for (index j = 0; j < width; ++j) {
+    base[j] = static_cast<std::int32_t>(cells);
+    cells += s.n_categories[j0 + j] + 1;
+  }
+  for (index i = 0; i < s.n_classes * cells; ++i) table[i] = 0;
+
+  for (index a = row0; a < row1; a += plan.block) {
+    const index b = a + plan.block < row1 ? a + plan.block : row1;
+    const unsigned met = encode(e, a, b, j0, j1, tile, static_cast<U*>(nullptr));
+    if (met & met_bad) return bad.report(first_bad(e, a, b));
+    group_rows(y ? y + a : nullptr, b - a, s.n_classes, rows, group);
+    for (index k = 0; k < s.n_classes; ++k) {
+      std::uint32_t* mine = table + k * cells;
+      if constexpr (sizeof(U) == 1) {
+        if (plan.lanes) {
+          index most = 0;
+          for (index j = j0; j < j1; ++j) most = s.n_categories[j] > most ? s.n_categories[j] : most;
+          for (index g = group[k]; g < group[k + 1]; g += 255) {
+            const index m = group[k + 1] - g < 255 ? group[k + 1] - g : 255;
+            for (index c = 0; c < most; c += 2) {
+              std::uint8_t lanes_met[2 * tile_width];
+              count_lanes(tile, width, rows + g, m, static_cast<std::uint8_t>(c), lanes_met);
+              for (index i = 0; i < 2; ++i)
+                for (index j = 0; j < width; ++j)
+                  if (c + i < s.n_categories[j0 + j]) mine[base[j] + c + i] += lanes_met[i * tile_width + j];
+            }
+          }
+          continue;
+        }
+      }
+      count_rows(tile, width, rows + group[k], group[k + 1] - group[k], width, base, mine);
+    }
+  }
+
+  lock.acquire();  // integers: whichever thread comes first, the sums are the same
+  for (index k = 0; k < s.n_classes; ++k)
+    for (index j = 0; j < width; ++j) {
+      const std::uint32_t* from = table + k * cells + base[j];
+      index* to = counts + s.offsets[j0 + j] + k * s.n_categories[j0 + j];
+      for (index c = 0; c < s.n_categories[j0 + j]; ++c) to[c] += from[c];
+    }
+  lock.release();
+}
+
+/// One task that owns features [first, last) of all rows.
+template <class U, class Cell>
+inline void add_task(const encoder& e, const count_plan& plan, index first, index last, const index* y,
+                     const double* weights, Cell* tables, char* scratch, first_index& bad) {
+  U* tile = reinterpret_cast<U*>(scratch);
+  U* plain = reinterpret_cast<U*>(scratch + plan.tile_bytes);
+  for (index a = 0; a < e.x.n; a += plan.block) {
+    const index b = a + plan.block < e.x.n ? a + plan.block : e.x.n;
+    if (e.contexts && (encode(e, a, b, 0, 0, tile, plain) & met_bad)) return bad.report(first_bad(e, a, b));
+    for (index j0 = first; j0 < last; j0 += plan.width) {
+      const index j1 = j0 + plan.width < last ? j0 + plan.width : last;
+      if (e.contexts)
+        combine(e, plain, b - a, j0, j1, tile);
+      else if (encode(e, a, b, j0, j1, tile, plain) & met_bad)
+        return bad.report(first_bad(e, a, b));
+      add_rows(e.s, tile, b - a, j0, j1, y ? y + a : nullptr, weights ? weights + a : nullptr, tables);
+    }
+  }
+}
+
+/// Straight into the result: a thread owns features, so a cell's additions run in row order on any number of threads.
+template <class Cell>
+inline index add_features(const codes_view& x, const index* y, const code_rules& rules, const structure_view& s,
+                          const double* weights, Cell* tables, void* scratch, int threads) {
+  const encoder e = make_encoder(x, rules, s, scratch);
+  const count_plan plan = plan_counts(x, s, true, threads);
+  char* lent = static_cast<char*>(scratch) + round_up(encoder_bytes(s.d));
+  // With contexts every task encodes whole rows: one task a thread. Otherwise a tile a task, whose tables stay in cache.
+  const index grain = e.contexts ? (s.d + threads - 1) / threads : plan.width;
+  first_index bad;
+  visit_unsigned(e.tile, [&](auto u) {
+    parallel_blocks(s.d, grain, threads, [&](index j0, index j1, int thread) {
+      add_task<decltype(u)>(e, plan, j0, j1, y, weights, tables, lent + thread * plan.thread_bytes, bad);
+    });
+  });
+  return bad.get();
+}
+
+/// Adds the counts of all rows to `counts`. Returns the first bad cell (row * d + column), or -1.
+inline index count_features(const codes_view& x, const index* y, const code_rules& rules, const structure_view& s,
+                            index* counts, void* scratch, int threads) {
+  const count_plan plan = plan_counts(x, s, false, threads);
+  if (plan.cells == 0) return add_features<index>(x, y, rules, s, nullptr, counts, scratch, threads);
+  const encoder e = make_encoder(x, rules, s, scratch);
+  char* lent = static_cast<char*>(scratch) + round_up(encoder_bytes(s.d));
+  const index tiles = (s.d + plan.width - 1) / plan.width;
+  const index rows = (x.n + plan.parts - 1) / plan.parts;
+  first_index bad;
+  merge_lock lock;
+  visit_unsigned(e.tile, [&](auto u) {
+    parallel_blocks(tiles * plan.parts, 1, threads, [&](index task, index, int thread) {
+      const index j0 = task / plan.parts * plan.width;
+      const index row0 = task % plan.parts * rows;
+      count_task<decltype(u)>(e, plan, row0, row0 + rows < x.n ? row0 + rows : x.n, j0,
+                              j0 + plan.width < s.d ? j0 + plan.width : s.d, y, counts,
+                              lent + thread * plan.thread_bytes, lock, bad);
+    });
+  });
+  return bad.get();
+}
+
+/// The same with weights, in float64: every cell adds its weights in row order.
+inline index count_features_weighted(const codes_view& x, const index* y, const code_rules& rules,
+                                     const structure_view& s, const double* weights, double* sums, void* scratch,
+                                     int threads) {
+  return add_features<double>(x, y, rules, s, weights, sums, scratch, threads);
+}
+
+}  // namespace tallydraw::TALLYDRAW_ISA

@@ -1,0 +1,40 @@
+// How a tile of combined codes is counted: two strategies with the same result.
+// A tile is `m` rows of `width` codes, `stride` apart; the code after a feature's last one is the slot of missing cells.
+#pragma once
+
+#include <cstdint>
+
+#include "tallydraw/views.hpp"
+
+namespace tallydraw::TALLYDRAW_ISA {
+
+/// Features side by side in a tile: as many as bytes in the widest vector register, one cache line.
+constexpr index tile_width = 64;
+
+/// Few categories, in byte lanes: 64 features are compared with categories c and c + 1 side by side, and the bytes that are
+/// equal are added; two at a time, so that the sums stay in registers. `rows` names up to 255 rows of the tile, so no byte
+/// overflows; 64 bytes are read from the start of a row, those past the tile's width belong to nobody. lanes[j] = how often feature j is c, lanes[64 + j] = how often it is c + 1.
+inline void count_lanes(const std::uint8_t* tile, index stride, const std::int32_t* rows, index n_rows, std::uint8_t c, std::uint8_t* lanes) {
+  std::uint8_t sums[2][tile_width] = {};
+  const std::uint8_t codes[2] = {c, static_cast<std::uint8_t>(c + 1)};
+  for (index r = 0; r < n_rows; ++r) {
+    const std::uint8_t* row = tile + rows[r] * stride;
+    for (int i = 0; i < 2; ++i)
+      for (index j = 0; j < tile_width; ++j) sums[i][j] = static_cast<std::uint8_t>(sums[i][j] + (row[j] == codes[i]));
+  }
+  for (int i = 0; i < 2; ++i)
+    for (index j = 0; j < tile_width; ++j) lanes[i * tile_width + j] = sums[i][j];
+}
+
+/// Any number of categories: one increment a cell, feature j in table + base[j]. Neighbouring cells of a row are in
+/// different tables, so an increment seldom waits for the store of the one before it.
+template <class U>
+inline void count_rows(const U* tile, index stride, const std::int32_t* rows, index n_rows, index width,
+                       const std::int32_t* base, std::uint32_t* table) {
+  for (index r = 0; r < n_rows; ++r) {
+    const U* row = tile + rows[r] * stride;
+    for (index j = 0; j < width; ++j) ++table[base[j] + static_cast<index>(row[j])];
+  }
+}
+
+}  // namespace tallydraw::TALLYDRAW_ISA

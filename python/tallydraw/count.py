@@ -1,0 +1,323 @@
+"""Count: from rows of codes to tables. Maximum likelihood is these counts divided by their sums."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tallydraw import _check, _rows, backend
+from tallydraw._sequences import Block, Sequences
+from tallydraw._structure import Structure, make_structure, parent_array
+from tallydraw.tables import Tables
+
+__all__ = ["count_categories", "count_features", "count_rows", "count_transitions"]
+
+
+def count_categories(
+    x: Any, *, n_categories: int | None = None, sample_weight: Any = None, n_threads: int | None = None
+) -> NDArray[Any]:
+    """Count how often each category occurs.
+
+    Parameters
+    ----------
+    x : array_like of int, shape (n,)
+        Codes of any integer dtype and stride; a negative code is missing and not counted.
+    n_categories : int, optional
+        Default: the largest code + 1.
+    sample_weight : array_like, shape (n,), optional
+        Finite and non-negative. Counts are then float64, added in row order: the bits of ``np.bincount(weights=)``.
+    n_threads : int, optional
+        Default: what OMP_NUM_THREADS, the affinity and threadpoolctl allow.
+
+    Returns
+    -------
+    ndarray, shape (C,)
+        int64, or float64 with weights.
+
+    Raises
+    ------
+    TypeError
+        `x` is not of integers.
+    ValueError
+        A code is not below `n_categories` (naming the row), or `x` is empty and `n_categories` not given.
+
+    Notes
+    -----
+    One pass over `x`; memory O(C) a thread.
+
+    Examples
+    --------
+    >>> import tallydraw as td
+    >>> td.count_categories([0, 2, 2, -1])
+    array([1, 0, 2])
+    """
+    codes = _check.codes("x", x, ndim=1)
+    c = infer_categories("x", codes) if n_categories is None else _check.category_counts(n_categories, 1)
+    structure = make_structure(c)
+    return count_cells(codes, None, structure, sample_weight=sample_weight, n_threads=n_threads, name="x")
+
+
+def count_features(
+    X: Any,
+    *,
+    y: Any = None,
+    n_categories: Any = None,
+    n_classes: int | None = None,
+    parents: Any = None,
+    sample_weight: Any = None,
+    missing: int | None = None,
+    unseen: str = "error",
+    n_threads: int | None = None,
+) -> Tables:
+    """Count the categories of every feature, for each class and each category of its parent.
+
+    Parameters
+    ----------
+    X : array_like of int, shape (n, d)
+        Codes of any integer dtype and layout, never copied as a whole. Negative codes, and `missing`, are not counted, nor
+        is a cell whose parent is missing (the available-case estimate).
+    y : array_like of int, shape (n,), optional
+        The class of each row, 0 to K - 1.
+    n_categories : int or array_like of int, shape (d,), optional
+        Default: the largest code of each feature + 1.
+    n_classes : int, optional
+        Default: the largest class + 1.
+    parents : array_like of int, shape (d,), optional
+        The parent of each feature, -1 for a root.
+    sample_weight : array_like, shape (n,), optional
+        Finite and non-negative. Counts are then float64, each cell added in row order.
+    missing : int, optional
+        A further code that means missing.
+    unseen : {"error", "missing"}
+        What a code not below `n_categories` is.
+    n_threads : int, optional
+
+    Returns
+    -------
+    Tables
+        Table j has shape ``([K,] [C_parent,] C_j)``; int64, or float64 with weights.
+
+    Raises
+    ------
+    TypeError
+        Codes or classes are not integers.
+    ValueError
+        A code out of range (naming row, column, value and C_j), a missing class, or lengths that do not fit.
+
+    Notes
+    -----
+    One pass over `X` (each thread reads the rows, or the features, it owns); memory: the tables, and scratch of at most
+    1 MiB a thread. Counts are exact for any number of threads.
+
+    Examples
+    --------
+    >>> import tallydraw as td
+    >>> t = td.count_features([[0, 1], [1, 2], [0, -1]], y=[0, 1, 0])
+    >>> t[0]
+    array([[2, 0],
+           [0, 1]])
+    >>> t[1]
+    array([[0, 1, 0],
+           [0, 0, 1]])
+    """
+    codes = _check.codes("X", X, ndim=2)
+    n, d = codes.shape
+    if d == 0:
+        raise ValueError("X must have at least one feature, got shape " + str(codes.shape))
+    skip = None if missing is None else _check.natural("missing", missing, least=-(2**63))
+    sizes = (
+        infer_categories("X", codes, missing=skip) if n_categories is None else _check.category_counts(n_categories, d)
+    )
+    classes, k = (None, None) if y is None else _check.class_codes(y, n, n_classes)
+    if y is None and n_classes is not None:
+        raise ValueError("n_classes is given without y")
+    checked = None if parents is None else parent_array(parents, d)
+    structure = make_structure(sizes, checked, k)
+    counts = count_cells(
+        codes, classes, structure, sample_weight=sample_weight, missing=skip, unseen=unseen, n_threads=n_threads
+    )
+    return Tables(counts, sizes, parents=checked, n_classes=k, structure=structure)
+
+
+def count_transitions(
+    S: Any, *, offsets: Any = None, n_states: int | None = None, order: int = 1, n_threads: int | None = None
+) -> NDArray[np.int64]:
+    """Count the transitions of sequences of states.
+
+    Parameters
+    ----------
+    S : array_like of int, shape (n, T), or list of 1-D arrays, or one flat array with `offsets`
+        States, 0 to C - 1. A negative state breaks its sequence: no transition touches it. Nothing is counted across
+        sequences.
+    offsets : array_like of int, shape (m + 1,), optional
+        Sequence i is ``S[offsets[i]:offsets[i + 1]]``.
+    n_states : int, optional
+        Default: the largest state + 1.
+    order : int, default 1
+        A transition is from `order` states to the next.
+    n_threads : int, optional
+
+    Returns
+    -------
+    ndarray of int64, shape (C,) * (order + 1)
+        ``[i, j]`` counts the steps from i to j. Rows of states never left are zero.
+
+    Raises
+    ------
+    TypeError
+        States are not integers.
+    ValueError
+        A state is not below `n_states`, offsets do not fit, or there is no state and `n_states` is not given.
+
+    Notes
+    -----
+    One pass over the states; memory O(C**(order + 1)) a thread. Exact for any number of threads.
+
+    Examples
+    --------
+    >>> import tallydraw as td
+    >>> td.count_transitions([[0, 1, 1], [1, -1, 0]])
+    array([[0, 1],
+           [0, 1]])
+    """
+    pieces = Sequences(S, offsets)
+    k = _check.natural("order", order, least=1, most=62)
+    if n_states is None and pieces.largest() < 0:
+        raise ValueError("S has no state: pass n_states=")
+    c = pieces.largest() + 1 if n_states is None else _check.natural("n_states", n_states, least=1)
+    return count_steps(pieces, None, c, 1, k, n_threads=n_threads).reshape((c,) * (k + 1))
+
+
+def count_rows(X: Any, *, sample_weight: Any = None) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Count how often each distinct row occurs.
+
+    Parameters
+    ----------
+    X : array_like of int, shape (n, d)
+        Codes. A negative code is a value like any other here.
+    sample_weight : array_like, shape (n,), optional
+        Finite and non-negative. Counts are then float64, added in row order.
+
+    Returns
+    -------
+    rows : ndarray, shape (m, d)
+        The distinct rows, sorted by the first feature, then the second, …, in the dtype of `X`.
+    counts : ndarray, shape (m,)
+        int64, or float64 with weights.
+
+    Notes
+    -----
+    Sorts n keys of as many 64-bit words as the combinations need: O(n log n) whatever d is.
+
+    Examples
+    --------
+    >>> import tallydraw as td
+    >>> rows, counts = td.count_rows([[1, 0], [0, 1], [1, 0]])
+    >>> rows.tolist(), counts.tolist()
+    ([[0, 1], [1, 0]], [1, 2])
+    """
+    codes = _check.codes("X", X, ndim=2)
+    if sample_weight is None:
+        return _rows.distinct_counts(codes)
+    weights = _check.sample_weight(sample_weight, len(codes))
+    rows, _, group = _rows.distinct(codes)
+    return rows, np.bincount(group, weights, minlength=len(rows))
+
+
+# What models call -----------------------------------------------------------------------------------------------------
+
+
+def infer_categories(name: str, x: NDArray[Any], *, missing: int | None = None) -> NDArray[np.int64]:
+    """(d,) largest code + 1 of each feature of (n,) or (n, d) codes; 1 where nothing is seen."""
+    if x.shape[0] == 0:
+        raise ValueError(f"{name} has no rows: pass n_categories=")
+    columns = x.reshape(len(x), -1) if x.ndim == 1 else x
+    most = np.zeros(columns.shape[1], columns.dtype)
+    for a, b in backend.blocks(len(columns), 4 * columns.shape[1]):
+        block = columns[a:b]
+        if missing is not None and (block == missing).any():
+            block = np.where(block == missing, 0, block)
+        np.maximum(most, block.max(axis=0), out=most)
+    if int(most.max()) >= 2**63 - 1:
+        raise ValueError(f"{name} holds the code {most.max()}: codes must be below 2**63 - 1")
+    return most.astype(np.int64) + 1
+
+
+def count_cells(
+    codes: NDArray[Any],
+    classes: NDArray[np.int64] | None,
+    structure: Structure,
+    *,
+    sample_weight: Any = None,
+    missing: int | None = None,
+    unseen: str = "error",
+    n_threads: int | None = None,
+    name: str = "X",
+) -> NDArray[Any]:
+    """Flat counts of checked codes (n,) or (n, d) under a structure: int64, or float64 with weights."""
+    n = len(codes)
+    weights = None if sample_weight is None else _check.sample_weight(sample_weight, n)
+    lenient = _check.unseen_rule(unseen)
+    wanted = _check.thread_count(n_threads)
+    cells = structure.n_features
+    counts = np.zeros(int(structure.offsets[-1]), np.int64 if weights is None else np.float64)
+    kernels = backend.kernels()
+    for a, b in backend.blocks(n, cells):
+        y = None if classes is None else classes[a:b]
+        team = backend.threads(wanted, (b - a) * cells)
+        if weights is None:
+            bad = kernels.count_features(codes[a:b], y, missing, lenient, structure, counts, team)
+        else:
+            bad = kernels.count_features_weighted(
+                codes[a:b], y, missing, lenient, structure, weights[a:b], counts, team
+            )
+        if bad >= 0:
+            raise _check.code_error(name, codes, a * cells + bad, structure.n_categories)
+    if weights is not None and not np.isfinite(counts).all():
+        raise OverflowError("sample_weight: the weights of a cell sum to infinity; scale them down")
+    return counts
+
+
+def count_steps(
+    pieces: Sequences,
+    classes: NDArray[np.int64] | None,
+    n_states: int,
+    n_classes: int,
+    order: int,
+    *,
+    n_threads: int | None = None,
+) -> NDArray[np.int64]:
+    """Flat ([K,] C, …, C) counts of the transitions of checked sequences."""
+    cells = n_classes * n_states ** (order + 1)
+    if cells >= 2**60:
+        raise ValueError(
+            f"n_states = {n_states} at order {order} needs {cells} cells ({8 * cells} bytes): too many to address"
+        )
+    wanted = _check.thread_count(n_threads)
+    counts = np.zeros(cells, np.int64)
+    for block in pieces.blocks():
+        y = None if classes is None else classes[block.begin : block.end]
+        for part, begin in _parts(block, order):
+            team = backend.threads(wanted, len(part.states))
+            bad = backend.kernels().count_transitions(part.states, part.offsets, y, n_states, order, counts, team)
+            if bad >= 0:
+                raise pieces.bad_state(block, begin + bad, n_states)
+    return counts
+
+
+def _parts(block: Block, order: int) -> Iterator[tuple[Block, int]]:
+    """A block, or a sequence longer than one in parts, and where each begins.
+
+    Each part but the first repeats the `order` states before it, so every step ends in exactly one part.
+    """
+    n = len(block.states)
+    if block.end - block.begin > 1 or n <= backend.BLOCK_WORK:
+        yield block, 0
+        return
+    for a in range(0, n, backend.BLOCK_WORK):
+        begin = max(0, a - order)
+        states = block.states[begin : a + backend.BLOCK_WORK]
+        yield Block(block.begin, block.end, states, np.array([0, len(states)], np.int64)), begin

@@ -1,0 +1,196 @@
+"""count_features and count_categories: exact counts for every dtype, layout, class, parent, weight and thread count."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import reference
+import tallydraw as td
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tallydraw import count as internal
+from tallydraw._structure import make_structure
+
+DTYPES = [np.uint8, np.uint16, np.uint32, np.uint64, np.int8, np.int16, np.int32, np.int64]
+
+
+@st.composite
+def tasks(draw):
+    d = draw(st.integers(1, 6))
+    n = draw(st.integers(1, 40))
+    n_categories = [draw(st.integers(1, 5)) for _ in range(d)]
+    parents = draw(st.none() | st.just([draw(st.integers(-1, j - 1)) for j in range(d)]))
+    order = draw(st.integers(1, 3))
+    n_classes = draw(st.none() | st.integers(1, 4))
+    missing = draw(st.none() | st.integers(0, 5))
+    lenient = draw(st.booleans())
+    top = [c + (1 if draw(st.integers(0, 9)) == 0 else 0) for c in n_categories]
+    seed = draw(st.integers(0, 2**32 - 1))
+    rng = np.random.default_rng(seed)
+    dtype = draw(st.sampled_from(DTYPES))
+    low = -1 if np.dtype(dtype).kind == "i" and draw(st.booleans()) else 0
+    X = np.stack([rng.integers(low, t, n) for t in top], axis=1).astype(dtype)
+    layout = draw(st.sampled_from(["C", "F", "strided", "reversed", "read-only"]))
+    if layout == "F":
+        X = np.asfortranarray(X)
+    elif layout == "strided":
+        X = np.repeat(np.repeat(X, 2, axis=0), 3, axis=1)[::2, ::3]
+    elif layout == "reversed":
+        X = np.ascontiguousarray(X[::-1, ::-1])[::-1, ::-1]
+    elif layout == "read-only":
+        X.flags.writeable = False
+    y = None if n_classes is None else rng.integers(0, n_classes, n)
+    weights = rng.exponential(size=n) if draw(st.booleans()) else None
+    threads = draw(st.sampled_from([1, 2, 7]))
+    return X, y, n_categories, n_classes, parents, order, weights, missing, lenient, threads
+
+
+@given(task=tasks())
+@settings(max_examples=150, deadline=None)
+def check_against_reference(task):
+    X, y, n_categories, n_classes, parents, order, weights, missing, lenient, threads = task
+    expected = reference.count_features(
+        X.tolist(), y, n_categories, n_classes, parents, order, weights, missing, lenient
+    )
+    structure = make_structure(np.array(n_categories), None if parents is None else np.array(parents), n_classes, order)
+
+    def counted():
+        return internal.count_cells(
+            X, y, structure, sample_weight=weights, missing=missing,
+            unseen="missing" if lenient else "error", n_threads=threads,
+        )  # fmt: skip
+
+    if isinstance(expected, tuple):
+        i, j = expected
+        with pytest.raises(ValueError, match=rf"X\[{i}, {j}\] is {X[i, j]}, but feature {j} has {n_categories[j]} "):
+            counted()
+    else:
+        assert counted().tolist() == expected
+
+
+def test_counts_equal_the_reference(backend):
+    check_against_reference()
+
+
+def test_counts_equal_the_reference_on_every_instruction_set(backend):
+    for isa in td.backend.instruction_sets():
+        td.backend.use(backend, instruction_set=isa)
+        check_against_reference()
+
+
+@pytest.mark.parametrize("c", [2, 3, 16, 17, 255, 256, 257, 70_000])
+@pytest.mark.parametrize("k", [None, 10])
+@pytest.mark.parametrize("d", [1, 65])
+def test_counts_equal_bincount_at_real_sizes(backend, c, k, d):
+    rng = np.random.default_rng(c * 1000 + d)
+    n = 5_000 if c < 70_000 or d < 10 else 300
+    X = rng.integers(0, c, (n, d)).astype(np.min_scalar_type(c - 1))
+    y = None if k is None else rng.integers(0, k, n)
+    expected = [
+        np.bincount((0 if y is None else y * c) + X[:, j].astype(np.int64), minlength=c * (k or 1)) for j in range(d)
+    ]
+    for threads in (1, 2, 7):
+        for data in (X, np.asfortranarray(X)):
+            t = td.count_features(data, y=y, n_categories=c, n_classes=k, n_threads=threads)
+            assert np.array_equal(t.values, np.concatenate(expected))
+
+
+def test_weighted_counts_have_the_bits_of_bincount(backend):
+    rng = np.random.default_rng(5)
+    n, d, c, k = 20_000, 7, 6, 3
+    X, y = rng.integers(-1, c, (n, d)), rng.integers(0, k, n)
+    w = rng.exponential(size=n) * 10.0 ** rng.integers(-8, 8, n)
+    for threads in (1, 2, 7):
+        t = td.count_features(X, y=y, sample_weight=w, n_categories=c, n_threads=threads)
+        for j in range(d):
+            seen = X[:, j] >= 0
+            expected = np.bincount((y * c + X[:, j])[seen], w[seen], minlength=k * c).reshape(k, c)
+            assert np.array_equal(t[j], expected)
+
+
+def test_blocks_and_the_place_of_a_bad_code(backend, monkeypatch):
+    monkeypatch.setattr(td.backend, "BLOCK_WORK", 100)
+    X = np.random.default_rng(0).integers(0, 4, (1000, 3))
+    y = np.arange(1000) % 2
+    expected = [[np.bincount(X[y == k, j], minlength=4) for k in (0, 1)] for j in range(3)]
+    assert np.array_equal(td.count_features(X, y=y).values, np.ravel(expected))
+    X[777, 1] = 9
+    X[800, 0] = 9
+    with pytest.raises(ValueError, match=r"X\[777, 1\] is 9, but feature 1 has 4 categories"):
+        td.count_features(X, y=y, n_categories=4, n_threads=2)
+
+
+def test_ragged_categories_and_inference():
+    t = td.count_features([[0, 3], [1, -1]])
+    assert t.n_categories.tolist() == [2, 4]
+    assert t[0].tolist() == [1, 1] and t[1].tolist() == [0, 0, 0, 1]
+    assert td.count_features([[7, 0], [0, 1]], missing=7).n_categories.tolist() == [1, 2]
+    assert td.count_features(np.full((2, 1), -1)).n_categories.tolist() == [1]
+
+
+def test_count_categories(backend):
+    x = np.random.default_rng(1).integers(-1, 300, 50_000).astype(np.int16)
+    assert np.array_equal(td.count_categories(x, n_threads=2), np.bincount(x[x >= 0]))
+    assert np.array_equal(td.count_categories(x[::-3]), np.bincount(x[::-3][x[::-3] >= 0]))
+    assert td.count_categories(np.zeros(0, np.int64), n_categories=3).tolist() == [0, 0, 0]
+    assert td.count_categories(np.array([True, False, True])).tolist() == [1, 2]
+    weights = np.linspace(0, 1, len(x))
+    assert np.array_equal(td.count_categories(x, sample_weight=weights), np.bincount(x[x >= 0], weights[x >= 0]))
+
+
+def test_many_categories_are_counted(backend):
+    c = 256**3
+    x = np.random.default_rng(2).integers(0, c, 100_000).astype(np.int32)
+    assert np.array_equal(td.count_categories(x, n_categories=c, n_threads=2), np.bincount(x, minlength=c))
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: td.count_categories([0.5, 1.0]), TypeError, "x must hold integer codes, got dtype float64"),
+        (lambda: td.count_features([[0.0]]), TypeError, "X must hold integer codes"),
+        (lambda: td.count_features([[0, 1]], n_categories=[2, 1]), ValueError, r"X\[0, 1\] is 1, but feature 1 has 1 categ"),
+        (lambda: td.count_features([0, 1]), ValueError, r"X must have 2 dimensions, got shape \(2,\)"),
+        (lambda: td.count_features(np.zeros((0, 2), int)), ValueError, "X has no rows: pass n_categories="),
+        (lambda: td.count_features(np.zeros((2, 0), int)), ValueError, "at least one feature"),
+        (lambda: td.count_features([[0]], y=[0, 1]), ValueError, r"y must have one class a row \(1\), got 2"),
+        (lambda: td.count_features([[0]], y=[-1]), ValueError, r"y\[0\] is -1: a class may not be missing"),
+        (lambda: td.count_features([[0]], y=[3], n_classes=2), ValueError, r"y\[0\] is 3, but there are 2 classes"),
+        (lambda: td.count_features([[0]], y=[0.0]), TypeError, "y must hold integer codes"),
+        (lambda: td.count_features([[0]], n_classes=2), ValueError, "n_classes is given without y"),
+        (lambda: td.count_features([[0, 0]], parents=[1, 0]), ValueError, "parents has a cycle"),
+        (lambda: td.count_features([[0, 0]], parents=[-1, 2]), ValueError, r"parents\[1\] must be at most 1"),
+        (lambda: td.count_features([[0]], sample_weight=[np.nan]), ValueError, r"sample_weight\[0\] is nan"),
+        (lambda: td.count_features([[0]], sample_weight=[1, 2]), ValueError, "sample_weight must have one weight a row"),
+        (lambda: td.count_features([[0]], n_categories=0), ValueError, "n_categories of feature 0 must be at least 1"),
+        (lambda: td.count_features([[0]], n_categories=2.0), TypeError, "n_categories must be an integer"),
+        (lambda: td.count_features([[0]], unseen="ignore"), ValueError, "unseen must be 'error' or 'missing'"),
+        (lambda: td.count_features([[0]], n_threads=0), ValueError, "n_threads must be at least 1"),
+        (lambda: td.count_features([[0, 0]], n_categories=2**40, parents=[-1, 0]), ValueError, "too many to address"),
+    ],
+)  # fmt: skip
+def test_bad_input_is_one_clear_error(backend, call, error, message):
+    with pytest.raises(error, match=message):
+        call()
+
+
+def test_zero_rows_count_nothing(backend):
+    t = td.count_features(np.zeros((0, 2), np.uint8), n_categories=3, y=np.zeros(0, int), n_classes=2)
+    assert t.values.tolist() == [0] * 12
+
+
+def test_counts_add_and_subtract(backend):
+    X = np.random.default_rng(3).integers(0, 3, (100, 4))
+    whole = td.count_features(X, n_categories=3)
+    first, rest = (td.count_features(part, n_categories=3) for part in (X[:30], X[30:]))
+    assert first + rest == whole
+    assert whole - first == rest
+    with pytest.raises(ValueError, match="would turn negative"):
+        first - whole
+    with pytest.raises(ValueError, match="tables differ in n_categories"):
+        first + td.count_features(X, n_categories=4)
+    with pytest.raises(TypeError, match="needs integer counts"):
+        whole - td.count_features(X, n_categories=3, sample_weight=np.ones(100))
+    big = td.Tables.from_arrays([[2**62, 1]])
+    with pytest.raises(OverflowError, match="passes"):
+        big + big
