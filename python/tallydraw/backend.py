@@ -86,7 +86,14 @@ def use(name: str, *, instruction_set: str | None = None) -> None:
             if name == "cpp"
             else "the backend 'numba' needs the package numba: pip install numba"
         )
-    kernels = importlib.import_module(_MODULES[name])
+    try:
+        kernels = importlib.import_module(_MODULES[name])
+    except ImportError as error:
+        other = "numba" if name == "cpp" else "cpp"
+        raise ImportError(
+            f"tallydraw's backend {name!r} is installed, but cannot be loaded ({error}): "
+            f"reinstall it, or set TALLYDRAW_BACKEND={other}"
+        ) from error
     sets = _set_names(kernels)
     if instruction_set is not None and instruction_set not in sets:
         raise ValueError(
@@ -169,7 +176,7 @@ if hasattr(os, "register_at_fork"):
 
 def _choose() -> None:
     forced = os.environ.get("TALLYDRAW_BACKEND")
-    isa = os.environ.get("TALLYDRAW_INSTRUCTION_SET")
+    isa = os.environ.get("TALLYDRAW_INSTRUCTION_SET") or None
     if forced:
         use(forced, instruction_set=isa)
     elif importlib.util.find_spec(_NEEDS["cpp"]) is not None:

@@ -9,6 +9,9 @@
 
 #ifdef _OPENMP
 #include <omp.h>
+#elif defined(TALLYDRAW_STD_THREADS)  // the thread sanitizer does not see into GCC's OpenMP run-time
+#include <thread>
+#include <vector>
 #endif
 
 namespace tallydraw::TALLYDRAW_ISA {
@@ -24,6 +27,17 @@ inline void parallel_blocks(index n, index grain, int threads, Body&& body) {
 #pragma omp parallel for num_threads(team) schedule(dynamic)
     for (index p = 0; p < pieces; ++p)
       body(p * grain, std::min(n, (p + 1) * grain), omp_get_thread_num());
+    return;
+  }
+#elif defined(TALLYDRAW_STD_THREADS)
+  if (threads > 1 && pieces > 1) {
+    std::atomic<index> next{0};
+    std::vector<std::thread> team;
+    for (int thread = 0; thread < static_cast<int>(std::min<index>(threads, pieces)); ++thread)
+      team.emplace_back([&, thread] {
+        for (index p = next++; p < pieces; p = next++) body(p * grain, std::min(n, (p + 1) * grain), thread);
+      });
+    for (std::thread& member : team) member.join();
     return;
   }
 #endif
