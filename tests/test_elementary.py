@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import reference
 import tallydraw as td
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -200,6 +200,7 @@ def test_log_scaled_of_zero_is_minus_infinity(backend: str) -> None:
     assert apply("log_scaled", np.array([0.0]), np.array([2**40])).tolist() == [-np.inf]
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(), min_size=1, max_size=40))
 def test_any_floats_equal_the_reference(values: list[float]) -> None:
     x = np.array(values)
