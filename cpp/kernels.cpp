@@ -1,12 +1,16 @@
 // All kernels, compiled once an instruction set: TALLYDRAW_ISA names the namespace of this object.
 #include "tallydraw/kernels.hpp"
 
-#include "tallydraw/elementary.hpp"
 #include "tallydraw/count_features.hpp"
 #include "tallydraw/count_transitions.hpp"
+#include "tallydraw/elementary.hpp"
+#include "tallydraw/levels.hpp"
 #include "tallydraw/parallel.hpp"
 #include "tallydraw/philox.hpp"
 #include "tallydraw/posterior.hpp"
+#include "tallydraw/sample_categories.hpp"
+#include "tallydraw/sample_features.hpp"
+#include "tallydraw/sample_paths.hpp"
 #include "tallydraw/sample_rows.hpp"
 
 #define TALLYDRAW_STRING_(x) #x
@@ -41,6 +45,10 @@ extern const kernel_table kernels = {
     /*log_sum_exp=*/log_sum_exp,
     /*posterior=*/posterior,
     /*log_posterior=*/log_posterior,
+    /*build_guides=*/build_guides,
+    /*sample_categories=*/sample_categories,
+    /*sample_features=*/sample_features,
+    /*sample_paths=*/sample_paths,
     /*sample_rows=*/sample_rows,
     /*count_features_scratch=*/count_features_scratch,
     /*count_features=*/count_features,

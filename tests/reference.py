@@ -6,6 +6,8 @@ Written from the contracts, not from the kernels; imports nothing of tallydraw.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from fractions import Fraction
 
 MASK = 2**64 - 1
 
@@ -168,6 +170,40 @@ def log_posterior(row: list[float], log_prior: list[float]) -> list[float]:
 
 # Levels -----------------------------------------------------------------------------------------------------------
 
+TOP = MASK  # 2**64, as it is stored
+
+
+def integer_levels(row: Sequence[int]) -> list[int]:
+    """floor(2**64 * (n_0 + ... + n_c) / N)."""
+    total = sum(row)
+    return [TOP if sum(row[: c + 1]) == total else 2**64 * sum(row[: c + 1]) // total for c in range(len(row))]
+
+
+def float_levels(row: Sequence[float]) -> list[int]:
+    """2**64 where the running sum is the last one, else floor(2**64 * fl(S_c / S)); sums left to right in float64."""
+    sums = running_sums(row)
+    if math.isinf(sums[-1]):
+        sums = running_sums([w * 2.0**-64 for w in row])
+    return [TOP if s == sums[-1] else int(Fraction(s / sums[-1]) * 2**64) for s in sums]
+
+
+def running_sums(row: Sequence[float]) -> list[float]:
+    sums, total = [], 0.0
+    for w in row:
+        total += float(w)
+        sums.append(total)
+    return sums
+
+
+def levels(row: Sequence[int] | Sequence[float]) -> list[int]:
+    return integer_levels(row) if all(isinstance(w, int) for w in row) else float_levels(row)
+
+
+def outcome(row_levels: Sequence[int], u: int) -> int:
+    """The first c with u < L_c."""
+    return next(c for c, level in enumerate(row_levels) if u < level)
+
+
 
 # Count ------------------------------------------------------------------------------------------------------------
 
@@ -222,6 +258,67 @@ def count_transitions(sequences, n_states, order):
 
 
 # Sample: categories, features, paths --------------------------------------------------------------------------------
+
+
+def sample_categories(
+    rows: Sequence[Sequence[int]], which: Sequence[int], purpose: int, key: int, start: int
+) -> list[int]:
+    """Flat draws start, start + 1, ... mod 2**64; draw i from the levels rows[which[i]]."""
+    return [outcome(rows[b], flat_uniform(key, (start + i) % 2**64, purpose)) for i, b in enumerate(which)]
+
+
+def sample_features(
+    tables: Sequence[Sequence[Sequence[Sequence[int]]]],
+    contexts: Sequence[Sequence[int]],
+    sizes: Sequence[int],
+    y: Sequence[int],
+    key: int,
+    start: int,
+) -> list[list[int]]:
+    """tables[j][class][context] is a row of levels; the context is the mixed-radix number of the codes of contexts[j]."""
+    result = []
+    for i, k in enumerate(y):
+        row: dict[int, int] = {}
+        while len(row) < len(tables):
+            for j, context in enumerate(contexts):
+                if j not in row and all(a in row for a in context):
+                    code = 0
+                    for a in context:
+                        code = code * sizes[a] + row[a]
+                    row[j] = outcome(tables[j][k][code], uniform(key, (start + i) % 2**64, j, 0))
+        result.append([row[j] for j in range(len(tables))])
+    return result
+
+
+def sample_paths(
+    start_rows: Sequence[Sequence[Sequence[Sequence[int]]]],
+    transition: Sequence[Sequence[Sequence[int]]],
+    n_states: int,
+    length: int,
+    y: Sequence[int],
+    initial: Sequence[Sequence[int]] | None,
+    key: int,
+    start: int,
+) -> list[list[int]]:
+    """start_rows[t][class][context of the steps before t] and transition[class][context of `order` states]: levels."""
+    order = len(start_rows)
+    result = []
+    for i, k in enumerate(y):
+        path: list[int] = []
+        for t in range(length):
+            u = uniform(key, (start + i) % 2**64, t, 0)
+            code = 0
+            for state in path[max(0, t - order) :]:
+                code = code * n_states + state
+            if t >= order:
+                path.append(outcome(transition[k][code], u))
+            elif initial is not None:
+                path.append(initial[i][t])
+            else:
+                path.append(outcome(start_rows[t][k][code], u))
+        result.append(path)
+    return result
+
 
 
 # Sample: rows, counts -----------------------------------------------------------------------------------------------

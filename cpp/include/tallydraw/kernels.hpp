@@ -24,6 +24,22 @@ struct kernel_table {
   void (*posterior)(const double* x, index n, index k, const double* prior, double* out, int threads);
   void (*log_posterior)(const double* x, index n, index k, const double* log_prior, double* out, int threads);
 
+  // levels.hpp
+  void (*build_guides)(const structure_view& structure, const std::uint64_t* level, const index* guide_offsets,
+                       const index* guide_bits, std::uint32_t* guide);
+
+  // sample_categories.hpp
+  void (*sample_categories)(const levels_view& levels, index n_categories, const index* rows, index purpose,
+                            std::uint64_t key, std::uint64_t start, outcomes_view out, index n, int threads);
+
+  // sample_features.hpp
+  void (*sample_features)(const structure_view& structure, const levels_view& levels, const index* y, std::uint64_t key,
+                          std::uint64_t start, outcomes_view out, index n, int threads);
+
+  // sample_paths.hpp
+  void (*sample_paths)(const structure_view& structure, const levels_view& levels, const index* y, const index* initial,
+                       std::uint64_t key, std::uint64_t start, outcomes_view out, index n, index length, int threads);
+
   // sample_rows.hpp
   index (*sample_rows)(const double* floats, const index* integers, index n_columns, const index* rows, index n,
                        std::uint64_t key, std::uint64_t start, outcomes_view out, int threads);

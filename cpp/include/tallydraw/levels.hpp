@@ -1,0 +1,210 @@
+// Cumulative levels: the outcome of a uniform u in [0, 2^64) is the first c with u < L_c.
+// 2^64 is stored as 2^64 - 1, which no other level can equal, and u is at most 2^64 - 2: an outcome of zero weight is
+// never met, and no search here guards an edge.
+//
+// Searches look at the upper 32 bits of u and of the levels. Only where these are equal does the low word of u decide;
+// it is then computed, and the outcome is exact. Three strategies:
+//   few      all levels compared, a block of draws at once;
+//   guide    a guide table (Chen & Asau 1974, "On generating random variates from an empirical distribution") names
+//            the first candidate, a short scan the outcome;
+//   bisect   both words of u and a binary search, for tables past 2^32 cells.
+#pragma once
+
+#include <cstdint>
+
+#include "tallydraw/philox.hpp"
+#include "tallydraw/views.hpp"
+
+namespace tallydraw::TALLYDRAW_ISA {
+
+/// Tables of at most this many categories have no guide and are compared with all their levels.
+constexpr index few_categories = 16;
+
+/// Draws that are compared side by side.
+constexpr index group_size = 64;
+
+/// The table rows of one feature.
+struct feature_levels {
+  const std::uint64_t* level;
+  const std::uint32_t* high;
+  const std::uint32_t* guide;
+  index n;     // categories
+  index bits;  // log2 of the guide's length, negative: none
+};
+
+inline feature_levels feature_of(const levels_view& levels, index n_categories, index first_cell, index j) {
+  return {levels.level + first_cell, levels.high + first_cell, levels.guide + levels.guide_offsets[j], n_categories,
+          levels.guide_bits[j]};
+}
+
+/// The uniform of high word `word` and low word low().
+template <class Low>
+inline std::uint64_t uniform_of(std::uint32_t word, Low&& low) {
+  const std::uint64_t u = (std::uint64_t{word} << 32) | low();
+  return u < UINT64_MAX ? u : UINT64_MAX - 1;
+}
+
+/// The outcome from table row `row` by comparison with every level; low() gives the low word.
+template <class Low>
+inline index outcome_few(const feature_levels& f, index row, std::uint32_t word, Low&& low) {
+  const std::uint32_t* high = f.high + row * f.n;
+  index c = 0;
+  bool tie = false;
+  for (index k = 0; k < f.n - 1; ++k) {
+    c += word >= high[k];
+    tie |= word == high[k];
+  }
+  if (tie) {
+    const std::uint64_t u = uniform_of(word, low);
+    const std::uint64_t* level = f.level + row * f.n;
+    for (c = 0; u >= level[c];) ++c;
+  }
+  return c;
+}
+
+/// The outcome from table row `row` by its guide and a scan.
+template <class Low>
+inline index outcome_guide(const feature_levels& f, index row, std::uint32_t word, Low&& low) {
+  const std::uint32_t* high = f.high + row * f.n;
+  index c = f.guide[(row << f.bits) + static_cast<index>(std::uint64_t{word} >> (32 - f.bits))];
+  c += word > high[c];  // nearly always enough; the upper half of the last level is 2^32 - 1
+  if (word >= high[c]) {
+    while (word > high[c]) ++c;
+    if (word == high[c]) {
+      const std::uint64_t u = uniform_of(word, low);
+      const std::uint64_t* level = f.level + row * f.n;
+      while (u >= level[c]) ++c;
+    }
+  }
+  return c;
+}
+
+/// The outcome from table row `row` by binary search.
+template <class Low>
+inline index outcome_bisect(const feature_levels& f, index row, std::uint32_t word, Low&& low) {
+  const std::uint64_t u = uniform_of(word, low);
+  const std::uint64_t* level = f.level + row * f.n;
+  index least = 0;
+  index most = f.n - 1;
+  while (least < most) {
+    const index middle = least + (most - least) / 2;
+    if (u < level[middle])
+      most = middle;
+    else
+      least = middle + 1;
+  }
+  return least;
+}
+
+/// Counts the levels that each of group_size words has reached, and whether any word equals the half of a level.
+template <int Levels>
+inline bool compare_group(const std::uint32_t* high, const std::uint32_t* words, std::uint8_t* out) {
+  std::uint32_t h[Levels > 0 ? Levels : 1];
+  for (int k = 0; k < Levels; ++k) h[k] = high[k];
+  std::uint32_t ties = 0;
+  for (index i = 0; i < group_size; ++i) {
+    const std::uint32_t word = words[i];
+    std::uint32_t c = 0;
+    for (int k = 0; k < Levels; ++k) {
+      c += word >= h[k] ? 1 : 0;
+      ties |= word == h[k] ? 1 : 0;
+    }
+    out[i] = static_cast<std::uint8_t>(c);
+  }
+  return ties != 0;
+}
+
+using group_comparison = bool (*)(const std::uint32_t*, const std::uint32_t*, std::uint8_t*);
+
+inline group_comparison comparison_of(index n_categories) {
+  static constexpr group_comparison of[few_categories] = {
+      compare_group<0>,  compare_group<1>,  compare_group<2>,  compare_group<3>, compare_group<4>,  compare_group<5>,
+      compare_group<6>,  compare_group<7>,  compare_group<8>,  compare_group<9>, compare_group<10>, compare_group<11>,
+      compare_group<12>, compare_group<13>, compare_group<14>, compare_group<15>};
+  return of[n_categories - 1];
+}
+
+/// out[i] = the outcome of words[i] from the one table row `row`, for i < n; low(i) gives the low word of draw i.
+/// `words` must be readable up to the next multiple of group_size.
+template <class T, class Low>
+inline void outcomes_from_row(const feature_levels& f, index row, const std::uint32_t* words, index n, T* out, Low&& low) {
+  if (f.bits >= 0) {
+    for (index i = 0; i < n; ++i)
+      out[i] = static_cast<T>(outcome_guide(f, row, words[i], [&] { return low(i); }));
+  } else if (f.n <= few_categories) {
+    const std::uint32_t* high = f.high + row * f.n;
+    const group_comparison compare = comparison_of(f.n);
+    for (index begin = 0; begin < n; begin += group_size) {
+      const index size = n - begin < group_size ? n - begin : group_size;
+      std::uint8_t c[group_size];
+      if (compare(high, words + begin, c))
+        for (index i = 0; i < size; ++i)
+          c[i] = static_cast<std::uint8_t>(outcome_few(f, row, words[begin + i], [&] { return low(begin + i); }));
+      if (size == group_size)
+        for (index i = 0; i < group_size; ++i) out[begin + i] = c[i];
+      else
+        for (index i = 0; i < size; ++i) out[begin + i] = c[i];
+    }
+  } else {
+    for (index i = 0; i < n; ++i)
+      out[i] = static_cast<T>(outcome_bisect(f, row, words[i], [&] { return low(i); }));
+  }
+}
+
+/// out[i] = the outcome of words[i] from table row rows[i], for i < n; low(i) gives the low word of draw i.
+template <class T, class Low>
+inline void outcomes_from_rows(const feature_levels& f, const index* rows, const std::uint32_t* words, index n, T* out,
+                               Low&& low) {
+  if (f.bits >= 0) {
+    for (index i = 0; i < n; ++i)
+      out[i] = static_cast<T>(outcome_guide(f, rows[i], words[i], [&] { return low(i); }));
+  } else if (f.n == 1) {
+    for (index i = 0; i < n; ++i) out[i] = 0;
+  } else if (f.n == 2) {
+    for (index i = 0; i < n; ++i) {
+      const std::uint32_t high = f.high[2 * rows[i]];
+      out[i] = words[i] >= high;
+      if (words[i] == high) out[i] = uniform_of(words[i], [&] { return low(i); }) >= f.level[2 * rows[i]];
+    }
+  } else if (f.n <= few_categories) {
+    for (index i = 0; i < n; ++i)
+      out[i] = static_cast<T>(outcome_few(f, rows[i], words[i], [&] { return low(i); }));
+  } else {
+    for (index i = 0; i < n; ++i)
+      out[i] = static_cast<T>(outcome_bisect(f, rows[i], words[i], [&] { return low(i); }));
+  }
+}
+
+/// f(p), p being the outcomes' first cell in their own type.
+template <class Function>
+inline void with_outcomes(outcomes_view out, Function&& f) {
+  switch (out.type) {
+    case outcome_type::u8: f(static_cast<std::uint8_t*>(out.data)); break;
+    case outcome_type::u16: f(static_cast<std::uint16_t*>(out.data)); break;
+    case outcome_type::u32: f(static_cast<std::uint32_t*>(out.data)); break;
+    case outcome_type::u64: f(static_cast<std::uint64_t*>(out.data)); break;
+  }
+}
+
+/// guide[i] of every table row: the first c with i * 2^(64 - bits) < L_c.
+inline void build_guides(const structure_view& s, const std::uint64_t* level, const index* guide_offsets,
+                         const index* guide_bits, std::uint32_t* guide) {
+  for (index j = 0; j < s.d; ++j) {
+    const index bits = guide_bits[j];
+    if (bits < 0) continue;
+    const index n = s.n_categories[j];
+    const index rows = s.n_classes * s.n_contexts[j];
+    for (index row = 0; row < rows; ++row) {
+      const std::uint64_t* l = level + s.offsets[j] + row * n;
+      std::uint32_t* g = guide + guide_offsets[j] + (row << bits);
+      index c = 0;
+      for (index i = 0; i < index{1} << bits; ++i) {
+        const std::uint64_t edge = bits == 0 ? 0 : static_cast<std::uint64_t>(i) << (64 - bits);
+        while (edge >= l[c]) ++c;
+        g[i] = static_cast<std::uint32_t>(c);
+      }
+    }
+  }
+}
+
+}  // namespace tallydraw::TALLYDRAW_ISA

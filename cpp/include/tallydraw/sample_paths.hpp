@@ -1,0 +1,87 @@
+// Paths of a homogeneous Markov chain of order k: step t of path i is the cell (i, t); features 0 … k - 1 of the structure
+// start it, feature k is the transition of every later step. A tile holds several paths, whose steps interleave and so
+// hide each other's latency.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+
+#include "tallydraw/levels.hpp"
+#include "tallydraw/parallel.hpp"
+#include "tallydraw/philox.hpp"
+#include "tallydraw/tile.hpp"
+#include "tallydraw/views.hpp"
+
+namespace tallydraw::TALLYDRAW_ISA {
+
+/// Paths of a tile, where there are as many.
+constexpr index max_tile_paths = 64;
+
+/// n <= max_tile_paths paths from `first` on, all their steps.
+template <class T>
+inline void draw_paths(const structure_view& s, const levels_view& levels, const index* y, const index* initial,
+                       std::uint64_t key, std::uint64_t first, T* out, index n, index length) {
+  const std::uint32_t tag = counter_tag(purpose::cells, 0);
+  const index order = s.d - 1;
+  const index categories = s.n_categories[order];
+  const index contexts = s.n_contexts[order];  // categories^order
+  const index oldest = order > 0 ? contexts / categories : 1;
+  const index stride = power_of_two(n);
+  const index steps = tile_cells<T> / stride < 256 ? tile_cells<T> / stride : 256;
+
+  std::uint32_t words[2048 + group_size] = {};
+  T codes[tile_cells<T>] = {};
+  T other[tile_cells<T>] = {};
+  std::uint64_t rows[max_tile_paths < lanes ? lanes : max_tile_paths] = {};
+  index context[max_tile_paths] = {};
+  index table_row[max_tile_paths];
+  for (index i = 0; i < n; ++i) rows[i] = first + static_cast<std::uint64_t>(i);
+
+  for (index begin = 0; begin < length; begin += steps) {
+    const index m = length - begin < steps ? length - begin : steps;
+    fill_tile(key, tag, rows, n, static_cast<std::uint32_t>(begin / 4), (m + 3) / 4, words, stride);
+    for (index p = 0; p < m; ++p) {
+      const index t = begin + p;
+      const index j = t < order ? t : order;
+      T* const code = codes + p * stride;
+      if (t < order && initial) {
+        for (index i = 0; i < n; ++i) code[i] = static_cast<T>(initial[i * order + t]);
+      } else {
+        const feature_levels f = feature_of(levels, s.n_categories[j], s.offsets[j], j);
+        for (index i = 0; i < n; ++i) table_row[i] = (y ? y[i] * s.n_contexts[j] : 0) + context[i];
+        outcomes_from_rows(f, table_row, words + p * stride, n, code, [&](index i) {
+          return one_word(key, tag + 1, rows[i], static_cast<std::uint64_t>(t));
+        });
+      }
+      if (order == 1)
+        for (index i = 0; i < n; ++i) context[i] = static_cast<index>(code[i]);
+      else if (t < order)
+        for (index i = 0; i < n; ++i) context[i] = context[i] * categories + static_cast<index>(code[i]);
+      else if (order > 0)
+        for (index i = 0; i < n; ++i) context[i] = context[i] % oldest * categories + static_cast<index>(code[i]);
+    }
+    if (stride == 1) {
+      std::memcpy(out + begin, codes, static_cast<std::size_t>(m) * sizeof(T));
+      continue;
+    }
+    const T* const tile = columns_to_rows(codes, other, steps, stride);
+    for (index i = 0; i < n; ++i)
+      std::memcpy(out + i * length + begin, tile + i * steps, static_cast<std::size_t>(m) * sizeof(T));
+  }
+}
+
+/// out (n, length): path i is row start + i (mod 2^64) of the stream, of class y[i]; `initial` (n, k) states, or null: drawn.
+inline void sample_paths(const structure_view& s, const levels_view& levels, const index* y, const index* initial,
+                         std::uint64_t key, std::uint64_t start, outcomes_view out, index n, index length, int threads) {
+  const index order = s.d - 1;
+  index grain = (n + threads - 1) / threads;
+  grain = grain < 1 ? 1 : grain > max_tile_paths ? max_tile_paths : grain;
+  with_outcomes(out, [&](auto* to) {
+    parallel_blocks(n, grain, threads, [&](index begin, index end, int) {
+      draw_paths(s, levels, y ? y + begin : nullptr, initial ? initial + begin * order : nullptr, key,
+                 start + static_cast<std::uint64_t>(begin), to + begin * length, end - begin, length);
+    });
+  });
+}
+
+}  // namespace tallydraw::TALLYDRAW_ISA

@@ -1,0 +1,73 @@
+// A tile of draws: some rows by some features, computed feature by feature in columns, so that one feature's tables stay
+// in cache and draws of different rows overlap, then turned into rows.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+
+#include "tallydraw/philox.hpp"
+#include "tallydraw/views.hpp"
+
+namespace tallydraw::TALLYDRAW_ISA {
+
+/// Cells of a tile of outcomes of type T, and its sides: at most max_rows rows; all powers of two.
+template <class T>
+constexpr index tile_cells = sizeof(T) <= 2 ? 2048 : 512;
+constexpr index max_tile_rows = 512;
+
+/// The least power of two that is not below n.
+inline index power_of_two(index n) {
+  index p = 1;
+  while (p < n) p *= 2;
+  return p;
+}
+
+/// Rows of `features` columns of `rows` codes each: to[r * features + f] = from[f * rows + r]. `features` is a power of
+/// two: each pass interleaves the two halves, which moves one bit of f below r. Both buffers are overwritten; returns
+/// the one that holds the result.
+template <class T>
+inline const T* columns_to_rows(T* from, T* to, index features, index rows) {
+  if (rows == 1) return from;
+  const index half = features * rows / 2;
+  for (; features > 1; features /= 2) {
+    for (index i = 0; i < half; ++i) {
+      to[2 * i] = from[i];
+      to[2 * i + 1] = from[half + i];
+    }
+    T* const done = to;
+    to = from;
+    from = done;
+  }
+  return from;
+}
+
+/// words[f * stride + i] = the word of row rows[i] and feature 4 block0 + f, for i < n and f < 4 blocks. `stride` is a power
+/// of two; `rows` is readable up to the next multiple of `lanes`.
+inline void fill_tile(std::uint64_t key, std::uint32_t tag, const std::uint64_t* rows, index n, std::uint32_t block0,
+                      index blocks, std::uint32_t* words, index stride) {
+  // Lanes are rows or blocks, whichever leaves fewer of them idle.
+  if (blocks * ((n + lanes - 1) / lanes) <= n * ((blocks + lanes - 1) / lanes)) {
+    for (index b = 0; b < blocks; ++b) {
+      const std::uint32_t block = block0 + static_cast<std::uint32_t>(b);
+      std::uint32_t* const w = words + 4 * b * stride;
+      if (stride >= lanes) {
+        fill_columns(key, tag, rows, n, block, {w, w + stride, w + 2 * stride, w + 3 * stride});
+      } else {
+        std::uint32_t x[4 * lanes];
+        fill_columns(key, tag, rows, n, block, {x, x + lanes, x + 2 * lanes, x + 3 * lanes});
+        for (index k = 0; k < 4; ++k)
+          for (index i = 0; i < n; ++i) w[k * stride + i] = x[k * lanes + i];
+      }
+    }
+    return;
+  }
+  for (index i = 0; i < n; ++i)
+    for (index b = 0; b < blocks; b += lanes) {
+      std::uint32_t row[4 * lanes];
+      const index m = blocks - b < lanes ? blocks - b : lanes;
+      fill_cells(key, tag, rows[i], 1, block0 + static_cast<std::uint32_t>(b), m, row);
+      for (index k = 0; k < 4 * m; ++k) words[(4 * b + k) * stride + i] = row[k];
+    }
+}
+
+}  // namespace tallydraw::TALLYDRAW_ISA
