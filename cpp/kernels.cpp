@@ -11,6 +11,7 @@
 #include "tallydraw/sample_categories.hpp"
 #include "tallydraw/sample_features.hpp"
 #include "tallydraw/sample_paths.hpp"
+#include "tallydraw/sample_counts.hpp"
 #include "tallydraw/sample_rows.hpp"
 
 #define TALLYDRAW_STRING_(x) #x
@@ -55,6 +56,7 @@ extern const kernel_table kernels = {
     /*count_features_weighted=*/count_features_weighted,
     /*count_transitions_scratch=*/count_transitions_scratch,
     /*count_transitions=*/count_transitions,
+    /*sample_counts=*/sample_counts,
 };
 
 }  // namespace tallydraw::TALLYDRAW_ISA

@@ -21,6 +21,21 @@ void bind_sample_rows(py::module_& m) {
         return active_kernels().sample_rows(f, i, columns, chosen, n, key, start, view, threads);
       },
       py::arg("weights"), py::arg("rows").noconvert(), py::arg("key"), py::arg("start"), py::arg("out"), py::arg("threads"));
+  m.def(
+      "sample_counts",
+      [](const array<std::uint64_t>& level, const array<index>& rows, const array<index>& totals, std::uint64_t key,
+         std::uint64_t start, array<index>& out, int threads) {
+        const index columns = level.shape(1);
+        const index n = out.shape(0);
+        const auto* l = level.data();
+        const auto* r = rows.data();
+        const auto* t = totals.data();
+        auto* to = out.mutable_data();
+        py::gil_scoped_release release;  // arithmetic alone; other Python threads may run
+        active_kernels().sample_counts(l, columns, r, t, n, key, start, to, threads);
+      },
+      py::arg("level").noconvert(), py::arg("rows").noconvert(), py::arg("totals").noconvert(), py::arg("key"),
+      py::arg("start"), py::arg("out").noconvert(), py::arg("threads"));
 }
 
 }  // namespace tallydraw

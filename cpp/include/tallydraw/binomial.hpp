@@ -127,7 +127,7 @@ inline index binomial(index n_trials, double p, double q, std::uint64_t key, std
   const double b = 1.15 + 2.53 * deviation;
   const double a = -0.0873 + 0.0248 * b + 0.01 * p;
   const double c = np + 0.5;
-  const double sure = 0.92 - 4.2 / b;
+  const double sure = 0.92 * b - 4.2;
   for (;; again()) {
     const double w = u - 0.5;
     const double us = 0.5 - (w < 0.0 ? -w : w);
@@ -135,7 +135,7 @@ inline index binomial(index n_trials, double p, double q, std::uint64_t key, std
     // Floor: place is not negative in what follows, and below 2^63.
     if (!(place >= 0.0 && place < n + 1.0)) continue;
     const index k = static_cast<index>(place);
-    if (us >= 0.07 && v <= sure) return k;
+    if (us >= 0.07 && v * b <= sure) return k;
     const double m = static_cast<double>(static_cast<index>((n + 1.0) * p));
     const double alpha = (2.83 + 5.1 / b) * deviation;
     if (under_curve(v * alpha / (a / (us * us) + b), static_cast<double>(k), m, n, p, q)) return k;

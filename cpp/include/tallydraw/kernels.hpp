@@ -53,6 +53,10 @@ struct kernel_table {
   index (*count_transitions_scratch)(index cells, int threads);
   index (*count_transitions)(const pieces_view& pieces, index n_classes, index n_states, index order, index* counts,
                              index* scratch, int threads);
+
+  // sample_counts.hpp
+  void (*sample_counts)(const std::uint64_t* level, index n_columns, const index* rows, const index* totals, index n,
+                        std::uint64_t key, std::uint64_t start, index* out, int threads);
 };
 
 // One a compiled set, defined in kernels.cpp.

@@ -11,7 +11,24 @@ from tallydraw._numba.elementary import exp, log, log_scaled
 from tallydraw._numba.parallel import max_threads
 from tallydraw._numba.philox import philox
 from tallydraw._numba.posterior import log_posterior, log_sum_exp, posterior
+from tallydraw._numba.sample_counts import sample_counts
 from tallydraw._numba.sample_rows import sample_rows
+
+__all__ = [
+    "exp",
+    "instruction_set",
+    "instruction_sets",
+    "log",
+    "log_posterior",
+    "log_scaled",
+    "log_sum_exp",
+    "max_threads",
+    "philox",
+    "posterior",
+    "sample_counts",
+    "sample_rows",
+    "use_instruction_set",
+]
 
 
 def instruction_sets() -> list[str]:

@@ -120,14 +120,14 @@ def binomial(n_trials, p, q, key, row, outcome):
     b = 1.15 + 2.53 * deviation
     a = -0.0873 + 0.0248 * b + 0.01 * p
     c = mean + 0.5
-    sure = 0.92 - 4.2 / b
+    sure = 0.92 * b - 4.2
     while True:
         w = u - 0.5
         us = 0.5 - (-w if w < 0.0 else w)
         place = (2.0 * a / us + b) * w + c
         if place >= 0.0 and place < n + 1.0:
             k = np.int64(place)
-            if us >= 0.07 and v <= sure:
+            if us >= 0.07 and v * b <= sure:
                 return k
             m = np.float64(np.int64((n + 1.0) * p))
             alpha = (2.83 + 5.1 / b) * deviation
