@@ -1,0 +1,604 @@
+"""What else computes the same: the best idiom of each tool, checked against ours wherever the result is certain.
+
+A peer prepares its inputs outside the timing, in the dtype it likes best, and returns the call to time. One whose
+tool is not installed, or whose idiom does not suit the workload, is left out and says why.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+from workloads import SEED, THREADS, TOTAL, Workload
+
+Call = Callable[[], Any]
+
+
+class NotSuited(Exception):
+    """The idiom does not apply to this workload; not worth a line in the report."""
+
+
+class Missing(Exception):
+    """The tool is not installed; the report says so."""
+
+
+@dataclass(frozen=True)
+class Peer:
+    tool: str
+    idiom: str
+    prepare: Callable[[Workload, SimpleNamespace], Call | tuple[Call, int]]
+
+    @property
+    def name(self) -> str:
+        return f"{self.tool} {self.idiom}"
+
+    def ready(self, w: Workload) -> tuple[Call, int]:
+        """The call, and how many of the workload's items it does (a slow peer is given fewer)."""
+        prepared = self.prepare(w, w.data())
+        return prepared if isinstance(prepared, tuple) else (prepared, w.items)
+
+
+PEERS: dict[str, list[Peer]] = {}
+
+
+def _peer(verb: str, tool: str, idiom: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    def register(prepare: Callable[..., Any]) -> Callable[..., Any]:
+        PEERS.setdefault(verb, []).append(Peer(tool, idiom, prepare))
+        return prepare
+
+    return register
+
+
+def of(w: Workload) -> list[Peer]:
+    return [] if w.small else PEERS.get(w.verb, [])
+
+
+def _import(module: str) -> Any:
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise Missing(f"{module.split('.')[0]} is not installed") from error
+
+
+def _torch() -> Any:
+    torch = _import("torch")
+    torch.set_num_threads(THREADS)
+    return torch
+
+
+def versions() -> dict[str, str]:
+    """Of the tools that are installed."""
+    found = {}
+    for name in ("numpy", "numba", "scipy", "scikit-learn", "torch", "quantecon", "deeptime", "pomegranate"):
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def agrees(w: Workload, ours: Any, theirs: Any) -> None:
+    """Raise unless a peer computed what we did: counts equal, logs to 1e-9, draws alike in shape and range."""
+    if w.verb == "count_features":
+        _same(np.array_equal(np.stack(list(ours)), np.stack(list(theirs))), w)
+    elif w.verb == "count_transitions":
+        _same(np.array_equal(ours, theirs), w)
+    elif w.verb in ("log_prob_features", "log_prob_paths"):
+        theirs = np.asarray(theirs)
+        _same(np.allclose(np.asarray(ours)[: len(theirs)], theirs, rtol=1e-9, atol=0.0), w)
+    elif w.verb == "sample_counts":
+        theirs = np.asarray(theirs)
+        _same(ours.shape == theirs.shape and bool((theirs.sum(axis=1) == TOTAL).all()), w)
+    elif w.verb != "Sampler":
+        theirs = np.asarray(theirs)
+        _same(ours.shape[1:] == theirs.shape[1:] and int(theirs.min()) >= 0 and int(theirs.max()) < w.C, w)
+
+
+def _same(condition: bool, w: Workload) -> None:
+    if not condition:
+        raise AssertionError(f"the peer's result is not ours on {w.name!r}")
+
+
+def _blocks(n: int, rows: int) -> list[tuple[int, int]]:
+    return [(a, min(n, a + rows)) for a in range(0, n, rows)]
+
+
+# sample_categories ----------------------------------------------------------------------------------------------------
+
+IN_CACHE = 1 << 14  # draws a block: NumPy's intermediates then stay in the cache
+
+
+@_peer("sample_categories", "numpy", "Generator.choice")
+def _(w: Workload, x: SimpleNamespace) -> Call:
+    rng = np.random.default_rng(SEED)
+    return lambda: rng.choice(w.C, w.n, p=x.p)
+
+
+@_peer("sample_categories", "numpy", "searchsorted in blocks")
+def _(w: Workload, x: SimpleNamespace) -> Call:
+    rng = np.random.default_rng(SEED)
+
+    def run() -> Any:
+        cumulative = _cumulative(x.p)
+        out = np.empty(w.n, np.min_scalar_type(w.C - 1))
+        for a, b in _blocks(w.n, IN_CACHE):
+            out[a:b] = cumulative.searchsorted(rng.random(b - a), side="right")
+        return out
+
+    return run
+
+
+@_peer("sample_categories", "numpy", "comparisons in blocks")
+def _(w: Workload, x: SimpleNamespace) -> Call:
+    if w.C > 16:
+        raise NotSuited
+    rng = np.random.default_rng(SEED)
+
+    def run() -> Any:
+        cumulative = _cumulative(x.p)
+        out = np.zeros(w.n, np.uint8)
+        for a, b in _blocks(w.n, IN_CACHE):
+            u, block = rng.random(b - a), out[a:b]
+            for level in cumulative[:-1]:
+                block += u >= level
+        return out
+
+    return run
+
+
+@_peer("sample_categories", "numpy", "alias table in blocks")
+def _(w: Workload, x: SimpleNamespace) -> Call:
+    keep, alias = alias_table(x.p)  # built outside the timing: a Python loop
+    rng = np.random.default_rng(SEED)
+    return lambda: draw_alias(keep, alias, w.n, rng)
+
+
+@_peer("sample_categories", "scipy", "DiscreteAliasUrn")
+def _(w: Workload, x: SimpleNamespace) -> Call:
+    urn = _import("scipy.stats.sampling").DiscreteAliasUrn(x.p, random_state=np.random.default_rng(SEED))
+    return lambda: urn.rvs(w.n)
+
+
+@_peer("sample_categories", "scipy", "DiscreteGuideTable")
+def _(w: Workload, x: SimpleNamespace) -> Call:
+    guide = _import("scipy.stats.sampling").DiscreteGuideTable(x.p, random_state=np.random.default_rng(SEED))
+    return lambda: guide.rvs(w.n)
+
+
+@_peer("sample_categories", "torch", "multinomial")
+def _(w: Workload, x: SimpleNamespace) -> Call:
+    torch = _torch()
+    p = torch.from_numpy(x.p)
+    return lambda: torch.multinomial(p, w.n, replacement=True)
+
+
+def _cumulative(p: np.ndarray) -> np.ndarray:
+    cumulative = np.cumsum(p)
+    cumulative /= cumulative[-1]
+    return cumulative
+
+
+def alias_table(p: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Vose (1991): the chance to keep cell i, and what is drawn otherwise."""
+    C = len(p)
+    scaled = (p * C / p.sum()).tolist()
+    keep, alias = [1.0] * C, list(range(C))
+    small = [i for i in range(C) if scaled[i] < 1]
+    large = [i for i in range(C) if scaled[i] >= 1]
+    while small and large:
+        i, j = small.pop(), large[-1]
+        keep[i], alias[i] = scaled[i], j
+        scaled[j] -= 1 - scaled[i]
+        if scaled[j] < 1:
+            small.append(large.pop())
+    return np.array(keep), np.array(alias)
+
+
+def draw_alias(keep: np.ndarray, alias: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
+    C = len(keep)
+    out = np.empty(n, np.min_scalar_type(C - 1))
+    for a, b in _blocks(n, IN_CACHE):
+        u = rng.random(b - a)
+        u *= C
+        i = u.astype(np.intp)
+        u -= i
+        out[a:b] = np.where(u < keep.take(i), i, alias.take(i))
+    return out
+
+
+# Sampler: one draw ----------------------------------------------------------------------------------------------------
+
+
+@_peer("Sampler", "numpy", "Generator.choice")
+def _(w: Workload, x: SimpleNamespace) -> Call:
+    rng = np.random.default_rng(SEED)
+    return lambda: rng.choice(w.C, p=x.p)
+
+
+@_peer("Sampler", "numpy", "searchsorted, cumulative sum kept")
+def _(w: Workload, x: SimpleNamespace) -> Call:
+    rng, cumulative = np.random.default_rng(SEED), _cumulative(x.p)
+    return lambda: cumulative.searchsorted(rng.random(), side="right")
+
+
+# sample_rows ----------------------------------------------------------------------------------------------------------
+
+
+@_peer("sample_rows", "numpy", "cumsum and compare")
+def _(w: Workload, x: SimpleNamespace) -> Call:
+    rng = np.random.default_rng(SEED)
+
+    def run() -> Any:
+        cumulative = x.weights.cumsum(axis=1)
+        u = rng.random(w.n) * cumulative[:, -1]
+        return (cumulative <= u[:, None]).sum(axis=1)
+
+    return run
+
+
+@_peer("sample_rows", "numpy", "cumsum and compare in blocks")
+def _(w: Workload, x: SimpleNamespace) -> Call:
+    rng = np.random.default_rng(SEED)
+
+    def run() -> Any:
+        out = np.empty(w.n, np.intp)
+        for a, b in _blocks(w.n, max(1, IN_CACHE // w.C)):
+            cumulative = x.weights[a:b].cumsum(axis=1)
+            u = rng.random(b - a) * cumulative[:, -1]
+            out[a:b] = (cumulative <= u[:, None]).sum(axis=1)
+        return out
+
+    return run
+
+
+@_peer("sample_rows", "numpy", "two levels of sums")
+def _(w: Workload, x: SimpleNamespace) -> Call:
+    if w.C < 64:
+        raise NotSuited
+    rng, group = np.random.default_rng(SEED), int(w.C**0.5)
+
+    def run() -> Any:
+        parts = x.weights.reshape(w.n, -1, group)
+        coarse = parts.sum(axis=2).cumsum(axis=1)
+        u = rng.random(w.n) * coarse[:, -1]
+        g = (coarse <= u[:, None]).sum(axis=1)
+        row = np.arange(w.n)
+        u -= np.where(g > 0, coarse[row, g - 1], 0.0)
+        return g * group + (parts[row, g].cumsum(axis=1) <= u[:, None]).sum(axis=1).clip(max=group - 1)
+
+    return run
+
+
+@_peer("sample_rows", "torch", "multinomial")
+def _(w: Workload, x: SimpleNamespace) -> Call:
+    torch = _torch()
+    weights = torch.from_numpy(x.weights)
+    return lambda: torch.multinomial(weights, 1)[:, 0]
+
+
+# sample_counts --------------------------------------------------------------------------------------------------------
+
+
+@_peer("sample_counts", "numpy", "Generator.multinomial")
+def _(w: Workload, x: SimpleNamespace) -> Call:
+    rng = np.random.default_rng(SEED)
+    return lambda: rng.multinomial(TOTAL, x.p, size=w.n)
+
+
+# sample_features ------------------------------------------------------------------------------------------------------
+
+
+def _per_class_and_column(w: Workload, x: SimpleNamespace, draw: Callable[[int, int, int], np.ndarray]) -> Call:
+    """One call of `draw(feature, class, how many)` for each class and column."""
+    rows = [np.flatnonzero(x.y == k) for k in range(w.K)]
+
+    def run() -> Any:
+        out = np.empty((w.d, w.n), np.uint8)
+        for j in range(w.d):
+            for k in range(w.K):
+                out[j, rows[k]] = draw(j, k, len(rows[k]))
+        return out.T
+
+    return run
+
+
+@_peer("sample_features", "numpy", "Generator.choice per class and column")
+def _(w: Workload, x: SimpleNamespace) -> Call:
+    rng = np.random.default_rng(SEED)
+    return _per_class_and_column(w, x, lambda j, k, m: rng.choice(w.C, m, p=x.theta[j, k]))
+
+
+@_peer("sample_features", "numpy", "alias tables per class and column")
+def _(w: Workload, x: SimpleNamespace) -> Call:
+    if w.C <= 16:
+        raise NotSuited
+    rng = np.random.default_rng(SEED)
+    tables = [[alias_table(p) for p in of_feature] for of_feature in x.theta]
+    return _per_class_and_column(w, x, lambda j, k, m: draw_alias(*tables[j][k], m, rng))
+
+
+@_peer("sample_features", "numpy", "comparisons by column in blocks")
+def _(w: Workload, x: SimpleNamespace) -> Call:
+    if w.C > 16:
+        raise NotSuited
+    rng = np.random.default_rng(SEED)
+
+    def run() -> Any:
+        levels = np.ascontiguousarray(x.theta.cumsum(axis=2)[:, :, :-1].transpose(2, 1, 0))  # category, class, feature
+        out = np.zeros((w.n, w.d), np.uint8)
+        for a, b in _blocks(w.n, max(1, IN_CACHE // w.d)):
+            u, block, y = rng.random((b - a, w.d)), out[a:b], x.y[a:b]
+            for level in levels:
+                block += u >= level.take(y, axis=0)
+        return out
+
+    return run
+
+
+# sample_paths ---------------------------------------------------------------------------------------------------------
+
+
+@_peer("sample_paths", "numpy", "one searchsorted a step")
+def _(w: Workload, x: SimpleNamespace) -> Call:
+    rng = np.random.default_rng(SEED)
+
+    def run() -> Any:
+        flat = (np.minimum(x.P.cumsum(axis=1), 1.0) + np.arange(w.C)[:, None]).ravel()
+        S = np.empty((w.d, w.n), np.min_scalar_type(w.C - 1))
+        S[0] = state = rng.integers(0, w.C, w.n)
+        for t in range(1, w.d):
+            state = np.minimum(flat.searchsorted(rng.random(w.n) + state, side="right") - state * w.C, w.C - 1)
+            S[t] = state
+        return S.T
+
+    return run
+
+
+@_peer("sample_paths", "numpy", "comparisons a step")
+def _(w: Workload, x: SimpleNamespace) -> Call:
+    if w.C > 64:
+        raise NotSuited
+    rng = np.random.default_rng(SEED)
+
+    def run() -> Any:
+        levels = np.ascontiguousarray(x.P.cumsum(axis=1).T[:-1])
+        S = np.empty((w.d, w.n), np.uint8)
+        S[0] = rng.integers(0, w.C, w.n)
+        for t in range(1, w.d):
+            u, before = rng.random(w.n), S[t - 1].astype(np.intp)
+            S[t] = 0
+            for level in levels:
+                S[t] += u >= level.take(before)
+        return S.T
+
+    return run
+
+
+@_peer("sample_paths", "numpy", "alias table a step")
+def _(w: Workload, x: SimpleNamespace) -> Call:
+    rng = np.random.default_rng(SEED)
+    tables = [alias_table(p) for p in x.P]
+    keep, alias = (np.concatenate(part) for part in zip(*tables, strict=True))
+
+    def run() -> Any:
+        S = np.empty((w.d, w.n), np.min_scalar_type(w.C - 1))
+        S[0] = state = rng.integers(0, w.C, w.n)
+        for t in range(1, w.d):
+            u = rng.random(w.n)
+            u *= w.C
+            i = u.astype(np.intp)
+            u -= i
+            cell = state * w.C + i
+            state = np.where(u < keep.take(cell), i, alias.take(cell))
+            S[t] = state
+        return S.T
+
+    return run
+
+
+@_peer("sample_paths", "quantecon", "MarkovChain.simulate")
+def _(w: Workload, x: SimpleNamespace) -> Call:
+    chain = _import("quantecon").MarkovChain(x.P)
+    return lambda: chain.simulate(w.d, num_reps=w.n, random_state=SEED)
+
+
+@_peer("sample_paths", "deeptime", "MarkovStateModel.simulate")
+def _(w: Workload, x: SimpleNamespace) -> tuple[Call, int]:
+    model = _import("deeptime.markov.msm").MarkovStateModel(x.P)
+    paths = min(w.n, 50)
+    return lambda: np.stack([model.simulate(w.d, start=0, seed=i) for i in range(paths)]), paths * w.d
+
+
+# count_features -------------------------------------------------------------------------------------------------------
+
+
+@_peer("count_features", "numpy", "bincount a column")
+def _(w: Workload, x: SimpleNamespace) -> Call:
+    def run() -> Any:
+        base, code = x.y * w.C, np.empty(w.n, np.intp)
+        counts = np.empty((w.d, w.K * w.C), np.int64)
+        for j in range(w.d):
+            counts[j] = np.bincount(np.add(base, x.X[:, j], out=code), minlength=w.K * w.C)
+        return counts.reshape(w.d, w.K, w.C)
+
+    return run
+
+
+@_peer("count_features", "numpy", "bincount a column of transposed blocks")
+def _(w: Workload, x: SimpleNamespace) -> Call:
+    if w.layout.startswith("column-major"):
+        raise NotSuited
+
+    def run() -> Any:
+        base, code = x.y * w.C, np.empty(1 << 15, np.intp)
+        counts = np.zeros((w.d, w.K * w.C), np.int64)
+        for a, b in _blocks(w.n, len(code)):
+            columns = np.ascontiguousarray(x.X[a:b].T)
+            for j in range(w.d):
+                counts[j] += np.bincount(np.add(base[a:b], columns[j], out=code[: b - a]), minlength=w.K * w.C)
+        return counts.reshape(w.d, w.K, w.C)
+
+    return run
+
+
+@_peer("count_features", "numpy", "matrix product with one-hot classes")
+def _(w: Workload, x: SimpleNamespace) -> Call:
+    if w.C != 2:
+        raise NotSuited
+
+    def run() -> Any:
+        ones = np.zeros((w.K, w.d))
+        for a, b in _blocks(w.n, 1 << 13):
+            classes = (x.y[a:b] == np.arange(w.K)[:, None]).astype(np.float32)
+            ones += classes @ x.X[a:b].astype(np.float32)
+        of_class = np.bincount(x.y, minlength=w.K)[:, None]
+        return np.stack([of_class - ones, ones], axis=2).transpose(1, 0, 2).astype(np.int64)
+
+    return run
+
+
+@_peer("count_features", "scikit-learn", "CategoricalNB.fit")
+def _(w: Workload, x: SimpleNamespace) -> Call:
+    bayes = _import("sklearn.naive_bayes")
+    return lambda: bayes.CategoricalNB(min_categories=w.C).fit(x.X, x.y).category_count_
+
+
+# count_transitions ----------------------------------------------------------------------------------------------------
+
+
+@_peer("count_transitions", "numpy", "bincount of pairs")
+def _(w: Workload, x: SimpleNamespace) -> Call:
+    S, C = x.S, w.C
+
+    def run() -> Any:
+        pairs = S[:, :-1].astype(np.intp)
+        pairs *= C
+        pairs += S[:, 1:]
+        return np.bincount(pairs.ravel(), minlength=C * C).reshape(C, C)
+
+    return run
+
+
+@_peer("count_transitions", "numpy", "bincount of 16-bit pairs in blocks")
+def _(w: Workload, x: SimpleNamespace) -> Call:
+    C = w.C
+
+    def run() -> Any:
+        counts = np.zeros(C * C, np.int64)
+        for a, b in _blocks(w.n, 64):
+            S = x.S[a:b].astype(np.uint16)
+            counts += np.bincount((S[:, :-1] * np.uint16(C) + S[:, 1:]).ravel(), minlength=C * C)
+        return counts.reshape(C, C)
+
+    return run
+
+
+@_peer("count_transitions", "deeptime", "TransitionCountEstimator")
+def _(w: Workload, x: SimpleNamespace) -> Call:
+    estimator = _import("deeptime.markov").TransitionCountEstimator(1, "sliding", n_states=w.C)
+    paths = list(x.S.astype(np.int32))
+    return lambda: estimator.fit(paths).fetch_model().count_matrix
+
+
+# log_prob_features ----------------------------------------------------------------------------------------------------
+
+
+def _log_tables(x: SimpleNamespace) -> np.ndarray:
+    return np.ascontiguousarray(np.log(x.theta).transpose(0, 2, 1))  # (d, C, K): one row to gather a cell
+
+
+@_peer("log_prob_features", "numpy", "gather a column of transposed blocks")
+def _(w: Workload, x: SimpleNamespace) -> Call:
+    logs = _log_tables(x)
+
+    def run() -> Any:
+        out, gathered = np.zeros((w.n, w.K)), np.empty((4096, w.K))
+        for a, b in _blocks(w.n, 4096):
+            columns, block, row = np.ascontiguousarray(x.X[a:b].T), out[a:b], gathered[: b - a]
+            for j in range(w.d):
+                block += np.take(logs[j], columns[j], axis=0, out=row, mode="clip")
+        return out
+
+    return run
+
+
+@_peer("log_prob_features", "numpy", "matrix product")
+def _(w: Workload, x: SimpleNamespace) -> Call:
+    if w.C != 2:
+        raise NotSuited
+    logs = _log_tables(x)
+
+    def run() -> Any:
+        base, weights, out = logs[:, 0].sum(axis=0), logs[:, 1] - logs[:, 0], np.empty((w.n, w.K))
+        for a, b in _blocks(w.n, 4096):
+            np.matmul(x.X[a:b].astype(np.float64), weights, out=out[a:b])
+            out[a:b] += base
+        return out
+
+    return run
+
+
+@_peer("log_prob_features", "scikit-learn", "CategoricalNB joint log-likelihood")
+def _(w: Workload, x: SimpleNamespace) -> Call:
+    model = _import("sklearn.naive_bayes").CategoricalNB(min_categories=w.C)
+    model.fit(x.X[:2000], x.y[:2000] if w.n >= 2000 else x.y)
+    model.feature_log_prob_ = list(np.log(x.theta))
+    model.class_log_prior_ = np.zeros(w.K)
+    X = x.X.astype(np.int64)  # what it indexes with: a conversion less to time
+    return lambda: model._joint_log_likelihood(X)
+
+
+@_peer("log_prob_features", "torch", "embedding_bag")
+def _(w: Workload, x: SimpleNamespace) -> Call:
+    torch = _torch()
+    logs = torch.from_numpy(_log_tables(x).reshape(w.d * w.C, w.K))
+    X, first = torch.from_numpy(np.ascontiguousarray(x.X)), torch.arange(w.d) * w.C
+    bag = torch.nn.functional.embedding_bag
+    return lambda: torch.cat([bag(X[a:b] + first, logs, mode="sum") for a, b in _blocks(w.n, 4096)])
+
+
+# log_prob_paths -------------------------------------------------------------------------------------------------------
+
+
+@_peer("log_prob_paths", "numpy", "gather and sum in blocks")
+def _(w: Workload, x: SimpleNamespace) -> Call:
+    logs = np.log(x.P).ravel()
+
+    def run() -> Any:
+        out = np.empty(w.n)
+        for a, b in _blocks(w.n, 16):
+            pairs = x.S[a:b, :-1].astype(np.intp)
+            pairs *= w.C
+            pairs += x.S[a:b, 1:]
+            out[a:b] = logs.take(pairs).sum(axis=1)
+        return out
+
+    return run
+
+
+@_peer("log_prob_paths", "torch", "gather and sum")
+def _(w: Workload, x: SimpleNamespace) -> Call:
+    torch = _torch()
+    logs, S = torch.from_numpy(np.log(x.P).ravel()), torch.from_numpy(x.S.astype(np.int64))
+    return lambda: logs[S[:, :-1] * w.C + S[:, 1:]].sum(dim=1)
+
+
+@_peer("log_prob_paths", "pomegranate", "MarkovChain.log_probability")
+def _(w: Workload, x: SimpleNamespace) -> tuple[Call, int]:
+    torch = _torch()
+    distributions = _import("pomegranate.distributions")
+    chain = _import("pomegranate.markov_chain").MarkovChain(
+        [
+            distributions.Categorical(torch.full((1, w.C), 1.0 / w.C, dtype=torch.float64)),
+            distributions.ConditionalCategorical([torch.from_numpy(x.P[None])]),
+        ]
+    )
+    paths = 2
+    S = torch.from_numpy(x.S[:paths, :, None].astype(np.int64))
+    start = float(np.log(1.0 / w.C))  # ours is given the first state
+    return lambda: chain.log_probability(S) - start, paths * w.d

@@ -1,0 +1,234 @@
+"""Every workload that is measured: its shape, its inputs (fixed seed, made when first asked for) and our call.
+
+`TALLYDRAW_BENCH` sets the size: ``quick`` (seconds for all, a smoke test), ``medium`` (the default) or ``full`` (the
+sizes that published figures are for). Shapes never change with it, only the number of rows or draws.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import tallydraw as td
+
+SEED = 20110607
+THREADS = 2
+SIZES = ("quick", "medium", "full")
+SIZE = os.environ.get("TALLYDRAW_BENCH", "medium")
+if SIZE not in SIZES:
+    raise SystemExit(f"TALLYDRAW_BENCH must be one of {SIZES}, got {SIZE!r}")
+
+
+@dataclass(frozen=True)
+class Workload:
+    """One call of one verb. `items` counts what `unit` says: times are stated for each of them."""
+
+    verb: str  # the function of tallydraw, and the key of its peers
+    name: str
+    unit: str
+    n: int  # rows, draws or paths
+    C: int
+    d: int = 1  # features, or steps of a path
+    K: int = 1
+    layout: str = "row-major uint8"
+    small: bool = False  # measured against the other backend only
+
+    @property
+    def items(self) -> int:
+        per_row = {"weight": self.C, "cell": self.d, "count": self.C, "step": self.d, "cell and class": self.d * self.K}
+        return self.n * per_row.get(self.unit, 1)
+
+    def data(self) -> SimpleNamespace:
+        """The inputs. Only the last few workloads' are kept, so that memory does not add up."""
+        return _data(self)
+
+    def ours(self, threads: int = THREADS) -> Callable[[], Any]:
+        """The call that is timed."""
+        return _OURS[self.verb](self, self.data(), threads)
+
+
+@functools.lru_cache(maxsize=2)
+def _data(w: Workload) -> SimpleNamespace:
+    return _MAKE[w.verb](w, np.random.default_rng(SEED))
+
+
+# Inputs ---------------------------------------------------------------------------------------------------------------
+
+
+def _distribution(w: Workload, rng: np.random.Generator) -> SimpleNamespace:
+    return SimpleNamespace(p=rng.dirichlet(np.ones(w.C)))
+
+
+def _weight_rows(w: Workload, rng: np.random.Generator) -> SimpleNamespace:
+    return SimpleNamespace(weights=rng.standard_exponential((w.n, w.C)))
+
+
+def _labelled_rows(w: Workload, rng: np.random.Generator) -> SimpleNamespace:
+    """Codes that lean towards a few values, which ones depending on the class, as pixels do; and truth tables."""
+    y = rng.integers(0, w.K, w.n)
+    X = np.empty((w.n, w.d), np.uint8)
+    for a in range(0, w.n, 4096):
+        u = rng.random((len(y[a : a + 4096]), w.d), dtype=np.float32)
+        X[a : a + 4096] = (u * u * w.C + 3 * y[a : a + 4096, None]).astype(np.int64) % w.C
+    if w.layout == "column-major uint8":
+        X = np.asfortranarray(X)
+    elif w.layout == "row-major int64":
+        X = X.astype(np.int64)
+    elif w.layout == "strided uint8":
+        wide = np.zeros((w.n, 2 * w.d), np.uint8)
+        wide[:, ::2] = X
+        X = wide[:, ::2]
+    theta = rng.dirichlet(np.ones(w.C), (w.d, w.K))
+    return SimpleNamespace(X=X, y=y, theta=theta)
+
+
+def _chain(w: Workload, rng: np.random.Generator) -> SimpleNamespace:
+    """A transition matrix and n paths drawn from it, by a method that shares nothing with what is measured."""
+    P = rng.dirichlet(np.ones(w.C), w.C)
+    return SimpleNamespace(P=P, S=_paths(P, w.n, w.d, rng).astype(np.uint8))
+
+
+def _paths(P: np.ndarray, n: int, length: int, rng: np.random.Generator) -> np.ndarray:
+    C = len(P)
+    cumulative = P.cumsum(axis=1)
+    cumulative[:, -1] = 1.0
+    flat = (cumulative + np.arange(C)[:, None]).ravel()
+    S = np.empty((length, n), np.int64)
+    S[0] = rng.integers(0, C, n)
+    for t in range(1, length):
+        drawn = flat.searchsorted(rng.random(n) + S[t - 1], side="right") - S[t - 1] * C
+        S[t] = np.minimum(drawn, C - 1)
+    return np.ascontiguousarray(S.T)
+
+
+_MAKE: dict[str, Callable[[Workload, np.random.Generator], SimpleNamespace]] = {
+    "sample_categories": _distribution,
+    "Sampler": _distribution,
+    "sample_rows": _weight_rows,
+    "sample_counts": _distribution,
+    "sample_features": _labelled_rows,
+    "sample_paths": _chain,
+    "count_features": _labelled_rows,
+    "count_transitions": _chain,
+    "log_prob_features": _labelled_rows,
+    "log_prob_paths": _chain,
+}
+
+# Our calls ------------------------------------------------------------------------------------------------------------
+# The default rng=None would ask the operating system at each call; a seed is what a user who measures would give.
+
+TOTAL = 10**6  # what each row of multinomial counts sums to
+
+
+def _tables(w: Workload, data: SimpleNamespace) -> td.Tables:
+    return td.Tables.from_arrays(list(data.theta), n_classes=w.K)
+
+
+def _one_draw(w: Workload, data: SimpleNamespace, threads: int) -> Callable[[], Any]:
+    sampler, rng = td.Sampler(data.p), np.random.default_rng(SEED)
+    return lambda: sampler.sample(rng=rng)
+
+
+def _sample_features(w: Workload, data: SimpleNamespace, threads: int) -> Callable[[], Any]:
+    tables = _tables(w, data)
+    return lambda: td.sample_features(tables, w.n, y=data.y, rng=SEED, n_threads=threads)
+
+
+def _log_prob_features(w: Workload, data: SimpleNamespace, threads: int) -> Callable[[], Any]:
+    tables = _tables(w, data)
+    return lambda: td.log_prob_features(data.X, tables, n_threads=threads)
+
+
+_OURS: dict[str, Callable[[Workload, SimpleNamespace, int], Callable[[], Any]]] = {
+    "sample_categories": lambda w, x, t: lambda: td.sample_categories(x.p, w.n, rng=SEED, n_threads=t),
+    "Sampler": _one_draw,
+    "sample_rows": lambda w, x, t: lambda: td.sample_rows(x.weights, rng=SEED, n_threads=t),
+    "sample_counts": lambda w, x, t: lambda: td.sample_counts(x.p, np.full(w.n, TOTAL), rng=SEED, n_threads=t),
+    "sample_features": _sample_features,
+    "sample_paths": lambda w, x, t: lambda: td.sample_paths(x.P, w.n, w.d, rng=SEED, n_threads=t),
+    "count_features": lambda w, x, t: (
+        lambda: td.count_features(x.X, y=x.y, n_categories=w.C, n_classes=w.K, n_threads=t)
+    ),
+    "count_transitions": lambda w, x, t: lambda: td.count_transitions(x.S, n_states=w.C, n_threads=t),
+    "log_prob_features": _log_prob_features,
+    "log_prob_paths": lambda w, x, t: lambda: td.log_prob_paths(x.S, x.P, n_threads=t),
+}
+
+# The list -------------------------------------------------------------------------------------------------------------
+
+
+def _of_size(quick: int, medium: int, full: int) -> int:
+    return {"quick": quick, "medium": medium, "full": full}[SIZE]
+
+
+def _workloads() -> list[Workload]:
+    size = _of_size
+    everything = [
+        *(
+            Workload("sample_categories", f"draws C={C}", "draw", size(10**5, 10**7, 10**8), C)
+            for C in (2, 8, 16, 256, 4096, 10**6)
+        ),
+        *(
+            Workload("sample_rows", f"one draw a row C={C}", "weight", size(2**18, 2**23, 2**25) // C, C)
+            for C in (16, 256, 4096)
+        ),
+        *(
+            Workload("sample_counts", f"multinomial counts C={C}", "count", size(2**12, 2**19, 2**21) // C, C)
+            for C in (8, 256)
+        ),
+        Workload("Sampler", "one draw from a Sampler C=256", "draw", 1, 256),
+    ]
+    digits, fewer, survey = size(500, 25_000, 100_000), size(500, 20_000, 50_000), size(5_000, 250_000, 1_000_000)
+    shapes = [(digits, 784, 256, 10), (survey, 50, 8, 10), (survey, 50, 2, 2), (fewer, 1024, 256, 10)]
+    other_layouts = ("column-major uint8", "row-major int64", "strided uint8")
+    for verb, what, unit in (
+        ("count_features", "class counts", "cell"),
+        ("log_prob_features", "naive Bayes log-likelihood", "cell and class"),
+        ("sample_features", "naive Bayes rows", "cell"),
+    ):
+        for rows, d, C, K in shapes:
+            n_rows = fewer if verb == "log_prob_features" and d == 784 else rows
+            w = Workload(verb, f"{what} {n_rows:,}x{d} C={C} K={K}", unit, n_rows, C, d, K)
+            everything.append(w)
+            if (verb, d) in (("count_features", 784), ("count_features", 50), ("log_prob_features", 784)):
+                everything += [replace(w, name=f"{w.name} {layout}", layout=layout) for layout in other_layouts]
+    for C in (4, 27, 256):
+        n_paths, length = size(100, 2_000, 2_000), size(200, 1_000, 1_000)
+        for verb, what in (
+            ("count_transitions", "transition counts"),
+            ("sample_paths", "Markov paths"),
+            ("log_prob_paths", "path log-likelihood"),
+        ):
+            everything.append(Workload(verb, f"{what} {n_paths:,}x{length:,} C={C}", "step", n_paths, C, length))
+    return everything + _small()
+
+
+def _small() -> list[Workload]:
+    """Few rows: what a call costs beside its work. Measured against the other backend."""
+    few = []
+    for n in (10, 100, 10_000):
+        few += [
+            Workload("sample_categories", f"draws C=256 n={n}", "draw", n, 256, small=True),
+            Workload("sample_rows", f"one draw a row C=256 n={n}", "weight", n, 256, small=True),
+            Workload("sample_counts", f"multinomial counts C=8 n={n}", "count", n, 8, small=True),
+        ]
+        for verb in ("count_features", "log_prob_features", "sample_features"):
+            unit = "cell and class" if verb == "log_prob_features" else "cell"
+            for C, d, K in ((256, 64, 10), (8, 50, 10), (2, 50, 2)):
+                few.append(Workload(verb, f"{verb} {n}x{d} C={C} K={K}", unit, n, C, d, K, small=True))
+        for verb in ("count_transitions", "sample_paths", "log_prob_paths"):
+            few.append(Workload(verb, f"{verb} {n}x100 C=27", "step", n, 27, 100, small=True))
+    return few
+
+
+WORKLOADS = _workloads()
+
+
+def select(pattern: str = "", *, small: bool | None = False) -> list[Workload]:
+    """Workloads whose verb or name contains `pattern`; small=None takes small ones too."""
+    return [w for w in WORKLOADS if (small is None or w.small == small) and pattern in f"{w.verb} {w.name}"]
