@@ -171,10 +171,14 @@ inline unsigned encode_plain(const encoder& e, index row0, index row1, index j0,
       met |= encode_run<1>(e, data + i * size, cells - i < e.period ? cells - i : e.period, last, slot, tile + i);
     return met;
   }
-  // Each row in one piece.
+  // Each row in one piece; rows are far apart, and no hardware sees the next one coming.
   if (x.column_stride == size) {
-    for (index r = row0; r < row1; ++r, data += x.row_stride, tile += width)
+    constexpr index ahead = 16;
+    for (index r = row0; r < row1; ++r, data += x.row_stride, tile += width) {
+      if (row1 - r > ahead)
+        for (index at = 0; at < width * size; at += 64) prefetch(data + ahead * x.row_stride + at);
       met |= encode_run<1>(e, data, width, last + j0, slot + j0, tile);
+    }
     return met;
   }
   // Any other layout: column by column, in pieces that are gathered where they are not contiguous.

@@ -25,19 +25,23 @@ struct count_plan {
 inline index round_up(index bytes) { return (bytes + 63) / 64 * 64; }
 
 inline count_plan plan_counts(const codes_view& x, const structure_view& s, bool weighted, int threads) {
-  constexpr index private_cells = 1 << 17;  // half a MiB
+  constexpr index class_cells = 1 << 15;    // 128 KiB of 32-bit counts: what is counted into at a time stays in cache
+  constexpr index private_cells = 1 << 20;  // of all classes
   count_plan plan{};
-  index most = 0;
+  index most = 1;
   for (index j = 0; j < s.d; ++j) {
     const index z = s.n_contexts[j] * s.n_categories[j];
     most = z > most ? z : most;
   }
   const bool contexts = s.context_begin[s.d] > 0;
-  const bool direct = weighted || contexts || s.n_classes > 512 || s.n_classes * (most + 1) > private_cells;
+  // A private table is cleared and added once: a few rows are better counted straight into the result.
+  const bool direct = weighted || contexts || most >= class_cells || s.n_classes * (most + 1) > private_cells ||
+                      s.n_classes > 512 || x.n < s.n_classes * most / 2;
   plan.block = contexts ? (1 << 17) / s.d : 2048;
   plan.block = plan.block < 16 ? 16 : plan.block > 2048 ? 2048 : plan.block;
-  const index fit = most >= private_cells ? 1 : private_cells / (s.n_classes * (most + 1));
-  plan.width = fit < 1 ? 1 : fit > tile_width ? tile_width : fit;
+  plan.width = tile_width;  // a power of two: rows are read in whole vectors
+  while (plan.width > 1 && (plan.width * most > class_cells || plan.width * s.n_classes * (most + 1) > private_cells))
+    plan.width /= 2;
   plan.width = plan.width > s.d ? s.d : plan.width;
   plan.parts = 1;
   const index tiles = (s.d + plan.width - 1) / plan.width;
@@ -53,7 +57,6 @@ inline count_plan plan_counts(const codes_view& x, const structure_view& s, bool
   plan.plain_bytes = contexts ? round_up(plan.block * s.d * 8) : 0;
   plan.thread_bytes = plan.tile_bytes + plan.plain_bytes + round_up(4 * plan.block) + round_up(4 * plan.cells) +
                       round_up(8 * (s.n_classes + 1)) + round_up(4 * plan.width);
-  (void)x;
   return plan;
 }
 
