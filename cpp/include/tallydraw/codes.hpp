@@ -15,6 +15,7 @@
 #include <cstring>
 #include <type_traits>
 
+#include "tallydraw/prefetch.hpp"
 #include "tallydraw/views.hpp"
 
 namespace tallydraw {

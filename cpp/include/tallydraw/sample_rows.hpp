@@ -12,11 +12,8 @@
 
 #include "tallydraw/parallel.hpp"
 #include "tallydraw/philox.hpp"
+#include "tallydraw/prefetch.hpp"
 #include "tallydraw/views.hpp"
-
-#if defined(_MSC_VER) && (defined(_M_X64) || defined(_M_IX86))
-#include <xmmintrin.h>
-#endif
 
 namespace tallydraw::TALLYDRAW_ISA {
 
@@ -26,16 +23,6 @@ constexpr index together = 8;      // rows summed side by side
 constexpr index most_marks = 256;  // of a row
 constexpr index chunk = 128;       // draws whose words are made at once
 constexpr index line = 64;         // bytes of a cache line
-
-inline void prefetch(const void* p) noexcept {
-#if defined(__GNUC__)
-  __builtin_prefetch(p);
-#elif defined(_MSC_VER) && (defined(_M_X64) || defined(_M_IX86))
-  _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0);
-#else
-  (void)p;
-#endif
-}
 
 /// The high half of a * b.
 inline std::uint64_t product_high(std::uint64_t a, std::uint64_t b, std::uint64_t* low) noexcept {
