@@ -45,7 +45,8 @@ void bind_sample(py::module_& m) {
   m.def(
       "sample_paths",
       [](const py::tuple& structure, const py::tuple& levels, const optional_array<index>& y,
-         const optional_array<index>& initial, std::uint64_t key, std::uint64_t start, py::array& out, int threads) {
+         const optional_array<index>& initial, std::uint64_t key, std::uint64_t start, index step, py::array& out,
+         int threads) {
         const structure_view s = as_structure(structure);
         const levels_view l = as_levels(levels);
         const outcomes_view view = as_outcomes(out);
@@ -55,10 +56,10 @@ void bind_sample(py::module_& m) {
         const index* const states = data_or_null(initial);
         // The loop touches no Python object.
         const py::gil_scoped_release release;
-        active_kernels().sample_paths(s, l, classes, states, key, start, view, n, length, threads);
+        active_kernels().sample_paths(s, l, classes, states, key, start, step, view, n, length, threads);
       },
       py::arg("structure"), py::arg("levels"), py::arg("y").noconvert(), py::arg("initial").noconvert(), py::arg("key"),
-      py::arg("start"), py::arg("out").noconvert(), py::arg("threads"));
+      py::arg("start"), py::arg("step"), py::arg("out").noconvert(), py::arg("threads"));
 }
 
 }  // namespace tallydraw

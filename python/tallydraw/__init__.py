@@ -4,15 +4,21 @@ from __future__ import annotations
 
 from tallydraw import backend
 from tallydraw.count import count_categories, count_features, count_rows, count_transitions
+from tallydraw.sample import STREAM_VERSION, Sampler, sample_categories, sample_features, sample_paths
 from tallydraw.tables import Tables
 
 __all__ = [
+    "STREAM_VERSION",
+    "Sampler",
     "Tables",
     "backend",
     "count_categories",
     "count_features",
     "count_rows",
     "count_transitions",
+    "sample_categories",
+    "sample_features",
+    "sample_paths",
 ]
 
 __version__ = "0.1.0"

@@ -55,8 +55,10 @@ def sample_features(
     structure: Structure, levels: Levels, y: Counts | None, key: int, start: int, out: Outcomes, threads: int
 ) -> None: ...  # out (n, d)
 def sample_paths(
-    structure: Structure, levels: Levels, y: Counts | None, initial: Counts | None, key: int, start: int, out: Outcomes, threads: int
-) -> None: ...  # structure of a homogeneous chain: features 0 … k - 1 start, feature k is every later step; initial (n, k)
+    structure: Structure, levels: Levels, y: Counts | None, initial: Counts | None, key: int, start: int, step: int,
+    out: Outcomes, threads: int,
+) -> None: ...  # structure of a homogeneous chain: features 0 … k - 1 start, feature k is every later step; out (n, T):
+                # steps step … step + T - 1; initial (n, k): the first k states, or the k before step > 0 (then step >= k)
 def sample_rows(
     weights: Floats | Counts, rows: Counts | None, key: int, start: int, out: Outcomes, threads: int
 ) -> int: ...  # weights (B, C) float64 or int64; one draw from row t, or rows[t]; bad: b * C + c of the first bad weight

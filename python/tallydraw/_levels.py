@@ -38,6 +38,11 @@ def prepare(weights: NDArray[Any], structure: Structure, name: str = "weights") 
     for begin, end, c in structure.runs():
         rows = weights[begin:end].reshape(-1, c)
         level[begin:end] = row_levels(rows, name, structure, begin).reshape(-1)
+    return with_guides(level, structure)
+
+
+def with_guides(level: NDArray[np.uint64], structure: Structure) -> Levels:
+    """Levels with what is derived from them: upper halves and guide tables."""
     bits = np.array([guide_bits_of(int(c)) for c in structure.n_categories], np.int64)
     sizes = np.where(bits < 0, 0, structure.n_classes * structure.n_contexts << np.maximum(bits, 0))
     offsets = np.concatenate([[0], np.cumsum(sizes)])
@@ -48,8 +53,9 @@ def prepare(weights: NDArray[Any], structure: Structure, name: str = "weights") 
 
 
 def guide_bits_of(c: int) -> int:
-    """log2 of the guide's length, about twice the categories; -1 for a few, which are compared with all levels."""
-    return -1 if c <= 16 else min(30, (c - 1).bit_length() + 1)
+    """log2 of the guide's length, about twice the categories; -1 for a few, which are compared with all levels, and for
+    more than a guide's entry can number, which are searched by halving."""
+    return -1 if c <= 16 or c > 2**32 else min(30, (c - 1).bit_length() + 1)
 
 
 def row_levels(

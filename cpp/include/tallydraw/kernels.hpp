@@ -38,7 +38,8 @@ struct kernel_table {
 
   // sample_paths.hpp
   void (*sample_paths)(const structure_view& structure, const levels_view& levels, const index* y, const index* initial,
-                       std::uint64_t key, std::uint64_t start, outcomes_view out, index n, index length, int threads);
+                       std::uint64_t key, std::uint64_t start, index step, outcomes_view out, index n, index length,
+                       int threads);
 
   // sample_rows.hpp
   index (*sample_rows)(const double* floats, const index* integers, index n_columns, const index* rows, index n,

@@ -17,10 +17,10 @@ namespace tallydraw::TALLYDRAW_ISA {
 /// Paths of a tile, where there are as many.
 constexpr index max_tile_paths = 64;
 
-/// n <= max_tile_paths paths from `first` on, all their steps.
+/// Steps [step, step + length) of n <= max_tile_paths paths, the first of which is row `first` of the stream.
 template <class T>
 inline void draw_paths(const structure_view& s, const levels_view& levels, const index* y, const index* initial,
-                       std::uint64_t key, std::uint64_t first, T* out, index n, index length) {
+                       std::uint64_t key, std::uint64_t first, index step, T* out, index n, index length) {
   const std::uint32_t tag = counter_tag(purpose::cells, 0);
   const index order = s.d - 1;
   const index categories = s.n_categories[order];
@@ -29,19 +29,23 @@ inline void draw_paths(const structure_view& s, const levels_view& levels, const
   const index stride = power_of_two(n);
   const index steps = tile_cells<T> / stride < 256 ? tile_cells<T> / stride : 256;
 
-  std::uint32_t words[2048 + group_size] = {};
+  std::uint32_t words[2048 + 4 * max_tile_paths + group_size] = {};
   T codes[tile_cells<T>] = {};
   T other[tile_cells<T>] = {};
   std::uint64_t rows[max_tile_paths < lanes ? lanes : max_tile_paths] = {};
   index context[max_tile_paths] = {};
+  if (step > 0)
+    for (index i = 0; i < n; ++i)
+      for (index t = 0; t < order; ++t) context[i] = context[i] * categories + initial[i * order + t];
   index table_row[max_tile_paths];
   for (index i = 0; i < n; ++i) rows[i] = first + static_cast<std::uint64_t>(i);
 
   for (index begin = 0; begin < length; begin += steps) {
     const index m = length - begin < steps ? length - begin : steps;
-    fill_tile(key, tag, rows, n, static_cast<std::uint32_t>(begin / 4), (m + 3) / 4, words, stride);
+    const index ahead = (step + begin) % 4;  // words of steps before this tile, where `step` is no multiple of 4
+    fill_tile(key, tag, rows, n, static_cast<std::uint32_t>((step + begin) / 4), (ahead + m + 3) / 4, words, stride);
     for (index p = 0; p < m; ++p) {
-      const index t = begin + p;
+      const index t = step + begin + p;
       const index j = t < order ? t : order;
       T* const code = codes + p * stride;
       if (t < order && initial) {
@@ -49,7 +53,7 @@ inline void draw_paths(const structure_view& s, const levels_view& levels, const
       } else {
         const feature_levels f = feature_of(levels, s.n_categories[j], s.offsets[j], j);
         for (index i = 0; i < n; ++i) table_row[i] = (y ? y[i] * s.n_contexts[j] : 0) + context[i];
-        outcomes_from_rows(f, table_row, words + p * stride, n, code, [&](index i) {
+        outcomes_from_rows(f, table_row, words + (ahead + p) * stride, n, code, [&](index i) {
           return one_word(key, tag + 1, rows[i], static_cast<std::uint64_t>(t));
         });
       }
@@ -70,16 +74,18 @@ inline void draw_paths(const structure_view& s, const levels_view& levels, const
   }
 }
 
-/// out (n, length): path i is row start + i (mod 2^64) of the stream, of class y[i]; `initial` (n, k) states, or null: drawn.
+/// out (n, length): path i is row start + i (mod 2^64) of the stream, of class y[i]. `initial`
+/// (n, k): the first k states or, where step > 0 (then at least k), the k states before it; null: they are drawn.
 inline void sample_paths(const structure_view& s, const levels_view& levels, const index* y, const index* initial,
-                         std::uint64_t key, std::uint64_t start, outcomes_view out, index n, index length, int threads) {
+                         std::uint64_t key, std::uint64_t start, index step, outcomes_view out, index n, index length,
+                         int threads) {
   const index order = s.d - 1;
   index grain = (n + threads - 1) / threads;
   grain = grain < 1 ? 1 : grain > max_tile_paths ? max_tile_paths : grain;
   with_outcomes(out, [&](auto* to) {
     parallel_blocks(n, grain, threads, [&](index begin, index end, int) {
       draw_paths(s, levels, y ? y + begin : nullptr, initial ? initial + begin * order : nullptr, key,
-                 start + static_cast<std::uint64_t>(begin), to + begin * length, end - begin, length);
+                 start + static_cast<std::uint64_t>(begin), step, to + begin * length, end - begin, length);
     });
   });
 }

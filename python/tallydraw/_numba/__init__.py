@@ -8,13 +8,18 @@ from __future__ import annotations
 from tallydraw._numba.count_features import count_features, count_features_weighted
 from tallydraw._numba.count_transitions import count_transitions
 from tallydraw._numba.elementary import exp, log, log_scaled
+from tallydraw._numba.levels import build_guides
 from tallydraw._numba.parallel import max_threads
 from tallydraw._numba.philox import philox
 from tallydraw._numba.posterior import log_posterior, log_sum_exp, posterior
+from tallydraw._numba.sample_categories import sample_categories
 from tallydraw._numba.sample_counts import sample_counts
+from tallydraw._numba.sample_features import sample_features
+from tallydraw._numba.sample_paths import sample_paths
 from tallydraw._numba.sample_rows import sample_rows
 
 __all__ = [
+    "build_guides",
     "exp",
     "instruction_set",
     "instruction_sets",
@@ -25,7 +30,10 @@ __all__ = [
     "max_threads",
     "philox",
     "posterior",
+    "sample_categories",
     "sample_counts",
+    "sample_features",
+    "sample_paths",
     "sample_rows",
     "use_instruction_set",
 ]

@@ -2,4 +2,12 @@
 
 from __future__ import annotations
 
-__all__: list[str] = []
+from tallydraw.sample.categories import sample_categories
+from tallydraw.sample.features import sample_features
+from tallydraw.sample.paths import sample_paths
+from tallydraw.sample.sampler import Sampler
+
+__all__ = ["STREAM_VERSION", "Sampler", "sample_categories", "sample_features", "sample_paths"]
+
+# Names the function from (key, row, feature) to draws: the same number, the same bits.
+STREAM_VERSION = 1

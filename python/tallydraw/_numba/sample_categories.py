@@ -1,0 +1,60 @@
+"""Flat draws: the twin of sample_categories.hpp."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tallydraw._numba.levels import outcome
+from tallydraw._numba.parallel import kernel, parallel_blocks
+from tallydraw._numba.philox import counter_tag, fill_cells
+
+_BLOCK = 1024
+_2, _3 = np.uint64(2), np.uint64(3)
+
+
+@kernel
+def _flat(level, high, guide, n, bits, rows, tag, key, start, out):  # type: ignore[no-untyped-def]
+    """Draws start, start + 1, …, which do not pass 2**64; table row 0 where `rows` is empty."""
+    words = np.empty(_BLOCK + 8, np.uint32)
+    size = np.int64(1) << max(bits, np.int64(0))
+    for begin in range(0, out.shape[0], _BLOCK):
+        m = min(_BLOCK, out.shape[0] - begin)
+        first = start + np.uint64(begin)
+        skip = np.int64(first & _3)
+        fill_cells(key, tag, first >> _2, (skip + m + 3) // 4, 0, 1, words)
+        for i in range(m):
+            t = first + np.uint64(i)
+            b = rows[begin + i] if rows.shape[0] > 0 else np.int64(0)
+            out[begin + i] = outcome(
+                level, high, guide, b * n, b * size, n, bits, np.uint64(words[skip + i]), key, tag, t >> _2, t & _3
+            )
+
+
+def sample_categories(
+    levels: Any,
+    n_categories: int,
+    rows: NDArray[np.int64] | None,
+    purpose: int,
+    key: int,
+    start: int,
+    out: NDArray[Any],
+    threads: int,
+) -> None:
+    tag, bits = counter_tag(purpose, 0), np.int64(levels.guide_bits[0])
+    picked = np.empty(0, np.int64) if rows is None else rows
+
+    def draw(begin: int, end: int, _: int) -> None:
+        wrap = min(end, max(begin, 2**64 - start))  # draws past 2**64 begin anew
+        for a, b in ((begin, wrap), (wrap, end)):
+            if a < b:
+                first = np.uint64((start + a) % 2**64)
+                part = picked[a:b] if len(picked) else picked
+                _flat(
+                    levels.level, levels.high, levels.guide, np.int64(n_categories), bits, part, tag, np.uint64(key),
+                    first, out[a:b],
+                )  # fmt: skip
+
+    parallel_blocks(len(out), max(1 << 14, -(-len(out) // (4 * threads))), threads, draw)
