@@ -16,13 +16,13 @@ _MOST = np.uint64(2**64 - 2)
 
 
 @inline
-def uniform_of(word, key, tag, row, feature):  # type: ignore[no-untyped-def]
+def uniform_of(word, key, tag, row, feature):
     """The uniform whose high word, of counter tag `tag`, is known."""
     return min((word << _32) | one_word(key, tag + _1, row, feature), _MOST)
 
 
 @inline
-def outcome(level, high, guide, cell, entry, n, bits, word, key, tag, row, feature):  # type: ignore[no-untyped-def]
+def outcome(level, high, guide, cell, entry, n, bits, word, key, tag, row, feature):
     """First c with u < level[cell + c], of a table row with n cells from `cell` and guide entries from `entry` on.
 
     `word` is the high word of the draw (key, tag, row, feature); all of these are uint64.
@@ -61,7 +61,7 @@ def outcome(level, high, guide, cell, entry, n, bits, word, key, tag, row, featu
 
 
 @kernel
-def _build(level, n, bits, guide):  # type: ignore[no-untyped-def]
+def _build(level, n, bits, guide):
     size = np.int64(1) << bits
     for row in range(level.shape[0] // n):
         c = np.int64(0)

@@ -16,7 +16,7 @@ _2, _3 = np.uint64(2), np.uint64(3)
 
 
 @kernel
-def _flat(level, high, guide, n, bits, rows, tag, key, start, out):  # type: ignore[no-untyped-def]
+def _flat(level, high, guide, n, bits, rows, tag, key, start, out):
     """Draws start, start + 1, …, which do not pass 2**64; table row 0 where `rows` is empty."""
     words = np.empty(_BLOCK + 8, np.uint32)
     size = np.int64(1) << max(bits, np.int64(0))

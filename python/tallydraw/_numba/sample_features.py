@@ -16,7 +16,7 @@ _LOW, _32 = np.uint64(0xFFFFFFFF), np.uint64(32)
 
 
 @kernel
-def fill_columns(key, tag, start, n, block, words):  # type: ignore[no-untyped-def]
+def fill_columns(key, tag, start, n, block, words):
     """words[w, i] = word w of row start + i and feature block `block`."""
     for i in range(n):
         row = start + np.uint64(i)
@@ -28,8 +28,22 @@ def fill_columns(key, tag, start, n, block, words):  # type: ignore[no-untyped-d
 
 
 @kernel
-def _rows_of_features(  # type: ignore[no-untyped-def]
-    n_categories, offsets, context_begin, context, order, level, high, guide, guide_offsets, guide_bits, y, tag, key, start, out
+def _rows_of_features(
+    n_categories,
+    offsets,
+    context_begin,
+    context,
+    order,
+    level,
+    high,
+    guide,
+    guide_offsets,
+    guide_bits,
+    y,
+    tag,
+    key,
+    start,
+    out,
 ):
     words = np.empty((4, _ROWS), np.uint32)
     for begin in range(0, out.shape[0], _ROWS):
@@ -45,13 +59,14 @@ def _rows_of_features(  # type: ignore[no-untyped-def]
             size = np.int64(1) << max(bits, np.int64(0))
             w = j % 4
             feature = np.uint64(j)
+            cell, entry = offsets[j], guide_offsets[j]
             for i in range(m):
                 b = y[begin + i] if y.shape[0] > 0 else np.int64(0)
                 for q in range(context_begin[j], context_begin[j + 1]):
                     a = context[q]
                     b = b * n_categories[a] + np.int64(out[begin + i, a])
                 out[begin + i, j] = outcome(
-                    level, high, guide, offsets[j] + b * n, guide_offsets[j] + b * size, n, bits, np.uint64(words[w, i]),
+                    level, high, guide, cell + b * n, entry + b * size, n, bits, np.uint64(words[w, i]),
                     key, tag, first + np.uint64(i), feature,
                 )  # fmt: skip
 

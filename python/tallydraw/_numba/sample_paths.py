@@ -16,8 +16,22 @@ _PATHS = 64
 
 
 @kernel
-def _paths(  # type: ignore[no-untyped-def]
-    n_categories, n_contexts, offsets, level, high, guide, guide_offsets, guide_bits, y, initial, tag, key, start, step, out
+def _paths(
+    n_categories,
+    n_contexts,
+    offsets,
+    level,
+    high,
+    guide,
+    guide_offsets,
+    guide_bits,
+    y,
+    initial,
+    tag,
+    key,
+    start,
+    step,
+    out,
 ):
     k = n_categories.shape[0] - 1
     states = n_categories[k]

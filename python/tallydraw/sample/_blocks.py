@@ -13,7 +13,12 @@ from tallydraw._check import smallest_unsigned
 
 
 def write(
-    out: NDArray[Any], most: int, work_per_row: int, draw: Callable[[int, int, NDArray[Any]], None], *, flat: bool = False
+    out: NDArray[Any],
+    most: int,
+    work_per_row: int,
+    draw: Callable[[int, int, NDArray[Any]], None],
+    *,
+    flat: bool = False,
 ) -> None:
     """Call ``draw(a, b, block)`` for blocks of rows of `out` (of its cells, in C order, where `flat`).
 

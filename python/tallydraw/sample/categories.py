@@ -31,8 +31,8 @@ def sample_categories(
     Parameters
     ----------
     weights : array_like, shape (C,)
-        Non-negative and finite, of any positive sum: they need not sum to one. Integers are taken exactly. A category of
-        weight zero is never drawn.
+        Non-negative and finite, of any positive sum: they need not sum to one. Integers are taken exactly. A category
+        of weight zero is never drawn.
     size : int, tuple of int, or None
         Shape of the result; None is one draw, a NumPy scalar, or, with `out`, the shape of `out`.
     rng : None, int, SeedSequence, BitGenerator, Generator or RandomState, optional
@@ -59,8 +59,8 @@ def sample_categories(
 
     Notes
     -----
-    O(C) to prepare, then O(1) expected a draw, by the guide table of Chen & Asau (1974). Random numbers are Philox4x32-10
-    (Salmon et al. 2011). To draw often from the same weights, keep a :class:`tallydraw.Sampler`.
+    O(C) to prepare, then O(1) expected a draw, by the guide table of Chen & Asau (1974). Random numbers are
+    Philox4x32-10 (Salmon et al. 2011). To draw often from the same weights, keep a :class:`tallydraw.Sampler`.
 
     Examples
     --------
@@ -70,7 +70,9 @@ def sample_categories(
     """
     array = _check.weights("weights", weights)
     if array.ndim != 1:
-        raise ValueError(f"weights must have shape (C,), got {array.shape}; sample_rows draws from one distribution a row")
+        raise ValueError(
+            f"weights must have shape (C,), got {array.shape}; sample_rows draws from one distribution a row"
+        )
     shape = out.shape if size is None and isinstance(out, np.ndarray) else _check.size_of(size)
     start = _check.natural("start", start, most=2**64 - 1)
     n_threads = _check.thread_count(n_threads)

@@ -31,8 +31,8 @@ def sample_features(
     Parameters
     ----------
     tables : Tables, or sequence of array_like
-        Weights of each feature's categories, given its parent and class where it has them: counts or probabilities, every
-        table row of any positive sum. A sequence of arrays of shape (C_j,) is a product of categoricals.
+        Weights of each feature's categories, given its parent and class where it has them: counts or probabilities,
+        every table row of any positive sum. A sequence of arrays of shape (C_j,) is a product of categoricals.
     n : int
         Number of rows.
     y : array_like of int, shape (n,), optional
@@ -54,7 +54,7 @@ def sample_features(
     Raises
     ------
     ValueError
-        A table row that is no distribution, naming its place; a class that is missing or not below the number of classes.
+        A table row that is no distribution, naming its place; a class that is missing or too large.
 
     Notes
     -----

@@ -32,15 +32,15 @@ def sample_paths(
     Parameters
     ----------
     transition : array_like, shape (C,) * (k + 1)
-        Weights of the next state (last axis) given the k states before it, the oldest first: a chain of order k. Each row is
-        finite, non-negative and of any positive sum.
+        Weights of the next state (last axis) given the k states before it, the oldest first: a chain of order k. Each
+        row is finite, non-negative and of any positive sum.
     n, length : int
         Number of paths and of steps, start states included.
     initial_state : int, or array_like of int, shape (k,), (n,) or (n, k), optional
         The first k states, of all paths or of each; shape (n,) where k is 1.
     initial_weights : array_like, shape (C,) * k, optional
-        Joint weights of the first k states, which are drawn one by one by the chain rule. At most one of the two; without
-        either, start states are uniform.
+        Joint weights of the first k states, which are drawn one by one by the chain rule. At most one of the two;
+        without either, start states are uniform.
     rng : None, int, SeedSequence, BitGenerator, Generator or RandomState, optional
     start : int, default 0
         Number of the first path: paths [a, b) of a seed can be drawn alone with ``start=a``.
@@ -99,7 +99,9 @@ def sample_paths(
     return result
 
 
-def start_states(initial_state: Any, n: int, order: int, n_states: int, name: str = "initial_state") -> NDArray[np.int64]:
+def start_states(
+    initial_state: Any, n: int, order: int, n_states: int, name: str = "initial_state"
+) -> NDArray[np.int64]:
     """(n, order) checked start states from one for all paths, or one (or `order`) a path."""
     array = np.asarray(initial_state)
     if array.dtype.kind not in "iu":

@@ -25,8 +25,8 @@ class Sampler:
     Parameters
     ----------
     weights : array_like, shape (C,) or (B, C), or Tables
-        One distribution, B of them, or a stack of tables. Weights are non-negative and finite; each row has any positive
-        sum. They are copied.
+        One distribution, B of them, or a stack of tables. Weights are non-negative and finite; each row has any
+        positive sum. They are copied.
 
     Raises
     ------
@@ -86,7 +86,9 @@ class Sampler:
         return Sampler, (self.weights,)
 
     def __repr__(self) -> str:
-        return f"Sampler({self.weights!r})" if isinstance(self.weights, Tables) else f"Sampler(shape={self.weights.shape})"
+        return (
+            f"Sampler({self.weights!r})" if isinstance(self.weights, Tables) else f"Sampler(shape={self.weights.shape})"
+        )
 
     def sample(
         self,
@@ -104,9 +106,9 @@ class Sampler:
         Parameters
         ----------
         size : int, tuple of int, or None
-            With weights (C,): shape of the result; None is one draw, a NumPy scalar. With (B, C): one draw from each row
-            for each of `size`, shape ``size + (B,)``; or, with `rows`, the shape that `rows` is broadcast to. With Tables:
-            that many rows, shape ``size + (d,)``; None is one row, or one for each of `rows`.
+            With weights (C,): shape of the result; None is one draw, a NumPy scalar. With (B, C): one draw from each
+            row for each of `size`, shape ``size + (B,)``; or, with `rows`, the shape that `rows` is broadcast to. With
+            Tables: that many rows, shape ``size + (d,)``; None is one row, or one for each of `rows`.
         rows : array_like of int, optional
             With (B, C): the row that each draw is from. With Tables that have classes: the class of each row drawn.
         rng : None, int, SeedSequence, BitGenerator, Generator or RandomState, optional
@@ -133,7 +135,14 @@ class Sampler:
         # One draw costs little more than its key: nothing here is checked that is not given.
         if start or type(start) is not int:
             start = _check.natural("start", start, most=2**64 - 1)
-        if size is None and rows is None and dtype is None and out is None and n_threads is None and type(self.weights) is not Tables:
+        if (
+            size is None
+            and rows is None
+            and dtype is None
+            and out is None
+            and n_threads is None
+            and type(self.weights) is not Tables
+        ):
             one = np.empty(1 if self._rows is None else self._rows, self._dtype)
             picked = None if self._rows is None else np.arange(self._rows)
             backend.kernels().sample_categories(
@@ -152,7 +161,9 @@ class Sampler:
         elif rows is None:
             shape = (*_check.size_of(size), self._rows) if given is None else given
             if shape[-1:] != (self._rows,):
-                raise ValueError(f"out must have {self._rows} cells on its last axis, one a row of weights, got shape {shape}")
+                raise ValueError(
+                    f"out must have {self._rows} cells on its last axis, one a row of weights, got shape {shape}"
+                )
             flat = np.resize(np.arange(self._rows), math.prod(shape))
         else:
             array = np.asarray(rows)
@@ -163,7 +174,9 @@ class Sampler:
             bad = (array < 0) | (array >= self._rows)
             if bad.any():
                 place = [int(i) for i in np.argwhere(bad)[0]]
-                raise ValueError(f"rows{place or ''} is {array[tuple(place)]}, but there are {self._rows} rows of weights")
+                raise ValueError(
+                    f"rows{place or ''} is {array[tuple(place)]}, but there are {self._rows} rows of weights"
+                )
             shape = given if given is not None else array.shape if size is None else _check.size_of(size)
             try:
                 array = np.broadcast_to(array, shape)
@@ -205,7 +218,9 @@ class Sampler:
                 raise ValueError(f"rows of shape {np.shape(rows)} do not broadcast to {shape}") from None
             y = _check.class_codes(y, n, tables.n_classes, "rows")[0]
         result = _check.output((*shape, d), self._n_categories - 1, dtype, out)
-        matrix = result.reshape(n, d) if result.flags.c_contiguous or result.ndim == 2 else np.empty((n, d), result.dtype)
+        matrix = (
+            result.reshape(n, d) if result.flags.c_contiguous or result.ndim == 2 else np.empty((n, d), result.dtype)
+        )
         write_rows(matrix, tables.structure, self._levels, y, _check.key(rng), start, n_threads)
         if not np.may_share_memory(matrix, result):
             result[...] = matrix.reshape(result.shape)
