@@ -4,6 +4,15 @@ from __future__ import annotations
 
 from tallydraw import backend
 from tallydraw.count import count_categories, count_features, count_rows, count_transitions
+from tallydraw.information import (
+    conditional_entropy,
+    cross_entropy,
+    entropy,
+    kl_divergence,
+    kl_divergence_estimate,
+    mutual_information,
+    novelty,
+)
 from tallydraw.sample import STREAM_VERSION, Sampler, sample_categories, sample_features, sample_paths
 from tallydraw.tables import Tables
 
@@ -12,10 +21,17 @@ __all__ = [
     "Sampler",
     "Tables",
     "backend",
+    "conditional_entropy",
     "count_categories",
     "count_features",
     "count_rows",
     "count_transitions",
+    "cross_entropy",
+    "entropy",
+    "kl_divergence",
+    "kl_divergence_estimate",
+    "mutual_information",
+    "novelty",
     "sample_categories",
     "sample_features",
     "sample_paths",

@@ -3,10 +3,11 @@
 // the result is subnormal 0.79 ulp.
 // Every expression below fixes its order of rounding (no contraction, no re-association); the Numba twin repeats it.
 //
-// log: x = 2^k m, m in [sqrt(1/2), sqrt(2)), f = m - 1 (exact), s = f / (2 + f). From log m = 2 artanh s and 2 s = f - s f,
-//        log m = f - f^2/2 + s (f^2/2 + R),  R = 2 artanh(s) - 2 s, over s,
-//      the decomposition of K. C. Ng (fdlibm, 1993): f is exact and every later term smaller. Here k log 2 + f - f^2/2 is
-//      kept as an unrounded pair (Dekker 1971), so that little but the last sum rounds.
+// log: x = 2^k m, m in [sqrt(1/2), sqrt(2)), f = m - 1 (exact), s = f / (2 + f).
+//      From log m = 2 artanh s and 2 s = f - s f = f - f^2/2 + s f^2/2,
+//        log m = f - f^2/2 + s (f^2/2 + R),  R = (2 artanh(s) - 2 s) / s,
+//      the decomposition of K. C. Ng (fdlibm, 1993): f is exact and every later term smaller. Here
+//      k log 2 + f - f^2/2 is kept as an unrounded pair (Dekker 1971), so that little but the last sum rounds.
 // exp: x = n log 2 + r, |r| <= log(2)/2, exp x = 2^n (1 + r + r^2 Q(r)), with 1 + r again a pair, and r itself with its
 //      rounding error. 2^n is applied in two exact factors: overflow and gradual underflow round once more, rightly.
 //

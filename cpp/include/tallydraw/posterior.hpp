@@ -1,5 +1,6 @@
 // Log joint probabilities x[n, K] to log evidence, posteriors and their logs. In every row: the maximum is taken, then
-// s = exp(x - max) summed left to right; log evidence = max + log s, posterior = exp(x - max) / s, its log = (x - max) - log s.
+// s = exp(x - max) summed left to right; log evidence = max + log s, posterior = exp(x - max) / s, and its log is
+// (x - max) - log s.
 // A row whose entries are all -inf is impossible under every class: evidence -inf, and the prior as its posterior.
 // Threads split rows. Rows are taken in tiles that stay in the first cache, so that exps run over flat stretches.
 #pragma once

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tallydraw._check.arrays import class_codes, code_error, codes, output, sample_weight, smallest_unsigned, weights
+from tallydraw._check.probabilities import axis_of, distributions
 from tallydraw._check.random import RNG, key
 from tallydraw._check.scalars import (
     alpha_value,
@@ -16,10 +17,12 @@ from tallydraw._check.scalars import (
 __all__ = [
     "RNG",
     "alpha_value",
+    "axis_of",
     "category_counts",
     "class_codes",
     "code_error",
     "codes",
+    "distributions",
     "key",
     "natural",
     "output",
