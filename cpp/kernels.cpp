@@ -5,6 +5,9 @@
 #include "tallydraw/count_transitions.hpp"
 #include "tallydraw/elementary.hpp"
 #include "tallydraw/levels.hpp"
+#include "tallydraw/log_prob_features.hpp"
+#include "tallydraw/log_prob_messages.hpp"
+#include "tallydraw/log_prob_paths.hpp"
 #include "tallydraw/parallel.hpp"
 #include "tallydraw/philox.hpp"
 #include "tallydraw/posterior.hpp"
@@ -57,6 +60,12 @@ extern const kernel_table kernels = {
     /*count_transitions_scratch=*/count_transitions_scratch,
     /*count_transitions=*/count_transitions,
     /*sample_counts=*/sample_counts,
+    /*log_prob_features_scratch=*/log_prob_features_scratch,
+    /*log_prob_features=*/log_prob_features,
+    /*log_prob_messages_scratch=*/log_prob_messages_scratch,
+    /*log_prob_messages=*/log_prob_messages,
+    /*log_prob_paths_scratch=*/log_prob_paths_scratch,
+    /*log_prob_paths=*/log_prob_paths,
 };
 
 }  // namespace tallydraw::TALLYDRAW_ISA

@@ -94,5 +94,6 @@ void bind_elementary(py::module_& m);
 void bind_sample_rows(py::module_& m);
 void bind_sample(py::module_& m);
 void bind_count(py::module_& m);
+void bind_log_prob(py::module_& m);
 
 }  // namespace tallydraw

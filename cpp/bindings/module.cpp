@@ -10,4 +10,5 @@ PYBIND11_MODULE(_core, m, pybind11::mod_gil_not_used()) {
   tallydraw::bind_sample_rows(m);
   tallydraw::bind_sample(m);
   tallydraw::bind_count(m);
+  tallydraw::bind_log_prob(m);
 }

@@ -1,7 +1,8 @@
-// The first stage of every kernel that reads rows of codes: any integer dtype and layout in, a contiguous row-major tile
-// of combined codes out. The combined code of a cell is z = (code of its context) * C_j + x_j in [0, Z_j),
-// Z_j = n_contexts[j] * C_j, or the slot z = Z_j where the cell or a cell of its context is missing.
-// So the kernels behind know neither dtypes, strides, missing codes nor parents: a table of Z_j + 1 entries serves all.
+// The first stage of every kernel that reads rows of codes: any integer dtype and layout in, a contiguous
+// row-major tile of combined codes out. The combined code of a cell is
+// z = (code of its context) * C_j + x_j in [0, Z_j), Z_j = n_contexts[j] * C_j, or the slot z = Z_j where the cell or a
+// cell of its context is missing. So the kernels behind know neither dtypes, strides, missing codes nor parents: a
+// table of Z_j + 1 entries serves all.
 //
 //   const encoder e = make_encoder(x, rules, s, scratch);             // once a call; scratch of encoder_bytes(d)
 //   visit_unsigned(e.tile, [&](auto u) {                              // the type of the combined codes
@@ -18,14 +19,10 @@
 #include "tallydraw/prefetch.hpp"
 #include "tallydraw/views.hpp"
 
-namespace tallydraw {
-
-/// Bytes of scratch that make_encoder fills (aligned to 8). Static: shared by bindings and every instruction set.
-static inline index encoder_bytes(index d) { return 3 * 8 * (d + 512); }
-
-}  // namespace tallydraw
-
 namespace tallydraw::TALLYDRAW_ISA {
+
+/// Bytes of scratch that make_encoder fills; aligned to 8.
+constexpr index encoder_bytes(index d) { return 3 * 8 * (d + 512); }
 
 /// What encode() met: some missing cell (a slot was written); a code that is no category and not missing.
 enum : unsigned { met_missing = 1, met_bad = 2 };
@@ -87,13 +84,15 @@ inline encoder make_encoder(const codes_view& x, const code_rules& rules, const 
   e.chain = e.contexts && s.context_begin[1] == 0;
   for (index j = 1; j < s.d && e.chain; ++j) e.chain = s.context_begin[j + 1] == j && s.context[j - 1] == j - 1;
 
-  // uint8 data of 256 categories has no room for a missing code: the tile may be uint8.
+  // Where no cell can be missing, slots need no room: uint8 data of 256 categories has uint8 tiles.
   std::uint64_t most = 0;
+  bool slots = is_signed || e.named || e.contexts;
   for (index j = 0; j < s.d; ++j) {
-    const bool never = !e.contexts && !is_signed && !e.named && static_cast<std::uint64_t>(s.n_categories[j]) > e.top;
-    const std::uint64_t z = static_cast<std::uint64_t>(s.n_contexts[j] * s.n_categories[j]) - (never ? 1 : 0);
+    const auto z = static_cast<std::uint64_t>(s.n_contexts[j] * s.n_categories[j]);
     most = z > most ? z : most;
+    slots = slots || (rules.unseen_is_missing && z <= e.top);
   }
+  if (!slots && most > 0) --most;
   e.tile = most <= UINT8_MAX ? code_type::u8 : most <= UINT16_MAX ? code_type::u16
          : most <= UINT32_MAX ? code_type::u32 : code_type::u64;
 
@@ -202,8 +201,8 @@ inline unsigned encode_plain(const encoder& e, index row0, index row1, index j0,
   return met;
 }
 
-/// Combined codes of features [j0, j1) from the plain codes of all features, both row-major; arithmetic modulo U is exact
-/// where no cell is missing, and otherwise not used.
+/// Combined codes of features [j0, j1) from the plain codes of all features, both row-major; arithmetic modulo U is
+/// exact where no cell is missing, and otherwise not used.
 template <class U>
 inline void combine(const encoder& e, const U* plain, index rows, index j0, index j1, U* tile) {
   using W = decltype(U{} + 0u);
@@ -234,8 +233,8 @@ inline void combine(const encoder& e, const U* plain, index rows, index j0, inde
 }
 
 /// Combined codes of rows [row0, row1) x features [j0, j1); returns what was met (met_missing, met_bad) in the rows'
-/// cells read. Where e.contexts, `plain` has room for the rows' d plain codes and keeps them, encoded where j0 is 0: the
-/// tiles of a block of rows go left to right. Otherwise `plain` is not used.
+/// cells read. Where e.contexts, `plain` has room for the rows' d plain codes and keeps them, encoded where j0 is 0:
+/// the tiles of a block of rows go left to right. Otherwise `plain` is not used.
 template <class U>
 inline unsigned encode(const encoder& e, index row0, index row1, index j0, index j1, U* tile, U* plain) {
   return visit_unsigned(e.x.type, [&](auto v) {
@@ -245,6 +244,17 @@ inline unsigned encode(const encoder& e, index row0, index row1, index j0, index
     combine(e, plain, row1 - row0, j0, j1, tile);
     return met;
   });
+}
+
+/// incomplete[r] = 1 where row r of (rows, d) plain codes has a missing cell.
+template <class U>
+inline void mark_incomplete(const encoder& e, const U* plain, index rows, std::uint8_t* incomplete) {
+  const U* slot = static_cast<const U*>(e.slot);
+  for (index r = 0; r < rows; ++r, plain += e.s.d) {
+    U gone = 0;
+    for (index j = 0; j < e.s.d; ++j) gone = static_cast<U>(gone | (plain[j] == slot[j] ? 1 : 0));
+    if (gone) incomplete[r] = 1;
+  }
 }
 
 /// row * d + column of the first code of rows [row0, row1) that is no category and not missing, or -1. Slow.

@@ -44,6 +44,7 @@ struct kernel_table {
   // sample_rows.hpp
   index (*sample_rows)(const double* floats, const index* integers, index n_columns, const index* rows, index n,
                        std::uint64_t key, std::uint64_t start, outcomes_view out, int threads);
+
   // count_features.hpp, count_transitions.hpp; scratch in words of 64 bits
   index (*count_features_scratch)(const codes_view& x, const structure_view& s, int threads);
   index (*count_features)(const codes_view& x, const index* y, const code_rules& rules, const structure_view& s,
@@ -58,6 +59,21 @@ struct kernel_table {
   // sample_counts.hpp
   void (*sample_counts)(const std::uint64_t* level, index n_columns, const index* rows, const index* totals, index n,
                         std::uint64_t key, std::uint64_t start, index* out, int threads);
+
+  // log_prob_features.hpp, log_prob_messages.hpp, log_prob_paths.hpp; scratch in words of 64 bits
+  index (*log_prob_features_scratch)(index n, index d, int threads);
+  index (*log_prob_features)(const codes_view& x, const code_rules& rules, const structure_view& s, const double* logs,
+                             const index* log_offsets, const double* first, std::uint8_t* incomplete, double* out,
+                             void* scratch, int threads);
+  index (*log_prob_messages_scratch)(const structure_view& s, int threads);
+  void (*log_prob_messages)(const codes_view& x, const code_rules& rules, const structure_view& s,
+                            const double* probabilities, const double* logs, const index* log_offsets,
+                            const double* first, const index* rows, index n_rows, double* out, void* scratch,
+                            int threads);
+  index (*log_prob_paths_scratch)(const structure_view& s, int threads);
+  index (*log_prob_paths)(const pieces_view& paths, const structure_view& s, const double* probabilities,
+                          const double* logs, const index* log_offsets, bool use_start, const double* first,
+                          double* out, void* scratch, int threads);
 };
 
 // One a compiled set, defined in kernels.cpp.

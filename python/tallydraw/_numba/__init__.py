@@ -9,6 +9,9 @@ from tallydraw._numba.count_features import count_features, count_features_weigh
 from tallydraw._numba.count_transitions import count_transitions
 from tallydraw._numba.elementary import exp, log, log_scaled
 from tallydraw._numba.levels import build_guides
+from tallydraw._numba.log_prob_features import log_prob_features
+from tallydraw._numba.log_prob_messages import log_prob_messages
+from tallydraw._numba.log_prob_paths import log_prob_paths
 from tallydraw._numba.parallel import max_threads
 from tallydraw._numba.philox import philox
 from tallydraw._numba.posterior import log_posterior, log_sum_exp, posterior
@@ -25,6 +28,9 @@ __all__ = [
     "instruction_sets",
     "log",
     "log_posterior",
+    "log_prob_features",
+    "log_prob_messages",
+    "log_prob_paths",
     "log_scaled",
     "log_sum_exp",
     "max_threads",

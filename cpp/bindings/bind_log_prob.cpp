@@ -1,0 +1,86 @@
+// Log-probabilities of rows and of paths.
+#include "arrays.hpp"
+
+#include <memory>
+
+namespace tallydraw {
+namespace {
+
+/// Memory that a kernel works in: not initialised, so that what is not touched costs nothing.
+struct scratch_memory {
+  explicit scratch_memory(index n) : words(new std::uint64_t[static_cast<std::size_t>(n)]) {}
+  std::unique_ptr<std::uint64_t[]> words;
+};
+
+}  // namespace
+
+void bind_log_prob(py::module_& m) {
+  // Every kernel below works on checked buffers and touches no Python object: the GIL is released for other threads.
+  m.def(
+      "log_prob_features",
+      [](const py::array& X, std::optional<index> missing, bool unseen_is_missing, const py::tuple& structure,
+         const array<double>& logs, const array<index>& log_offsets, const array<double>& first,
+         array<std::uint8_t>& incomplete, array<double>& out, int threads) {
+        const codes_view x = as_codes(X);
+        const code_rules rules = as_rules(missing, unseen_is_missing);
+        const structure_view s = as_structure(structure);
+        const double* from = logs.data();
+        const index* offsets = log_offsets.data();
+        const double* begin = first.data();
+        std::uint8_t* marks = incomplete.mutable_data();
+        double* to = out.mutable_data();
+        const py::gil_scoped_release release;
+        const scratch_memory scratch(active_kernels().log_prob_features_scratch(x.n, s.d, threads));
+        return active_kernels().log_prob_features(x, rules, s, from, offsets, begin, marks, to, scratch.words.get(),
+                                                  threads);
+      },
+      py::arg("X"), py::arg("missing"), py::arg("unseen_is_missing"), py::arg("structure"), py::arg("logs").noconvert(),
+      py::arg("log_offsets").noconvert(), py::arg("first").noconvert(), py::arg("incomplete").noconvert(),
+      py::arg("out").noconvert(), py::arg("threads"));
+  m.def(
+      "log_prob_messages",
+      [](const py::array& X, std::optional<index> missing, bool unseen_is_missing, const py::tuple& structure,
+         const array<double>& probabilities, const array<double>& logs, const array<index>& log_offsets,
+         const array<double>& first, const array<index>& rows, array<double>& out, int threads) {
+        const codes_view x = as_codes(X);
+        const code_rules rules = as_rules(missing, unseen_is_missing);
+        const structure_view s = as_structure(structure);
+        const double* theta = probabilities.data();
+        const double* from = logs.data();
+        const index* offsets = log_offsets.data();
+        const double* begin = first.data();
+        const index* which = rows.data();
+        const index n_rows = rows.size();
+        double* to = out.mutable_data();
+        const py::gil_scoped_release release;
+        const scratch_memory scratch(active_kernels().log_prob_messages_scratch(s, threads));
+        active_kernels().log_prob_messages(x, rules, s, theta, from, offsets, begin, which, n_rows, to,
+                                           scratch.words.get(), threads);
+      },
+      py::arg("X"), py::arg("missing"), py::arg("unseen_is_missing"), py::arg("structure"),
+      py::arg("probabilities").noconvert(), py::arg("logs").noconvert(), py::arg("log_offsets").noconvert(),
+      py::arg("first").noconvert(), py::arg("rows").noconvert(), py::arg("out").noconvert(), py::arg("threads"));
+  m.def(
+      "log_prob_paths",
+      [](const py::array& x, const array<index>& offsets, const py::tuple& structure, const array<double>& probabilities,
+         const array<double>& logs, const array<index>& log_offsets, bool use_start, const array<double>& first,
+         array<double>& out, int threads) {
+        const codes_view states = as_codes(x);
+        const structure_view s = as_structure(structure);
+        const pieces_view paths{states.data, states.type, offsets.data(), offsets.size() - 1, nullptr};
+        const double* theta = probabilities.data();
+        const double* from = logs.data();
+        const index* places = log_offsets.data();
+        const double* begin = first.data();
+        double* to = out.mutable_data();
+        const py::gil_scoped_release release;
+        const scratch_memory scratch(active_kernels().log_prob_paths_scratch(s, threads));
+        return active_kernels().log_prob_paths(paths, s, theta, from, places, use_start, begin, to, scratch.words.get(),
+                                               threads);
+      },
+      py::arg("x"), py::arg("offsets").noconvert(), py::arg("structure"), py::arg("probabilities").noconvert(),
+      py::arg("logs").noconvert(), py::arg("log_offsets").noconvert(), py::arg("use_start"),
+      py::arg("first").noconvert(), py::arg("out").noconvert(), py::arg("threads"));
+}
+
+}  // namespace tallydraw

@@ -1,0 +1,65 @@
+"""log p of rows, gathered and added: the twin of log_prob_features.hpp, which says how logs lie."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tallydraw._numba.codes import encode
+from tallydraw._numba.parallel import first_index, kernel, parallel_blocks
+from tallydraw._structure import Structure
+
+_TABLE_BYTES = 1 << 17
+_CODES = 1 << 19
+
+
+@kernel
+def _add(codes, j0, j1, logs, offsets, out):
+    """out[i, k] += log of cell (i, j), j0 <= j < j1 from left to right."""
+    n, k = out.shape
+    for i in range(n):
+        if k == 1:
+            total = out[i, 0]
+            for j in range(j0, j1):
+                total += logs[offsets[j] + codes[i, j]]
+            out[i, 0] = total
+        else:
+            for j in range(j0, j1):
+                row = offsets[j] + np.int64(codes[i, j]) * k
+                for c in range(k):
+                    out[i, c] += logs[row + c]
+
+
+def log_prob_features(
+    X: NDArray[Any],
+    missing: int | None,
+    unseen_is_missing: bool,
+    structure: Structure,
+    logs: NDArray[np.float64],
+    log_offsets: NDArray[np.int64],
+    first: NDArray[np.float64],
+    incomplete: NDArray[np.uint8],
+    out: NDArray[np.float64],
+    threads: int,
+) -> int:
+    n, d = len(X), structure.n_features
+    tiles, j0 = [], 0
+    while j0 < d:
+        fit = int(np.searchsorted(log_offsets, log_offsets[j0] + _TABLE_BYTES // 8, side="right")) - 1
+        tiles.append((j0, max(j0 + 1, min(d, fit))))
+        j0 = tiles[-1][1]
+
+    def score(a: int, b: int, piece: int) -> int:
+        encoded = encode(X[a:b], missing, unseen_is_missing, structure)
+        incomplete[a:b] = encoded.incomplete
+        if encoded.bad >= 0:
+            return a * d + encoded.bad
+        out[a:b] = first
+        for begin, end in tiles:
+            _add(encoded.codes, begin, end, logs, log_offsets, out[a:b])
+        return -1
+
+    rows = max(16, min(8192, _CODES // d, -(-n // threads)))
+    return first_index(parallel_blocks(n, rows, threads, score))
