@@ -1,4 +1,4 @@
-// One draw from each row of a matrix.
+// Sampling: one draw from each row of a matrix, multinomial counts.
 #include "arrays.hpp"
 
 namespace tallydraw {
