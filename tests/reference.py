@@ -324,4 +324,118 @@ def sample_paths(
 # Sample: rows, counts -----------------------------------------------------------------------------------------------
 
 
+def sample_rows(
+    weights: Sequence[Sequence[int] | Sequence[float]], which: Sequence[int], key: int, start: int
+) -> list[int]:
+    """Flat draw start + i from the levels of row which[i]."""
+    return [outcome(levels(weights[b]), flat_uniform(key, start + i, 1)) for i, b in enumerate(which)]
+
+
+def count_uniforms(key: int, row: int, c: int, attempt: int) -> tuple[float, float]:
+    """Two of 2**52 uniforms, midpoints of equal steps, from the one block of an attempt."""
+    w = philox((row & 0xFFFFFFFF, row >> 32, c, attempt * 256 + 2 * 4), key)
+    u, v = (((high << 32 | low) >> 12) + 0.5 for high, low in (w[:2], w[2:]))
+    return u / 2**52, v / 2**52
+
+
+def log_complement(p: float) -> float:
+    """log(1 - p), the error of 1 - p undone."""
+    y = 1.0 - p
+    return -p if y == 1.0 else log(y) * (p / (1.0 - y))
+
+
+# What Stirling's formula lacks for log (z - 1)!, z = 1 ... 10.
+STIRLING = [
+    0.08106146679532726,
+    0.0413406959554093,
+    0.02767792568499834,
+    0.020790672103765093,
+    0.016644691189821193,
+    0.013876128823070748,
+    0.01189670994589177,
+    0.010411265261972096,
+    0.009255462182712733,
+    0.00833056343336287,
+]
+
+
+def stirling(z: float) -> float:
+    if z <= 10.0:
+        return STIRLING[int(z) - 1]
+    y = 1.0 / z
+    y2 = y * y
+    return (1.0 / 12 - (1.0 / 360 - (1.0 / 1260 - (1.0 / 1680 - 1.0 / 1188 * y2) * y2) * y2) * y2) * y
+
+
+def deviance(z: float, mean: float, d: float) -> float:
+    """z log(z / mean) + mean - z, given d = z - mean."""
+    v = d / (z + mean)
+    v2 = v * v
+    if v2 >= 0.01:
+        return z * log(z / mean) - d
+    return d * v + 2.0 * z * v * (v2 * polynomial([1.0 / k for k in range(3, 19, 2)], v2))
+
+
+def stirling_sum(k: float, n: float, p: float, q: float) -> float:
+    """Minus the log of the probability of k, but for a term half log and what does not depend on k."""
+    mean, rest = (n + 2.0) * p, (n + 2.0) * q
+    z, z_rest = k + 1.0, n - k + 1.0
+    return deviance(z, mean, z - mean) + deviance(z_rest, rest, mean - z) + (stirling(z) + stirling(z_rest))
+
+
+def binomial(trials: int, p: float, q: float, key: int, row: int, c: int) -> int:
+    """Inversion below a mean of 10, else BTRS (Hoermann 1993); p <= 1/2."""
+    n = float(trials)
+    mean = n * p
+    attempt = 0
+    while mean < 10.0:
+        u, _ = count_uniforms(key, row, c, attempt)
+        attempt += 1
+        probability, x = exp(n * log_complement(p)), 0
+        odds = p / q
+        while u > probability and x <= min(110, n):
+            u -= probability
+            x += 1
+            probability *= (n + 1.0) * odds / x - odds
+        if x <= min(110, n):
+            return x
+    deviation = math.sqrt(mean * q)
+    b = 1.15 + 2.53 * deviation
+    a = -0.0873 + 0.0248 * b + 0.01 * p
+    mode = float(math.floor((n + 1.0) * p))
+    while True:
+        u, v = count_uniforms(key, row, c, attempt)
+        attempt += 1
+        us = 0.5 - abs(u - 0.5)
+        k = math.floor((2.0 * a / us + b) * (u - 0.5) + (mean + 0.5))
+        if not 0 <= k < n + 1.0:
+            continue
+        if us >= 0.07 and v * b <= 0.92 * b - 4.2:
+            return k
+        x = v * ((2.83 + 5.1 / b) * deviation) / (a / (us * us) + b)
+        z_ratio = (mode + 1.0) / (k + 1.0) * ((n - mode + 1.0) / (n - k + 1.0))
+        if x * x * z_ratio <= exp(2.0 * (stirling_sum(mode, n, p, q) - stirling_sum(float(k), n, p, q))):
+            return k
+
+
+def sample_counts(row_levels: Sequence[int], total: int, key: int, row: int) -> list[int]:
+    """Conditional binomials from left to right."""
+    counts, before, left = [], 0, total
+    for c, level in enumerate(row_levels):
+        level = 2**64 if level == TOP else level
+        count = 0
+        if level == 2**64:
+            count = left
+        elif left and level > before:
+            whole = float(2**64 - before)
+            p, q = float(level - before) / whole, float(2**64 - level) / whole
+            if level - before <= 2**64 - level:
+                count = binomial(left, p, q, key, row, c)
+            else:
+                count = left - binomial(left, q, p, key, row, c)
+        counts.append(count)
+        before, left = level, left - count
+    return counts
+
+
 # Log-probabilities --------------------------------------------------------------------------------------------------

@@ -13,7 +13,15 @@ from tallydraw.information import (
     mutual_information,
     novelty,
 )
-from tallydraw.sample import STREAM_VERSION, Sampler, sample_categories, sample_features, sample_paths
+from tallydraw.sample import (
+    STREAM_VERSION,
+    Sampler,
+    sample_categories,
+    sample_counts,
+    sample_features,
+    sample_paths,
+    sample_rows,
+)
 from tallydraw.tables import Tables
 
 __all__ = [
@@ -33,8 +41,10 @@ __all__ = [
     "mutual_information",
     "novelty",
     "sample_categories",
+    "sample_counts",
     "sample_features",
     "sample_paths",
+    "sample_rows",
 ]
 
 __version__ = "0.1.0"

@@ -72,7 +72,7 @@ def sample_counts(
     Examples
     --------
     >>> import tallydraw as td
-    >>> td.sample_counts([0.1, 0.1, 0.1], 100_000, rng=1).sum()
+    >>> int(td.sample_counts([0.1, 0.1, 0.1], 100_000, rng=1).sum())
     100000
     >>> td.sample_counts([[1, 1], [0, 1]], [10, 20], rng=1)[1]
     array([ 0, 20])

@@ -38,7 +38,7 @@ def sample_rows(
         Row b holds the weights of categories 0 … C - 1: non-negative and finite, of any positive sum; they need not sum to
         one. Integers are taken exactly, floats as float64. Any layout; nothing is copied but small blocks of other dtypes
         than contiguous float64 and int64. A category of weight zero is never drawn.
-    rows : array_like of int, shape (n,), optional
+    rows : array_like of int, optional
         Draw from ``weights[rows]`` instead, without making that array; only these rows need to be valid.
     rng : None, int, SeedSequence, BitGenerator, Generator or RandomState, optional
         None takes fresh entropy. A generator advances by two words.
@@ -46,14 +46,14 @@ def sample_rows(
         Number of the first draw: ``sample_rows(weights[a:b], start=a)`` is the slice [a, b) of the whole.
     dtype : dtype, optional
         Any numeric dtype that holds C - 1.
-    out : ndarray, shape (B,) or (n,), optional
+    out : ndarray, shape (B,) or that of `rows`, optional
         Where to write, of any layout; unchanged where an error is raised.
     n_threads : int, optional
         The result does not depend on it.
 
     Returns
     -------
-    ndarray, shape (B,) or (n,)
+    ndarray, shape (B,) or that of `rows`
 
     Raises
     ------
@@ -77,7 +77,7 @@ def sample_rows(
     >>> import numpy as np
     >>> import tallydraw as td
     >>> td.sample_rows([[0.25, 0.75], [0.0, 1.0], [3, 0]], rng=1)
-    array([1, 1, 0], dtype=uint8)
+    array([0, 1, 0], dtype=uint8)
     >>> td.sample_rows(np.eye(3), rows=[2, 2, 0, 1])
     array([2, 2, 0, 1], dtype=uint8)
     """
@@ -87,13 +87,13 @@ def sample_rows(
             f"weights must have shape (B, C), got {w.shape}; sample_categories draws many from one distribution"
         )
     chosen = None if rows is None else _row_numbers(rows, len(w))
-    n = len(w) if chosen is None else len(chosen)
+    shape, n = ((len(w),), len(w)) if chosen is None else (np.shape(rows), len(chosen))
     start = _check.natural("start", start, most=2**64 - 1 - n)
     n_threads = _check.thread_count(n_threads)
-    result = _check.output((n,), w.shape[1] - 1, dtype, out)
+    result = _check.output(shape, w.shape[1] - 1, dtype, out)
     # Errors of weights are met while drawing: a caller's own array is written only after the last draw.
     ready = out is None and result.dtype.kind == "u" and result.dtype.isnative
-    drawn = result if ready else np.empty(n, _check.smallest_unsigned(w.shape[1] - 1))
+    drawn = result.reshape(-1) if ready else np.empty(n, _check.smallest_unsigned(w.shape[1] - 1))
     key = _check.key(rng)
     used = None if chosen is None else _worth_preparing(w, chosen)
     if chosen is None or used is None:
@@ -101,7 +101,7 @@ def sample_rows(
     else:
         _draw_prepared("weights", w, chosen, used, key, start, drawn, n_threads)
     if not ready:
-        result[...] = drawn
+        result[...] = drawn.reshape(shape)
     return result
 
 
@@ -180,12 +180,14 @@ def _row_error(name: str, row: NDArray[Any], place: tuple[int, ...]) -> Exceptio
 
 
 def _row_numbers(rows: Any, n_rows: int) -> NDArray[np.int64]:
-    numbers = _check.codes("rows", rows, ndim=1)
-    bad = np.flatnonzero((numbers < 0) | (numbers >= n_rows))
-    if bad.size:
-        i = int(bad[0])
-        raise ValueError(f"rows[{i}] is {numbers[i]}, but weights has {n_rows} rows (0 to {n_rows - 1})")
-    return np.ascontiguousarray(numbers, dtype=np.int64)
+    """Flat row numbers from any shape of them."""
+    numbers = _check.codes("rows", rows, ndim=np.ndim(rows))
+    bad = np.argwhere((numbers < 0) | (numbers >= n_rows))
+    if len(bad):
+        place = tuple(int(i) for i in bad[0])
+        name = f"rows[{', '.join(map(str, place))}]" if place else "rows"
+        raise ValueError(f"{name} is {numbers[place]}, but weights has {n_rows} rows (0 to {n_rows - 1})")
+    return np.ascontiguousarray(numbers, dtype=np.int64).reshape(-1)
 
 
 def _worth_preparing(w: NDArray[Any], chosen: NDArray[np.int64]) -> NDArray[np.int64] | None:
