@@ -72,7 +72,7 @@ def test_any_threads_and_instruction_set(backend, c, integers):
     n = 300_000 // c if c > 1 else 5000
     w = rng.integers(0, 9, (n, c)) if integers else rng.random((n, c))
     w[:, c // 2] += 1
-    some = np.sort(rng.choice(n, min(n, 60), replace=False))
+    some = np.sort(rng.choice(n, min(n, 4 + 2000 // c), replace=False))
     first = td.sample_rows(w, rng=5, start=7)
     assert first[some].tolist() == [
         reference.outcome(reference.levels(w[i].tolist()), reference.flat_uniform(_check.key(5), 7 + int(i), 1)) for i in some
