@@ -192,14 +192,15 @@ def _choose() -> None:
 
 
 def _stacklevel() -> int:
-    """The first frame outside this package and the import machinery, so that the warning is shown there."""
+    """The first frame outside this package, so that the warning is shown there; warn() skips the import machinery."""
     level, frame = 1, sys._getframe(1)
-    while frame.f_back is not None and (
-        frame.f_globals.get("__name__", "").startswith(("tallydraw", "importlib"))
-        or "importlib" in frame.f_code.co_filename
-    ):
+    while frame.f_back is not None:
         frame = frame.f_back
+        if "importlib" in frame.f_code.co_filename and "_bootstrap" in frame.f_code.co_filename:
+            continue
         level += 1
+        if frame.f_globals.get("__name__", "").partition(".")[0] != "tallydraw":
+            break
     return level
 
 

@@ -55,7 +55,7 @@ def canonical(X: NDArray[Any]) -> NDArray[Any]:
 
 
 @kernel
-def _plain(x, missing, unseen_is_missing, n_categories, plain, incomplete):  # type: ignore[no-untyped-def]
+def _plain(x, missing, unseen_is_missing, n_categories, plain, incomplete):
     """Plain codes and incomplete rows; the first bad cell."""
     n, d = x.shape
     bad = -1
@@ -76,7 +76,7 @@ def _plain(x, missing, unseen_is_missing, n_categories, plain, incomplete):  # t
 
 
 @kernel
-def _combine(plain, n_categories, n_contexts, context_begin, context, codes):  # type: ignore[no-untyped-def]
+def _combine(plain, n_categories, n_contexts, context_begin, context, codes):
     n, d = plain.shape
     for i in range(n):
         for j in range(d):

@@ -15,7 +15,7 @@ _PRIVATE_CELLS = 1 << 17
 
 
 @inline
-def _combined(row, j, missing, has_missing, lenient, n_categories, context_begin, context):  # type: ignore[no-untyped-def]
+def _combined(row, j, missing, has_missing, lenient, n_categories, context_begin, context):
     """Combined code of cell j of a row: -1 where it, or a context cell, is missing, -2 where it is no category."""
     z = np.int64(row[j])
     if z < 0 or (has_missing and z == missing):
@@ -35,7 +35,7 @@ def _combined(row, j, missing, has_missing, lenient, n_categories, context_begin
 
 
 @kernel
-def _count(  # type: ignore[no-untyped-def]
+def _count(
     x,
     y,
     has_y,
@@ -65,7 +65,7 @@ def _count(  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _count_weighted(  # type: ignore[no-untyped-def]
+def _count_weighted(
     x,
     y,
     has_y,

@@ -13,7 +13,7 @@ _PRIVATE_CELLS = 1 << 17
 
 
 @kernel
-def _count_steps(x, offsets, y, has_y, a, b, n_states, order, n_contexts, table):  # type: ignore[no-untyped-def]
+def _count_steps(x, offsets, y, has_y, a, b, n_states, order, n_contexts, table):
     """Adds the steps that end in [a, b); returns the first position there whose state is no state, or -1."""
     block = n_contexts * n_states
     keep = n_contexts // n_states

@@ -20,7 +20,7 @@ _STRETCH, _MARKS = 16, 256
 
 
 @kernel
-def _uniforms(key, start, u):  # type: ignore[no-untyped-def]
+def _uniforms(key, start, u):
     """u[i] of flat draw start + i: word t mod 4 of row t div 4."""
     i = 0
     while i < u.shape[0]:
@@ -50,7 +50,7 @@ _HIGH_TAG, _LOW_TAG = counter_tag(FLAT, 0), counter_tag(FLAT, 1)
 
 
 @inline
-def _product_high(a, b):  # type: ignore[no-untyped-def]
+def _product_high(a, b):
     """High and low half of a * b, all uint64."""
     a0, a1, b0, b1 = a & _LOW, a >> _32, b & _LOW, b >> _32
     p00, p01, p10, p11 = a0 * b0, a0 * b1, a1 * b0, a1 * b1
@@ -59,7 +59,7 @@ def _product_high(a, b):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _draw_integers(weights, rows, first, u, drawn):  # type: ignore[no-untyped-def]
+def _draw_integers(weights, rows, first, u, drawn):
     """drawn[i] from row rows[first + i], or first + i where rows is empty; the least bad place, or -1."""
     columns = weights.shape[1]
     bad = np.int64(-1)
@@ -97,13 +97,13 @@ def _draw_integers(weights, rows, first, u, drawn):  # type: ignore[no-untyped-d
 
 
 @inline
-def _below_level(u, running, total):  # type: ignore[no-untyped-def]
+def _below_level(u, running, total):
     """Whether u < L_c."""
     return running == total or u < np.uint64((running / total) * 18446744073709551616.0)
 
 
 @inline
-def _careful_row(w, u):  # type: ignore[no-untyped-def]
+def _careful_row(w, u):
     """The contract cell by cell: (outcome, False), or (column of the bad weight, or C for a bad sum, True)."""
     for c in range(w.shape[0]):
         if not (w[c] >= 0.0 and w[c] <= _LARGEST):
@@ -128,7 +128,7 @@ def _careful_row(w, u):  # type: ignore[no-untyped-def]
 
 
 @inline
-def _find(w, negative, mark, lane, stretch, u):  # type: ignore[no-untyped-def]
+def _find(w, negative, mark, lane, stretch, u):
     """(outcome, whether bad) of the row w from its marks."""
     last = mark.shape[0] - 1
     total = mark[last, lane]
@@ -151,7 +151,7 @@ def _find(w, negative, mark, lane, stretch, u):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _draw_floats(weights, bits, rows, first, u, mark, stretch, drawn):  # type: ignore[no-untyped-def]
+def _draw_floats(weights, bits, rows, first, u, mark, stretch, drawn):
     """drawn[i] from row rows[first + i], or first + i where rows is empty; the least bad place, or -1. Four rows at a time."""
     columns = weights.shape[1]
     n = drawn.shape[0]
