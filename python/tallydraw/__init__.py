@@ -22,6 +22,8 @@ from tallydraw.sample import (
     sample_paths,
     sample_rows,
 )
+from tallydraw.log_prob import log_prob_features, log_prob_paths
+from tallydraw.sample import STREAM_VERSION, Sampler, sample_categories, sample_features, sample_paths
 from tallydraw.tables import Tables
 
 __all__ = [
@@ -38,6 +40,8 @@ __all__ = [
     "entropy",
     "kl_divergence",
     "kl_divergence_estimate",
+    "log_prob_features",
+    "log_prob_paths",
     "mutual_information",
     "novelty",
     "sample_categories",

@@ -1,0 +1,290 @@
+"""Log-probabilities of rows under tables, and of sequences under a Markov chain."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tallydraw import _check, backend
+from tallydraw._sequences import Sequences
+from tallydraw._structure import Structure, make_structure
+from tallydraw.tables import Tables
+
+__all__ = ["log_prob_features", "log_prob_paths"]
+
+
+def log_prob_features(
+    X: Any, tables: Any, *, missing: int | None = None, unseen: str = "error", n_threads: int | None = None
+) -> NDArray[np.float64]:
+    """Log-probability of each row, or of each row under each class.
+
+    Parameters
+    ----------
+    X : array_like of int, shape (n, d)
+        Codes of any integer dtype and layout, never copied. A negative code, or `missing`, is a missing cell: it is
+        summed out exactly.
+    tables : Tables, or sequence of array_like
+        Probabilities: each row of each table sums to one. Counts become probabilities by :meth:`Tables.normalize`.
+    missing : int, optional
+        A further code that means missing.
+    unseen : {"error", "missing"}
+        What a code is that the tables do not have.
+    n_threads : int, optional
+        The result does not depend on it.
+
+    Returns
+    -------
+    ndarray of float64, shape (n,), or (n, K) where the tables have classes
+        log p(x), or log p(x | y), never with a prior of the class. ``-inf`` where the row is impossible, never NaN.
+
+    Raises
+    ------
+    TypeError
+        `X` is not of integers.
+    ValueError
+        Counts, or a table row that does not sum to one (within 1e-9); a code out of range, naming row and column; a
+        missing cell that an observed one depends on, where tables have more than one parent (order 2 or more).
+
+    Notes
+    -----
+    O(n d K), each sum from left to right over the features. Rows with missing cells, where features have parents, cost
+    O(C_parent C_j) for each missing cell: sum-product on the tree (Pearl, 1982), every number with its own exponent.
+
+    Examples
+    --------
+    >>> import tallydraw as td
+    >>> t = td.Tables.from_arrays([[0.5, 0.5], [[1.0, 0.0], [0.25, 0.75]]], parents=[-1, 0])
+    >>> td.log_prob_features([[0, 0], [0, 1], [-1, 1]], t)
+    array([-0.69314718,        -inf, -0.98082925])
+    """
+    codes = _check.codes("X", X, ndim=2)
+    theta = Tables.from_arrays(tables)
+    if codes.shape[1] != len(theta):
+        raise ValueError(f"X must have one column a table ({len(theta)}), got shape {codes.shape}")
+    _require_probabilities(theta)
+    skip = None if missing is None else _check.natural("missing", missing, least=-(2**63))
+    first = np.zeros(theta.structure.n_classes)
+    result = score_features(codes, theta, first, missing=skip, unseen=unseen, n_threads=n_threads)
+    return result[:, 0] if theta.n_classes is None else result
+
+
+def log_prob_paths(
+    S: Any, transition: Any, *, offsets: Any = None, initial_weights: Any = None, n_threads: int | None = None
+) -> NDArray[np.float64]:
+    """Log-probability of each sequence under a homogeneous Markov chain.
+
+    Parameters
+    ----------
+    S : array_like of int, shape (n, T), or list of 1-D arrays, or one flat array with `offsets`
+        States, 0 to C - 1. A negative state is missing; at order 1 it is summed out exactly.
+    transition : array_like, shape (C,) * (k + 1)
+        Probabilities of the next state (last axis) given the k states before it, the oldest first: a chain of order k.
+        Each row sums to one.
+    offsets : array_like of int, shape (n + 1,), optional
+        Sequence i is ``S[offsets[i]:offsets[i + 1]]``.
+    initial_weights : array_like, shape (C,) * k, optional
+        Joint probabilities of the first k states, which sum to one. None: they are given, and add nothing.
+    n_threads : int, optional
+        The result does not depend on it.
+
+    Returns
+    -------
+    ndarray of float64, shape (n,)
+        0.0 for an empty sequence, ``-inf`` for an impossible one.
+
+    Raises
+    ------
+    TypeError
+        States are not integers.
+    ValueError
+        Probabilities that do not sum to one (within 1e-9), naming the row; a state not below C, naming the sequence;
+        a missing state where the order is not 1; wrong offsets.
+
+    Notes
+    -----
+    O(1) for each step, O(C**2) for each missing one. Missing states before the first known one are summed over
+    `initial_weights`; without these the sequence is scored from its first known state. A sequence shorter than k has
+    the probability of its states under `initial_weights`, or without these one.
+
+    Examples
+    --------
+    >>> import tallydraw as td
+    >>> td.log_prob_paths([[0, 1, 1], [0, -1, 1]], [[0.5, 0.5], [0.0, 1.0]])
+    array([-0.69314718, -0.28768207])
+    """
+    steps = _check.distributions("transition", transition, (-1,))
+    order, c = steps.ndim - 1, steps.shape[-1]
+    if order < 1 or steps.shape != (c,) * (order + 1):
+        raise ValueError(f"transition must have shape (C, C), or (C,) * (k + 1) for order k, got {steps.shape}")
+    if initial_weights is None:
+        joint = np.full((c,) * order, 1.0 / c**order)
+    else:
+        given = np.asarray(initial_weights)
+        if given.shape != (c,) * order:
+            raise ValueError(f"initial_weights must have shape {(c,) * order}, got {given.shape}")
+        joint = _check.distributions("initial_weights", given.reshape(-1), (-1,)).reshape(given.shape)
+    sizes = np.full(order + 1, c)
+    chain = np.arange(order + 1) - 1
+    values = np.concatenate([part.reshape(-1) for part in [*_chain_rule(joint), steps]])
+    structure = make_structure(sizes, chain, None, order)
+    theta = Tables(values, structure.n_categories, parents=chain, order=order, structure=structure)
+    pieces = Sequences(S, offsets)
+    return score_paths(pieces, theta, np.zeros(1), use_start=initial_weights is not None, n_threads=n_threads)[:, 0]
+
+
+# What models call -----------------------------------------------------------------------------------------------------
+
+
+def score_features(
+    codes: NDArray[Any],
+    tables: Tables,
+    first: NDArray[np.float64],
+    *,
+    missing: int | None = None,
+    unseen: str = "error",
+    n_threads: int | None = None,
+    name: str = "X",
+) -> NDArray[np.float64]:
+    """(n, K) log-probabilities of checked codes (n,) or (n, d) under tables of probabilities, from first[k] on."""
+    lenient = _check.unseen_rule(unseen)
+    wanted = _check.thread_count(n_threads)
+    structure, logs = tables.structure, tables.logs()
+    n, d, k = len(codes), structure.n_features, structure.n_classes
+    out = np.empty((n, k))
+    for a, b in backend.blocks(n, d * (1 + k // 4)):
+        block, sums, incomplete = codes[a:b], out[a:b], np.empty(b - a, np.uint8)
+        team = backend.threads(wanted, (b - a) * d * k)
+        bad = backend.kernels().log_prob_features(
+            block, missing, lenient, structure, logs.values, logs.offsets, first, incomplete, sums, team
+        )
+        if bad >= 0:
+            raise _check.code_error(name, codes, a * d + bad, structure.n_categories)
+        if len(structure.context) and incomplete.any():
+            rows = np.flatnonzero(incomplete)
+            if int(np.diff(structure.context_begin).max()) > 1:
+                _require_known_contexts(name, codes, a + rows, missing, structure)
+            else:
+                _sum_out(block, tables, first, missing, lenient, rows, sums, wanted)
+    return out
+
+
+def score_paths(
+    pieces: Sequences,
+    tables: Tables,
+    first: NDArray[np.float64],
+    *,
+    use_start: bool = True,
+    n_threads: int | None = None,
+) -> NDArray[np.float64]:
+    """(n, K) log-probabilities of checked sequences under the tables of a homogeneous chain, from first[k] on."""
+    wanted = _check.thread_count(n_threads)
+    structure, logs = tables.structure, tables.logs()
+    theta = np.ascontiguousarray(tables.values, dtype=np.float64)
+    k = structure.n_classes
+    out = np.empty((len(pieces), k))
+    for block in pieces.blocks():
+        bad = backend.kernels().log_prob_paths(
+            block.states,
+            block.offsets,
+            structure,
+            theta,
+            logs.values,
+            logs.offsets,
+            use_start,
+            first,
+            out[block.begin : block.end],
+            backend.threads(wanted, len(block.states) * k),
+        )
+        if bad >= 0:
+            if block.states[bad] < 0:
+                raise pieces.missing_state(
+                    block, bad, "only chains of order 1 sum it out; split the sequence there, or leave it out"
+                )
+            raise pieces.bad_state(block, bad, int(structure.n_categories[-1]))
+    return out
+
+
+def _sum_out(
+    codes: NDArray[Any],
+    tables: Tables,
+    first: NDArray[np.float64],
+    missing: int | None,
+    lenient: bool,
+    rows: NDArray[np.int64],
+    out: NDArray[np.float64],
+    wanted: int | None,
+) -> None:
+    """out[rows] again, with their missing cells summed out; every feature has at most one parent."""
+    structure, logs = tables.structure, tables.logs()
+    theta = np.ascontiguousarray(tables.values, dtype=np.float64)
+    for a, b in backend.blocks(len(rows), 4 * int(structure.offsets[-1])):
+        backend.kernels().log_prob_messages(
+            codes,
+            missing,
+            lenient,
+            structure,
+            theta,
+            logs.values,
+            logs.offsets,
+            first,
+            rows[a:b],
+            out,
+            backend.threads(wanted, (b - a) * int(structure.offsets[-1])),
+        )
+
+
+def _require_known_contexts(
+    name: str, codes: NDArray[Any], rows: NDArray[np.int64], missing: int | None, structure: Structure
+) -> None:
+    """Raise where an observed cell depends on a missing one. Missing cells that none depends on add nothing."""
+    some = codes[rows]
+    gone = (some < 0) | (some >= structure.n_categories)
+    if missing is not None:
+        gone |= some == missing
+    for j in range(structure.n_features):
+        for f in structure.contexts(j):
+            bad = np.flatnonzero(gone[:, f] & ~gone[:, j])
+            if bad.size:
+                raise ValueError(
+                    f"{name}[{rows[bad[0]]}, {f}] is missing, and feature {j} depends on it with others (order 2 or "
+                    "more): only at order 1 are missing cells summed out; fill it in, or leave the row out"
+                )
+
+
+def _require_probabilities(tables: Tables) -> None:
+    """Raise for counts, and for the first table row that does not sum to one."""
+    if tables.values.dtype.kind == "i":
+        raise ValueError("tables hold counts (int64), not probabilities: pass tables.normalize()")
+    for begin, end, c in tables.structure.runs():
+        rows = tables.values[begin:end].reshape(-1, c)
+        for a, b in backend.blocks(len(rows), c):
+            sums = np.cumsum(rows[a:b], axis=1)[:, -1]  # left to right, so that all machines agree
+            wrong = np.flatnonzero(~(np.abs(sums - 1.0) <= 1e-9))
+            if wrong.size:
+                row = a + int(wrong[0])
+                j, (label, context, _) = tables.structure.locate(begin + row * c)
+                place = f"tables[{j}]"
+                place += "" if tables.n_classes is None else f", class {label}"
+                place += "" if int(tables.structure.n_contexts[j]) == 1 else f", row {context}"
+                raise ValueError(
+                    f"{place} sums to {sums[wrong[0]]}, not to one: nothing is normalised in silence; "
+                    "pass tables.normalize()"
+                )
+
+
+def _chain_rule(joint: NDArray[np.float64]) -> list[NDArray[np.float64]]:
+    """Probabilities of state t given the states before it, for each t; rows that cannot be reached are uniform."""
+    parts: list[NDArray[np.float64]] = []
+    before: NDArray[np.float64] | None = None
+    for t in range(joint.ndim):
+        # Left to right, so that all machines agree.
+        now = np.cumsum(joint.reshape(*joint.shape[: t + 1], -1), axis=-1)[..., -1]
+        if before is None:
+            parts.append(now)
+        else:
+            known = before[..., None] > 0
+            parts.append(np.divide(now, before[..., None], out=np.full(now.shape, 1 / now.shape[-1]), where=known))
+        before = now
+    return parts
