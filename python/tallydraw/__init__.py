@@ -13,6 +13,7 @@ from tallydraw.information import (
     mutual_information,
     novelty,
 )
+from tallydraw.models import Categorical, JointTable, MarkovChain, Model, NaiveBayes
 from tallydraw.sample import (
     STREAM_VERSION,
     Sampler,
@@ -28,6 +29,11 @@ from tallydraw.tables import Tables
 
 __all__ = [
     "STREAM_VERSION",
+    "Categorical",
+    "JointTable",
+    "MarkovChain",
+    "Model",
+    "NaiveBayes",
     "Sampler",
     "Tables",
     "backend",

@@ -1,0 +1,83 @@
+"""Class labels of any dtype and the codes 0 … K - 1 that kernels count with."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+_NUMERIC = "biuf"
+
+
+def label_array(y: Any, n: int | None = None, name: str = "y") -> NDArray[Any]:
+    """(n,) labels of any dtype without a missing one; `n` is the number of rows they must belong to."""
+    array = np.asarray(y)
+    if array.ndim != 1:
+        raise ValueError(f"{name} must hold one label a row, got shape {array.shape}")
+    if n is not None and len(array) != n:
+        raise ValueError(f"{name} must have one label a row ({n}), got {len(array)}")
+    if array.dtype.kind not in _NUMERIC + "USTOmM":
+        raise TypeError(f"{name} must hold labels, got dtype {array.dtype}")
+    if array.dtype.kind == "O":
+        missing = np.fromiter((v is None or bool(v != v) for v in array), np.bool_, len(array))  # noqa: PLR0124
+    elif array.dtype.kind in "fmM":
+        missing = np.isnan(array)
+    else:
+        return array
+    if missing.any():
+        row = int(np.flatnonzero(missing)[0])
+        raise ValueError(f"{name}[{row}] is {array[row]}: a class may not be missing; leave the row out")
+    return array
+
+
+def find_classes(labels: NDArray[Any], name: str = "y") -> tuple[NDArray[Any], NDArray[np.int64]]:
+    """The distinct labels, sorted, and the code of each row's label."""
+    if len(labels) == 0:
+        raise ValueError(f"{name} is empty: there are no classes to find; name them with partial_fit(..., classes=)")
+    offset = _dense_offset(labels)
+    if offset is not None:
+        # Integers within a short range: counted, not sorted.
+        shifted = labels.astype(np.int64) - offset
+        seen = np.bincount(shifted) > 0
+        return (np.flatnonzero(seen) + offset).astype(labels.dtype), (np.cumsum(seen) - 1)[shifted]
+    try:
+        classes, codes = np.unique(labels, return_inverse=True)
+    except TypeError as error:
+        raise TypeError(f"{name} holds labels that cannot be sorted: {error}") from error
+    return classes, codes.reshape(-1).astype(np.int64)
+
+
+def class_codes(labels: NDArray[Any], classes: NDArray[Any], name: str = "y") -> NDArray[np.int64]:
+    """The code of each label among sorted `classes`; ValueError naming the first row whose label is none of them."""
+    if (labels.dtype.kind in _NUMERIC) != (classes.dtype.kind in _NUMERIC) and "O" not in (
+        labels.dtype.kind,
+        classes.dtype.kind,
+    ):
+        places = np.zeros(len(labels), np.int64)
+        known = np.zeros(len(labels), np.bool_)
+    else:
+        try:
+            places = np.minimum(np.searchsorted(classes, labels), len(classes) - 1).astype(np.int64)
+            known = np.asarray(classes[places] == labels, np.bool_)
+        except TypeError:  # objects that do not compare with the classes
+            table = {label: code for code, label in enumerate(classes.tolist())}
+            places = np.fromiter((table.get(v, -1) for v in labels.tolist()), np.int64, len(labels))
+            known = places >= 0
+    if not known.all():
+        row = int(np.flatnonzero(~known)[0])
+        shown = ", ".join(map(repr, classes[:8].tolist())) + (", …" if len(classes) > 8 else "")
+        raise ValueError(
+            f"{name}[{row}] is {labels[row : row + 1].tolist()[0]!r}, which is none of the {len(classes)} classes: {shown}"
+        )
+    return places
+
+
+def _dense_offset(labels: NDArray[Any]) -> int | None:
+    """The least label where all are integers within a range not much longer than they are many."""
+    if labels.dtype.kind not in "iu":
+        return None
+    least, most = int(labels.min()), int(labels.max())
+    if most - least > 1024 + len(labels) or most > 2**62 or least < -(2**62):
+        return None
+    return least

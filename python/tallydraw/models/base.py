@@ -1,0 +1,817 @@
+"""Model: what all models share, from counts to draws, scores, posteriors and distances."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple, TypeVar, cast
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from tallydraw import _check, backend
+from tallydraw._structure import Structure, make_structure
+from tallydraw.count import count_cells, infer_categories
+from tallydraw.models._labels import class_codes, find_classes, label_array
+from tallydraw.models._names import check_names, feature_names
+from tallydraw.sample.categories import LABELS, write_flat
+from tallydraw.tables import Tables
+
+__all__ = ["Model"]
+
+M = TypeVar("M", bound="Model")
+
+# Where no closed form is known, an entropy or a divergence sums over all combinations: at most this many.
+_MOST_COMBINATIONS = 1 << 20
+_STATED_SUM = 1e-6  # how far from one a stated probability row may sum: that of float32 rows
+
+
+class Fitted(NamedTuple):
+    """What a fit leaves. Never changed, only replaced as a whole, so that threads may share a model."""
+
+    sizes: NDArray[np.int64]  # numbers of categories, frozen at the first fit
+    counts: Any  # a value with + and -: Tables, or RowCounts; None where probabilities are given
+    probabilities: Any  # given instead of counts, else None
+    names: NDArray[np.object_] | None = None
+    classes: NDArray[Any] | None = None  # sorted labels
+    class_counts: Tables | None = None  # one feature: the class
+    class_prior: Tables | None = None  # given instead of class_counts
+
+    @property
+    def n_classes(self) -> int | None:
+        return None if self.classes is None else len(self.classes)
+
+
+class Prepared(NamedTuple):
+    """What is derived from a fit under the model's parameters; built on demand, never pickled."""
+
+    fitted: Fitted
+    parameters: tuple[Any, ...]
+    probabilities: Any
+    prior: Tables | None
+
+    @property
+    def log_prior(self) -> NDArray[np.float64]:
+        """(K,) log p(y), or one zero without a class: what the sums of a row begin at."""
+        return np.zeros(1) if self.prior is None else log(self.prior[0])
+
+    @property
+    def classes(self) -> NDArray[Any] | None:
+        return self.fitted.classes
+
+
+class Model:
+    """A joint distribution of discrete features, and of a class where one is given.
+
+    Subclasses: :class:`Categorical`, :class:`JointTable`, :class:`NaiveBayes`, :class:`MarkovChain`.
+
+    Parameters
+    ----------
+    alpha : float, or as in :meth:`Tables.normalize`, default 0.0
+        Pseudocounts added to every count. 0.0 is the maximum-likelihood estimate n / N. One number also smooths the
+        class prior; one a category or one a feature leaves it at its maximum-likelihood estimate.
+    n_categories : int or array_like of int, shape (d,), optional
+        Default: the largest code + 1 of each feature at the first fit. Frozen from then on.
+    missing : int, optional
+        A code that means missing, besides the negative ones.
+    unseen : {"error", "missing"}, default "error"
+        What a code not below its feature's number of categories is.
+
+    Notes
+    -----
+    A model holds counts and one table of probabilities made from them. Counts add: :meth:`partial_fit`, ``+`` and ``-``
+    replace them as a whole, so a failed call changes nothing and threads may read while one thread fits. A pickle
+    holds counts (or stated probabilities) and parameters, nothing derived.
+    """
+
+    _parameters: ClassVar[tuple[str, ...]] = ("alpha", "n_categories", "missing", "unseen")
+    _data_name: ClassVar[str] = "X"
+
+    def __init__(
+        self, *, alpha: Any = 0.0, n_categories: Any = None, missing: int | None = None, unseen: str = "error"
+    ) -> None:
+        self.alpha = alpha
+        self.n_categories = n_categories
+        self.missing = None if missing is None else _check.natural("missing", missing, least=-(2**63))
+        self.unseen = unseen
+        _check.unseen_rule(unseen)
+        self._fitted: Fitted | None = None
+        self._cache: Prepared | None = None
+
+    # From data to counts ---------------------------------------------------------------------------------------------
+
+    def fit(self: M, X: Any, y: Any = None, *, sample_weight: Any = None, n_threads: int | None = None) -> M:
+        """Count `X`, and `y` where given; earlier counts are forgotten, the numbers of categories are not.
+
+        Parameters
+        ----------
+        X : array_like of int, shape (n, d)
+            Codes; negative ones and `missing` are missing and not counted. A data frame's column names are kept.
+        y : array_like, shape (n,), optional
+            A label a row, of any dtype that sorts. None: the model has no class.
+        sample_weight : array_like, shape (n,), optional
+            Finite and non-negative; counts are then float64.
+        n_threads : int, optional
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        TypeError
+            Codes that are not integers.
+        ValueError
+            A code out of range, a missing label, lengths that do not fit, no rows and no `n_categories`. The model is
+            then as it was.
+        """
+        self._fitted = self._count_data(self._read(X), y, None, None, sample_weight, n_threads)
+        return self
+
+    def partial_fit(
+        self: M, X: Any, y: Any = None, *, classes: Any = None, sample_weight: Any = None, n_threads: int | None = None
+    ) -> M:
+        """Add the counts of `X`, and `y` where given, to those there are.
+
+        Parameters
+        ----------
+        X, y, sample_weight, n_threads
+            As in :meth:`fit`.
+        classes : array_like, shape (K,), optional
+            All labels there will ever be, at the first call. Default: those of the first `y`.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            As :meth:`fit`; or a label that is none of the classes, naming its row. The model is then as it was.
+        """
+        before = self._fitted
+        if before is not None and before.counts is None:
+            raise ValueError(f"this {type(self).__name__} was made from probabilities: it has no counts to add to")
+        fresh = self._count_data(self._read(X), y, classes, before, sample_weight, n_threads)
+        self._fitted = fresh if before is None else self._combine(before, fresh, operator.add)
+        return self
+
+    def __add__(self: M, other: M) -> M:
+        """The model of both data sets; ValueError where parameters, categories, classes or names differ."""
+        return self._merged(other, operator.add, "+")
+
+    def __sub__(self: M, other: M) -> M:
+        """The model without the other's data; ValueError also where a count would turn negative. Integer counts only."""
+        return self._merged(other, operator.sub, "-")
+
+    @classmethod
+    def from_probabilities(cls: type[M], tables: Any, *, class_prior: Any = None, **params: Any) -> M:
+        """Make a model from a stated truth instead of a fit.
+
+        Parameters
+        ----------
+        tables : Tables, or list of array_like
+            Probabilities of each feature, of shape ``([K,] [C_parent,] C_j)``. Each row sums to one.
+        class_prior : array_like, shape (K,), optional
+            Probabilities of the classes 0 … K - 1. None: no class.
+        **params
+            The model's parameters.
+
+        Returns
+        -------
+        Model
+            It scores, draws and predicts; it has no counts.
+
+        Raises
+        ------
+        ValueError
+            A row that does not sum to one, or shapes that do not fit.
+        """
+        model = cls(**params)
+        prior = None if class_prior is None else stated_prior(class_prior)
+        k = None if prior is None else int(prior.n_categories[0])
+        if k is None and isinstance(tables, Tables) and tables.n_classes is not None:
+            raise ValueError(f"tables have {tables.n_classes} classes: pass class_prior=")
+        probabilities, sizes = model._stated(tables, prior)
+        if params.get("n_categories") is not None:
+            asked = model._asked_sizes(len(sizes))
+            if not np.array_equal(asked, sizes):
+                raise ValueError(f"n_categories is {asked.tolist()}, but the tables have {sizes.tolist()}")
+        classes = None if k is None else np.arange(k)
+        model._fitted = Fitted(sizes, None, probabilities, classes=classes, class_prior=prior)
+        return model
+
+    # What was fitted -------------------------------------------------------------------------------------------------
+
+    @property
+    def counts_(self) -> Tables:
+        """The counts; int64, or float64 where rows had weights."""
+        return cast(Tables, self._require_counts().counts)
+
+    @property
+    def probabilities_(self) -> Tables:
+        """The estimates theta, from the counts and alpha."""
+        return cast(Tables, self._prepared().probabilities)
+
+    @property
+    def classes_(self) -> NDArray[Any] | None:
+        """(K,) labels in order, or None."""
+        return self._require_fitted().classes
+
+    @property
+    def class_counts_(self) -> NDArray[Any] | None:
+        """(K,) rows (or weight) of each class, or None."""
+        class_counts = self._require_counts().class_counts
+        return None if class_counts is None else class_counts[0]
+
+    @property
+    def class_prior_(self) -> NDArray[np.float64] | None:
+        """(K,) p(y), or None."""
+        prior = self._prepared().prior
+        return None if prior is None else prior[0]
+
+    @property
+    def n_features_in_(self) -> int:
+        """How many features the data has."""
+        return len(self._require_fitted().sizes)
+
+    @property
+    def feature_names_in_(self) -> NDArray[np.object_]:
+        """(d,) column names, where the model was fitted to a data frame."""
+        names = self._require_fitted().names
+        if names is None:
+            raise AttributeError(f"this {type(self).__name__} was fitted to data without names of features")
+        return names
+
+    @property
+    def n_parameters(self) -> int:
+        """How many numbers are free in the model."""
+        fitted = self._require_fitted()
+        k = fitted.n_classes or 1
+        return k - 1 + k * self._free_parameters(fitted)
+
+    # Scores ----------------------------------------------------------------------------------------------------------
+
+    def log_prob(self, X: Any, *, n_threads: int | None = None) -> NDArray[np.float64]:
+        """Log-probability of each row, the class summed out.
+
+        Parameters
+        ----------
+        X : array_like of int, shape (n, d)
+            Missing cells are summed out exactly.
+        n_threads : int, optional
+
+        Returns
+        -------
+        ndarray of float64, shape (n,)
+            In nats; -inf for a row that is impossible.
+        """
+        prepared = self._prepared()
+        scores = self._score(prepared, self._read_again(X, prepared.fitted), n_threads)
+        if prepared.classes is None:
+            return scores[:, 0]
+        out = np.empty(len(scores), np.float64)
+        backend.kernels().log_sum_exp(scores, out, backend.threads(_check.thread_count(n_threads), scores.size))
+        return out
+
+    def log_joint(self, X: Any, *, n_threads: int | None = None) -> NDArray[np.float64]:
+        """Log-probability of each row with each class, log p(x, y), prior included.
+
+        Parameters
+        ----------
+        X : array_like of int, shape (n, d)
+        n_threads : int, optional
+
+        Returns
+        -------
+        ndarray of float64, shape (n, K)
+
+        Raises
+        ------
+        AttributeError
+            The model has no class.
+        """
+        prepared = self._with_class("log_joint")
+        return self._score(prepared, self._read_again(X, prepared.fitted), n_threads)
+
+    def predict_log_proba(self, X: Any, *, n_threads: int | None = None) -> NDArray[np.float64]:
+        """Logs of :meth:`predict_proba`, (n, K)."""
+        prepared = self._with_class("predict_log_proba")
+        scores = self._score(prepared, self._read_again(X, prepared.fitted), n_threads)
+        out = np.empty_like(scores)
+        team = backend.threads(_check.thread_count(n_threads), scores.size)
+        backend.kernels().log_posterior(scores, prepared.log_prior, out, team)
+        return out
+
+    def predict_proba(self, X: Any, *, n_threads: int | None = None) -> NDArray[np.float64]:
+        """Posterior p(y | x) of each class, (n, K); a row that is impossible under every class has the prior."""
+        prepared = self._with_class("predict_proba")
+        scores = self._score(prepared, self._read_again(X, prepared.fitted), n_threads)
+        out = np.empty_like(scores)
+        team = backend.threads(_check.thread_count(n_threads), scores.size)
+        backend.kernels().posterior(scores, np.ascontiguousarray(cast(Tables, prepared.prior)[0]), out, team)
+        return out
+
+    def predict(self, X: Any, *, n_threads: int | None = None) -> NDArray[Any]:
+        """The most probable class of each row, (n,), members of ``classes_``; of equal ones the first."""
+        prepared = self._with_class("predict")
+        scores = self._score(prepared, self._read_again(X, prepared.fitted), n_threads)
+        best = scores.argmax(axis=1)
+        impossible = scores[np.arange(len(best)), best] == -np.inf
+        if impossible.any():
+            best[impossible] = int(prepared.log_prior.argmax())
+        return cast(NDArray[Any], cast(NDArray[Any], prepared.classes)[best])
+
+    # Draws -----------------------------------------------------------------------------------------------------------
+
+    def sample(
+        self,
+        n: int,
+        *,
+        y: Any = None,
+        rng: Any = None,
+        start: int = 0,
+        dtype: DTypeLike | None = None,
+        out: NDArray[Any] | None = None,
+        n_threads: int | None = None,
+    ) -> NDArray[Any]:
+        """Draw rows in the smallest unsigned dtype that holds every code (unsigned arithmetic wraps).
+
+        Parameters
+        ----------
+        n : int
+        y : label, or array_like of labels, shape (n,), optional
+            Draw from p(x | y). Default: with a class, p(y) is drawn first.
+        rng : None, int, SeedSequence, BitGenerator, Generator or RandomState
+            None takes fresh entropy.
+        start : int, default 0
+            The number of the first row: rows [a, b) are equal to ``sample(b, ...)[a:]`` with the same `rng`.
+        dtype : dtype, optional
+        out : ndarray, optional
+            Written to and returned.
+        n_threads : int, optional
+
+        Returns
+        -------
+        ndarray, shape (n, d)
+
+        Raises
+        ------
+        ValueError
+            A label that is none of the classes, or an `out` or `dtype` that does not fit.
+        """
+        return self._sample(n, y, rng, start, dtype, out, n_threads)[0]
+
+    def sample_joint(
+        self, n: int, *, rng: Any = None, start: int = 0, n_threads: int | None = None
+    ) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Draw rows and their classes: the `X` that :meth:`sample` draws, and (n,) labels."""
+        return self._sample_joint(n, rng, start, n_threads)
+
+    # Information -----------------------------------------------------------------------------------------------------
+
+    def entropy(self) -> float:
+        """Entropy of p(x) in nats, exact: in closed form, or over all combinations where they are at most 2**20.
+
+        Raises
+        ------
+        ValueError
+            There is no closed form and there are too many combinations.
+        """
+        prepared = self._prepared()
+        known = self._entropy(prepared)
+        if known is not None:
+            return known
+        logs = self.log_prob(self._all_rows(prepared.fitted, "entropy"))
+        return weighted_sum(exp(logs), -logs)
+
+    def kl_divergence(self, other: Model) -> float:
+        """Kullback-Leibler divergence of `other` from this model in nats, exact as :meth:`entropy`; may be inf.
+
+        Raises
+        ------
+        ValueError
+            The models are not over the same categories, or no exact value can be computed.
+        """
+        if not isinstance(other, Model):
+            raise TypeError(f"other must be a Model, got {type(other).__name__}")
+        prepared, theirs = self._prepared(), other._prepared()
+        if self._dimensions != other._dimensions or not np.array_equal(prepared.fitted.sizes, theirs.fitted.sizes):
+            raise ValueError(
+                f"the models differ in their categories: {prepared.fitted.sizes.tolist()} and {theirs.fitted.sizes.tolist()}"
+            )
+        known = self._kl_divergence(prepared, other, theirs)
+        if known is not None:
+            return known
+        rows = self._all_rows(prepared.fitted, "kl_divergence")
+        logs = self.log_prob(rows)
+        return weighted_sum(exp(logs), difference(logs, other.log_prob(rows)))
+
+    # What a subclass says of itself ----------------------------------------------------------------------------------
+
+    _dimensions: ClassVar[int] = 2
+
+    def _read(self, X: Any) -> Any:
+        """Checked data with a length, not yet compared with a fit."""
+        return Data(_check.codes(self._data_name, X, ndim=self._dimensions), feature_names(X))
+
+    def _infer_sizes(self, data: Any) -> NDArray[np.int64]:
+        """The numbers of categories that are in the data."""
+        if len(data) == 0:
+            raise ValueError(f"{self._data_name} has no rows: pass n_categories= to {type(self).__name__}")
+        return infer_categories(self._data_name, data.codes, missing=self.missing)
+
+    def _structure(self, sizes: NDArray[np.int64], n_classes: int | None) -> Structure:
+        """The shape of the tables."""
+        return make_structure(sizes, None, n_classes)
+
+    def _parents(self, d: int) -> NDArray[np.int64] | None:
+        return None
+
+    def _order(self) -> int:
+        return 1
+
+    def _count(
+        self, data: Any, y: NDArray[np.int64] | None, k: int | None, sizes: Any, weights: Any, n_threads: int | None
+    ) -> Any:
+        """The counts of checked data."""
+        structure = self._structure(sizes, k)
+        flat = count_cells(
+            data.codes,
+            y,
+            structure,
+            sample_weight=weights,
+            missing=self.missing,
+            unseen=self.unseen,
+            n_threads=n_threads,
+            name=self._data_name,
+        )
+        return self._tables(flat, sizes, k, structure)
+
+    def _tables(self, flat: NDArray[Any], sizes: NDArray[np.int64], k: int | None, structure: Structure) -> Tables:
+        return Tables(
+            flat,
+            sizes,
+            parents=self._parents(len(sizes)),
+            n_classes=k,
+            order=self._order(),
+            structure=structure,
+        )
+
+    def _estimate(self, fitted: Fitted) -> tuple[Any, Tables | None]:
+        """Probabilities and class prior from counts."""
+        class_counts = fitted.class_counts
+        prior = None if class_counts is None else class_counts.normalize(self.alpha if is_number(self.alpha) else 0)
+        return fitted.counts.normalize(self.alpha), prior
+
+    def _given(self, fitted: Fitted) -> tuple[Any, Tables | None]:
+        """Probabilities and class prior of a stated truth."""
+        return fitted.probabilities, fitted.class_prior
+
+    def _stated(self, tables: Any, prior: Tables | None) -> tuple[Any, NDArray[np.int64]]:
+        """Checked probabilities of a stated truth, and the numbers of categories."""
+        k = None if prior is None else int(prior.n_categories[0])
+        if isinstance(tables, Tables):
+            stated = tables
+        else:
+            parts = list(tables)
+            parents = self._parents(len(parts))
+            stated = Tables.from_arrays(parts, parents=parents, n_classes=k, order=self._order())
+        sizes = stated.n_categories
+        structure = self._structure(sizes, k)
+        wanted = self._tables(np.zeros(int(structure.offsets[-1])), sizes, k, structure)
+        if not np.array_equal(stated.offsets, wanted.offsets) or stated._difference(wanted) is not None:
+            raise ValueError(
+                f"tables do not fit a {type(self).__name__}: "
+                f"{stated._difference(wanted) or 'their shapes differ'} (given, wanted)"
+            )
+        return stated_probabilities(stated), sizes
+
+    def _check_parameters(self, sizes: NDArray[np.int64]) -> None:
+        """Raise where the parameters do not fit the categories, before anything is counted."""
+        _check.alpha_value(self.alpha, sizes)
+
+    def _free_parameters(self, fitted: Fitted) -> int:
+        """How many numbers are free in one class."""
+        s = self._structure(fitted.sizes, None)
+        return sum(int(rows) * (int(c) - 1) for rows, c in zip(s.n_contexts, s.n_categories, strict=True))
+
+    def _score(self, prepared: Prepared, data: Any, n_threads: int | None) -> NDArray[np.float64]:
+        """(n, K) log p(x, y), or (n, 1) log p(x)."""
+        raise NotImplementedError
+
+    def _draw(self, prepared: Prepared, request: Draw) -> NDArray[Any]:
+        """(n, d) drawn rows."""
+        raise NotImplementedError
+
+    def _entropy(self, prepared: Prepared) -> float | None:
+        """The entropy in closed form, or None."""
+        return None
+
+    def _kl_divergence(self, prepared: Prepared, other: Model, theirs: Prepared) -> float | None:
+        """The divergence in closed form, or None; the categories agree."""
+        return None
+
+    # The shared steps ------------------------------------------------------------------------------------------------
+
+    def _count_data(
+        self, data: Any, y: Any, classes: Any, before: Fitted | None, weights: Any, n_threads: int | None
+    ) -> Fitted:
+        """Counts of this data alone; under the classes and names of `before`, the categories of any earlier fit."""
+        _check.thread_count(n_threads)
+        sizes = self._sizes(data)
+        names = data.names
+        if before is not None:
+            check_names(before.names, names)
+            names = before.names
+            if (before.classes is None) != (y is None):
+                raise ValueError(
+                    "y is given, but the model was fitted without a class"
+                    if before.classes is None
+                    else "the model was fitted with a class: pass y"
+                )
+        if weights is not None:
+            weights = _check.sample_weight(weights, len(data))
+        if y is None:
+            if classes is not None:
+                raise ValueError("classes is given without y")
+            return Fitted(sizes, self._count(data, None, None, sizes, weights, n_threads), None, names)
+        labels = label_array(y, len(data))
+        known = None if before is None else before.classes
+        if classes is not None:
+            named, _ = find_classes(label_array(classes, name="classes"), "classes")
+            if known is not None and not np.array_equal(named, known):
+                raise ValueError(f"classes are {known.tolist()} since the first call, got {named.tolist()}")
+            known = named if known is None else known
+        if known is None:
+            known, codes = find_classes(labels)
+        else:
+            codes = class_codes(labels, known)
+        k = len(known)
+        counts = self._count(data, codes, k, sizes, weights, n_threads)
+        one = np.array([k], np.int64)
+        flat = count_cells(codes, None, make_structure(one), sample_weight=weights, n_threads=n_threads, name="y")
+        return Fitted(sizes, counts, None, names, known, Tables(flat, one))
+
+    def _sizes(self, data: Any) -> NDArray[np.int64]:
+        if self._fitted is not None:
+            sizes = self._fitted.sizes
+            self._check_features(data, self._fitted)
+        elif self.n_categories is not None:
+            sizes = self._asked_sizes(data.n_features)
+        else:
+            sizes = self._infer_sizes(data)
+        self._check_parameters(sizes)
+        return sizes
+
+    def _asked_sizes(self, d: int) -> NDArray[np.int64]:
+        return _check.category_counts(self.n_categories, d)
+
+    def _check_features(self, data: Any, fitted: Fitted) -> None:
+        if data.n_features != len(fitted.sizes):
+            raise ValueError(
+                f"{self._data_name} has {data.n_features} features, but this {type(self).__name__} has {len(fitted.sizes)}"
+            )
+
+    def _read_again(self, X: Any, fitted: Fitted) -> Any:
+        """Data to score: it must be like that of the fit."""
+        data = self._read(X)
+        self._check_features(data, fitted)
+        check_names(fitted.names, data.names)
+        return data
+
+    def _merged(self: M, other: M, combine: Callable[[Any, Any], Any], sign: str) -> M:
+        if type(other) is not type(self):
+            return NotImplemented
+        mine, theirs = self._require_counts(), other._require_counts()
+        if not np.array_equal(mine.sizes, theirs.sizes):
+            raise ValueError(f"{sign}: n_categories differ, {mine.sizes.tolist()} and {theirs.sizes.tolist()}")
+        for name in self._parameters:
+            a, b = getattr(self, name), getattr(other, name)
+            if name != "n_categories" and not same_parameter(a, b):
+                raise ValueError(f"{sign}: {name} differs, {a!r} and {b!r}")
+        if (mine.classes is None) != (theirs.classes is None):
+            raise ValueError(f"{sign}: one model has a class, the other none")
+        if mine.classes is not None and not np.array_equal(mine.classes, cast(NDArray[Any], theirs.classes)):
+            raise ValueError(
+                f"{sign}: classes differ, {mine.classes.tolist()} and {cast(NDArray[Any], theirs.classes).tolist()}"
+            )
+        if (mine.names is None) != (theirs.names is None):
+            raise ValueError(f"{sign}: one model has names of features, the other none")
+        check_names(mine.names, theirs.names)
+        model = type(self)(**{name: getattr(self, name) for name in self._parameters})
+        model._fitted = self._combine(mine, theirs, combine)
+        return model
+
+    @staticmethod
+    def _combine(mine: Fitted, theirs: Fitted, combine: Callable[[Any, Any], Any]) -> Fitted:
+        counts = combine(mine.counts, theirs.counts)
+        class_counts = mine.class_counts
+        if class_counts is not None:
+            class_counts = combine(class_counts, theirs.class_counts)
+        return mine._replace(counts=counts, class_counts=class_counts)
+
+    def _sample_joint(
+        self, n: int, rng: Any, start: int, n_threads: int | None, length: int | None = None
+    ) -> tuple[NDArray[Any], NDArray[Any]]:
+        classes = self._with_class("sample_joint").classes
+        X, y = self._sample(n, None, rng, start, None, None, n_threads, length)
+        return X, cast(NDArray[Any], classes)[y]
+
+    def _sample(
+        self,
+        n: int,
+        y: Any,
+        rng: Any,
+        start: int,
+        dtype: Any,
+        out: Any,
+        n_threads: int | None,
+        length: int | None = None,
+    ) -> tuple[NDArray[Any], NDArray[np.int64]]:
+        prepared = self._prepared()
+        n = _check.natural("n", n)
+        start = _check.natural("start", start, most=2**64 - 1)
+        team = _check.thread_count(n_threads)
+        codes: NDArray[np.int64] | None = None
+        if prepared.classes is None:
+            if y is not None:
+                raise ValueError(f"y is given, but this {type(self).__name__} has no class")
+        elif y is not None:
+            labels = label_array(np.reshape(np.asarray(y), (1,)) if np.ndim(y) == 0 else y)
+            if np.ndim(y) != 0 and len(labels) != n:
+                raise ValueError(f"y must be one label or one for each of the {n} rows, got {len(labels)}")
+            codes = class_codes(labels, prepared.classes)
+            codes = np.full(n, codes[0]) if np.ndim(y) == 0 else codes
+        key = _check.key(rng)
+        if prepared.prior is not None and codes is None:
+            labels_drawn = np.empty(n, _check.smallest_unsigned(len(prepared.prior[0]) - 1))
+            write_flat(labels_drawn, prepared.prior.levels("class_prior_"), len(prepared.prior[0]), None, LABELS, key, start, team)
+            codes = labels_drawn.astype(np.int64)
+        X = self._draw(prepared, Draw(n, codes, key, start, dtype, out, team, length))
+        return X, cast(NDArray[np.int64], codes)
+
+    def _all_rows(self, fitted: Fitted, what: str) -> NDArray[np.int64]:
+        """Every combination of categories, (prod C, d), or (C,) for one variable."""
+        sizes = fitted.sizes.tolist()
+        total = 1
+        for c in sizes:
+            total *= c
+        if total > _MOST_COMBINATIONS:
+            raise ValueError(
+                f"the exact {what} of this {type(self).__name__} is a sum over {total} combinations, more than "
+                f"{_MOST_COMBINATIONS}: estimate it from draws, as kl_divergence_estimate does"
+            )
+        rows = np.indices(sizes).reshape(len(sizes), -1).T
+        return rows if self._dimensions == 2 else rows[:, 0]
+
+    def _prepared(self) -> Prepared:
+        """What is derived, for the fit and the parameters of this moment."""
+        fitted, cache = self._require_fitted(), self._cache
+        parameters = tuple(getattr(self, name) for name in self._parameters)
+        if (
+            cache is not None
+            and cache.fitted is fitted
+            and all(a is b for a, b in zip(cache.parameters, parameters, strict=True))
+        ):
+            return cache
+        if fitted.counts is None:
+            fresh = Prepared(fitted, parameters, *self._given(fitted))
+        else:
+            fresh = Prepared(fitted, parameters, *self._estimate(fitted))
+        self._cache = fresh
+        return fresh
+
+    def _require_fitted(self) -> Fitted:
+        fitted = self._fitted
+        if fitted is None:
+            raise AttributeError(f"this {type(self).__name__} is not fitted: call fit, partial_fit or from_probabilities")
+        return fitted
+
+    def _require_counts(self) -> Fitted:
+        fitted = self._require_fitted()
+        if fitted.counts is None:
+            raise AttributeError(f"this {type(self).__name__} was made from probabilities: it has no counts")
+        return fitted
+
+    def _with_class(self, method: str) -> Prepared:
+        prepared = self._prepared()
+        if prepared.classes is None:
+            raise AttributeError(f"{method} needs a class: this {type(self).__name__} was fitted without y")
+        return prepared
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_cache": None}
+
+    def __repr__(self) -> str:
+        plain = type(self)()
+        shown = [
+            f"{name}={getattr(self, name)!r}"
+            for name in self._parameters
+            if not same_parameter(getattr(self, name), getattr(plain, name))
+        ]
+        return f"{type(self).__name__}({', '.join(shown)})"
+
+
+@dataclass(frozen=True)
+class Data:
+    """Checked codes, (n, d) or (n,), and the names of their columns."""
+
+    codes: NDArray[Any]
+    names: NDArray[np.object_] | None = None
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+    @property
+    def n_features(self) -> int:
+        return 1 if self.codes.ndim == 1 else self.codes.shape[1]
+
+
+class Draw(NamedTuple):
+    """What is asked of a draw: rows start, …, start + n - 1 of the stream of `key`, of classes `y`; steps of a path."""
+
+    n: int
+    y: NDArray[np.int64] | None
+    key: int
+    start: int
+    dtype: Any
+    out: Any
+    n_threads: int | None
+    length: int | None = None
+
+
+def is_number(alpha: Any) -> bool:
+    """Whether it is one number for everything, not a list of them."""
+    return not isinstance(alpha, (list, tuple)) and np.ndim(alpha) == 0
+
+
+def same_parameter(a: Any, b: Any) -> bool:
+    """Equality of numbers, arrays and nested lists of them."""
+    if isinstance(a, (list, tuple)) and isinstance(b, (list, tuple)):
+        return len(a) == len(b) and all(same_parameter(u, v) for u, v in zip(a, b, strict=True))
+    if a is None or b is None:
+        return a is b
+    return bool(np.array_equal(a, b))
+
+
+def stated_prior(class_prior: Any) -> Tables:
+    """A class prior that was given, as a table."""
+    table = Tables.from_arrays([class_prior])
+    if table[0].ndim != 1:
+        raise ValueError(f"class_prior must have shape (K,), got {table[0].shape}")
+    return stated_probabilities(table, "class_prior")
+
+
+def stated_probabilities(tables: Tables, name: str = "tables") -> Tables:
+    """float64 tables whose rows sum to one, or ValueError."""
+    values = tables.values.astype(np.float64)
+    for begin, end, c in tables.structure.runs():
+        sums = values[begin:end].reshape(-1, c).sum(axis=1)
+        bad = np.flatnonzero(np.abs(sums - 1) > _STATED_SUM)
+        if bad.size:
+            j, place = tables.structure.locate(begin + int(bad[0]) * c)
+            where = name if name == "class_prior" else f"{name}[{j}] (class, row) {place[:-1]}"
+            raise ValueError(f"{where} sums to {sums[bad[0]]}: stated probabilities must sum to one")
+    return Tables(
+        values,
+        tables.n_categories,
+        parents=tables.parents,
+        n_classes=tables.n_classes,
+        order=tables.order,
+        structure=tables.structure,
+    )
+
+
+# Sums in a fixed order, with our own logs ------------------------------------------------------------------------------
+
+
+def log(x: Any) -> NDArray[np.float64]:
+    """Our log of each entry; log 0 = -inf."""
+    array = np.ascontiguousarray(x, dtype=np.float64)
+    out = np.empty(array.size, np.float64)
+    backend.kernels().log(array.reshape(-1), out)
+    return out.reshape(array.shape)
+
+
+def exp(x: Any) -> NDArray[np.float64]:
+    """Our exp of each entry."""
+    array = np.ascontiguousarray(x, dtype=np.float64)
+    out = np.empty(array.size, np.float64)
+    backend.kernels().exp(array.reshape(-1), out)
+    return out.reshape(array.shape)
+
+
+def difference(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
+    """a - b of logs, 0 where a is -inf (the weight there is zero)."""
+    out = np.zeros_like(a)
+    np.subtract(a, b, out=out, where=a > -np.inf)
+    return out
+
+
+def weighted_sum(weights: Any, values: Any) -> float:
+    """Sum of weights * values, left to right, over the weights that are positive."""
+    w, v = (np.asarray(a, np.float64).reshape(-1) for a in np.broadcast_arrays(weights, values))
+    kept = w > 0
+    return float(np.cumsum(w[kept] * v[kept])[-1]) if kept.any() else 0.0

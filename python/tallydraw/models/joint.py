@@ -1,0 +1,422 @@
+"""JointTable: one parameter for every combination of categories, of which only those that were seen are stored."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from fractions import Fraction
+from math import prod
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tallydraw import _check, _rows
+from tallydraw.models._row_counts import RowCounts, count_labelled_rows, present_cells
+from tallydraw.models.base import Draw, Fitted, Model, Prepared, is_number, log, stated_probabilities, weighted_sum
+from tallydraw.sample.categories import COMPONENT, FLAT, write_flat
+from tallydraw.sample.features import write_rows
+from tallydraw.tables import Tables
+
+__all__ = ["JointTable"]
+
+_BLOCK = 1 << 16
+_LN2 = 0.6931471805599453
+_FLOAT_BITS = 1000  # numbers of fewer bits are taken to float64 as they are; beyond, logs take mantissa and exponent apart
+
+
+class JointTable(Model):
+    """The joint distribution with one parameter for each combination of categories, and of the class where given.
+
+    Parameters
+    ----------
+    alpha : float, default 0.0
+        Pseudocount of every combination. 0.0 is the maximum-likelihood estimate n / N.
+    n_categories : int or array_like of int, shape (d,), optional
+        Default: the largest code + 1 of each feature at the first fit.
+    missing : int, optional
+        A code that means missing, besides the negative ones.
+    unseen : {"error", "missing"}, default "error"
+
+    Attributes
+    ----------
+    rows_ : ndarray, shape (D, d)
+        The distinct rows that were seen, sorted.
+    row_counts_ : ndarray, shape (D,) or (D, K)
+        How often, with each class where there is one.
+
+    Notes
+    -----
+    theta = (n + alpha) / (N + alpha * prod C), and with a class (n + alpha) / (N + alpha * K * prod C): prod(C) - 1 or
+    K * prod(C) - 1 parameters. Only rows that were seen are stored, so fits, scores and draws are exact and cheap whatever
+    prod C is; the number of combinations is a Python int, and logs of it are taken from its mantissa and exponent.
+
+    A row with a missing cell is not counted. Scores sum missing cells out exactly: the stored rows that agree with what is
+    observed, and alpha for each of its completions.
+
+    The posterior of the class is the tabular one, #(x, y) / #x where alpha is 0.
+
+    Examples
+    --------
+    >>> import tallydraw as td
+    >>> table = td.JointTable(n_categories=2).fit([[0, 1], [1, 1], [0, 1], [0, 0]])
+    >>> table.rows_.tolist(), table.row_counts_.tolist()
+    ([[0, 0], [0, 1], [1, 1]], [1, 2, 1])
+    >>> table.log_prob([[0, 1], [1, 0]])
+    array([-0.69314718,        -inf])
+    """
+
+    # What was fitted -------------------------------------------------------------------------------------------------
+
+    @property
+    def rows_(self) -> NDArray[Any]:
+        """(D, d) distinct rows that were seen, sorted, in the smallest unsigned dtype."""
+        return cast(NDArray[Any], _row_counts(self._require_fitted()).rows)
+
+    @property
+    def row_counts_(self) -> NDArray[Any]:
+        """(D,) or (D, K) counts of ``rows_``; int64, or float64 where rows had weights."""
+        return cast(NDArray[Any], self._require_counts().counts.counts)
+
+    @property
+    def counts_(self) -> Tables:
+        """Not here: see ``rows_`` and ``row_counts_``."""
+        raise AttributeError("a JointTable has rows_ and row_counts_ instead of counts_")
+
+    @property
+    def probabilities_(self) -> Tables:
+        """Not here: see :meth:`dense`."""
+        raise AttributeError("a JointTable has log_prob and dense() instead of probabilities_")
+
+    @property
+    def class_counts_(self) -> NDArray[Any] | None:
+        """(K,) complete rows (or weight) of each class, or None."""
+        counts = self.row_counts_
+        return counts.sum(axis=0) if counts.ndim == 2 else None
+
+    def seen(self, X: Any, *, n_threads: int | None = None) -> NDArray[np.bool_]:
+        """Which rows the table knows.
+
+        Parameters
+        ----------
+        X : array_like of int, shape (n, d)
+        n_threads : int, optional
+            Taken for uniformity; one thread searches.
+
+        Returns
+        -------
+        ndarray of bool, shape (n,)
+            Whether the row, or with missing cells one that agrees with it elsewhere, was seen.
+        """
+        _check.thread_count(n_threads)
+        prepared = self._prepared()
+        codes = self._read_again(X, prepared.fitted).codes
+        out = np.empty(len(codes), np.bool_)
+        for rows, place, _ in self._matches(codes, prepared.probabilities):
+            out[rows] = place >= 0
+        return out
+
+    def dense(self, *, max_bytes: int = 2**30) -> NDArray[np.float64]:
+        """The full table of probabilities, shape (C_1, …, C_d), or (K, C_1, …, C_d) of p(x, y).
+
+        Parameters
+        ----------
+        max_bytes : int, default 2**30
+            A larger table is refused.
+
+        Raises
+        ------
+        MemoryError
+            The table would need more than `max_bytes`, naming the bytes.
+        """
+        limit = _check.natural("max_bytes", max_bytes)
+        prepared = self._prepared()
+        estimate: Estimate = prepared.probabilities
+        k, sizes = prepared.fitted.n_classes, prepared.fitted.sizes.tolist()
+        needed = 8 * (k or 1) * estimate.combinations
+        if needed > limit:
+            raise MemoryError(
+                f"the full table of {(k or 1) * estimate.combinations} combinations needs {needed} bytes, more than "
+                f"max_bytes = {limit}; log_prob and sample do without it"
+            )
+        if len(sizes) + (k is not None) > 32:
+            raise MemoryError(f"the full table has {len(sizes)} axes: an array has at most 32")
+        table = np.full((k or 1, estimate.combinations), float(estimate.alpha / estimate.total))
+        places = _rows.pack(estimate.rows, sizes).astype(np.int64)
+        table[:, places] = ((estimate.counts + float(estimate.alpha)) / float(estimate.total)).T
+        return table.reshape(([] if k is None else [k]) + sizes)
+
+    # What the model is -----------------------------------------------------------------------------------------------
+
+    def _check_parameters(self, sizes: NDArray[np.int64]) -> None:
+        if not is_number(self.alpha):
+            raise ValueError(f"alpha of a JointTable is one number for every combination, got {self.alpha!r}")
+        super()._check_parameters(sizes)
+
+    def _free_parameters(self, fitted: Fitted) -> int:
+        return int(prod(fitted.sizes.tolist())) - 1
+
+    def _count(
+        self, data: Any, y: NDArray[np.int64] | None, k: int | None, sizes: Any, weights: Any, n_threads: int | None
+    ) -> Any:
+        codes = data.codes
+        keep = np.ones(len(codes), np.bool_)
+        lenient = _check.unseen_rule(self.unseen)
+        for a in range(0, len(codes), _BLOCK):
+            present = present_cells(codes, a, a + _BLOCK, sizes, self.missing, lenient)
+            if present is not None:
+                keep[a : a + _BLOCK] = present.all(axis=1)
+        if not keep.all():
+            codes = codes[keep]
+            y = None if y is None else y[keep]
+            weights = None if weights is None else weights[keep]
+        return count_labelled_rows(codes, y, k, weights, _check.smallest_unsigned(int(sizes.max()) - 1))
+
+    def _estimate(self, fitted: Fitted) -> tuple[Any, Tables | None]:
+        estimate = Estimate(fitted.counts, fitted.sizes, Fraction(np.asarray(self.alpha).item()))
+        return estimate, None if fitted.classes is None else estimate.prior()
+
+    def _given(self, fitted: Fitted) -> tuple[Any, Tables | None]:
+        return Estimate(fitted.probabilities, fitted.sizes, Fraction(0)), fitted.class_prior
+
+    def _stated(self, tables: Any, prior: Tables | None) -> tuple[Any, NDArray[np.int64]]:
+        """One table of shape ``([K,] C_1, …, C_d)``: p(x), or p(x | y); it may come in a list of one."""
+        if isinstance(tables, (list, tuple, Tables)) and len(tables) == 1:
+            tables = tables[0]
+        array = np.asarray(tables)
+        k = None if prior is None else int(prior.n_categories[0])
+        if array.ndim < (1 if k is None else 2) or (k is not None and array.shape[0] != k):
+            raise ValueError(f"tables must be one array of shape ([K,] C_1, …, C_d), got {array.shape} with {k} classes")
+        table = array.reshape(-1) if k is None else array.reshape(k, -1)
+        flat = stated_probabilities(Tables.from_arrays([table], n_classes=k))[0]
+        sizes = np.array(array.shape if k is None else array.shape[1:], np.int64)
+        weights = flat[:, None] if prior is None else (flat * prior[0][:, None]).T
+        kept = np.flatnonzero(weights.any(axis=1))
+        rows = np.stack(np.unravel_index(kept, sizes.tolist()), axis=1)
+        rows = rows.astype(_check.smallest_unsigned(int(sizes.max()) - 1))
+        return RowCounts(rows, weights[kept, 0] if k is None else weights[kept]), sizes
+
+    def _score(self, prepared: Prepared, data: Any, n_threads: int | None) -> NDArray[np.float64]:
+        estimate: Estimate = prepared.probabilities
+        _check.thread_count(n_threads)
+        out = np.empty((len(data), estimate.counts.shape[1]), np.float64)
+        for rows, place, pattern in self._matches(data.codes, estimate):
+            out[rows] = pattern.logs[place]
+        return out
+
+    def _matches(
+        self, codes: NDArray[Any], estimate: Estimate
+    ) -> Iterator[tuple[Any, NDArray[np.int64], Pattern]]:
+        """(rows of X, their places among a pattern's distinct rows or -1, the pattern of observed columns)."""
+        lenient = _check.unseen_rule(self.unseen)
+        incomplete: list[NDArray[np.int64]] = []
+        masks: list[NDArray[np.bool_]] = []
+        for a in range(0, len(codes), _BLOCK):
+            b = min(len(codes), a + _BLOCK)
+            present = present_cells(codes, a, b, estimate.sizes, self.missing, lenient)
+            if present is None:
+                yield slice(a, b), estimate.full.places(codes[a:b]), estimate.full
+                continue
+            complete = present.all(axis=1)
+            rows = a + np.flatnonzero(complete)
+            yield rows, estimate.full.places(codes[rows]), estimate.full
+            incomplete.append(a + np.flatnonzero(~complete))
+            masks.append(present[~complete])
+        if incomplete:
+            where = np.concatenate(incomplete)
+            patterns, _, group = _rows.distinct(np.concatenate(masks).view(np.uint8))
+            order = np.argsort(group, kind="stable")
+            ends = np.searchsorted(group[order], np.arange(len(patterns)), side="right")
+            begin = 0
+            for mask, end in zip(patterns, ends.tolist(), strict=True):
+                rows, begin = where[order[begin:end]], end
+                pattern = Pattern(estimate, np.flatnonzero(mask))
+                yield rows, pattern.places(codes[rows]), pattern
+
+    def _draw(self, prepared: Prepared, request: Draw) -> NDArray[Any]:
+        estimate: Estimate = prepared.probabilities
+        n, y, key, start, team = request.n, request.y, request.key, request.start, request.n_threads
+        shape = (n, len(estimate.sizes))
+        out = _check.output(shape, int(estimate.sizes.max()) - 1, request.dtype, request.out)
+        draws = estimate.draws()
+        where: Any = slice(None)
+        if draws.uniform is not None:
+            write_rows(out, draws.uniform.structure, draws.uniform.levels(), None, key, start, team)
+            component = np.empty(n, np.uint8)
+            write_flat(component, draws.component.levels(), 2, y, COMPONENT, key, start, team)
+            where = np.flatnonzero(component == 0)
+            if len(where) == 0:
+                return out
+        stored = int(draws.stored.n_categories[0])
+        place = np.empty(n, _check.smallest_unsigned(stored - 1))
+        write_flat(place, draws.stored.levels(), stored, y, FLAT, key, start, team)
+        for a in range(0, n, _BLOCK):
+            if isinstance(where, slice):
+                out[a : a + _BLOCK] = estimate.rows[place[a : a + _BLOCK]]
+            else:
+                part = where[a : a + _BLOCK]
+                out[part] = estimate.rows[place[part]]
+        return out
+
+    def _entropy(self, prepared: Prepared) -> float | None:
+        p: Estimate = prepared.probabilities.marginal()
+        logs = p.full.logs[:-1, 0]
+        known = weighted_sum(p.theta(), -logs)
+        rest = p.unseen_mass(p.combinations - len(p.rows))
+        return known + (rest * -p.log_unseen if rest else 0.0)
+
+    def _kl_divergence(self, prepared: Prepared, other: Model, theirs: Prepared) -> float | None:
+        p: Estimate = prepared.probabilities.marginal()
+        theta, logs = p.theta(), p.full.logs[:-1, 0]
+        rest = p.combinations - len(p.rows)
+        if p.unseen_mass(rest) == 0:
+            return weighted_sum(theta, logs - other.log_prob(p.rows))
+        if not isinstance(other, JointTable):
+            return None
+        q: Estimate = theirs.probabilities.marginal()
+        total = weighted_sum(theta, logs - q.full.logs[q.full.places(p.rows), 0])
+        # Rows that only the other table has, then those that neither has.
+        only = np.flatnonzero(p.full.places(q.rows) < 0)
+        total += weighted_sum(np.full(len(only), p.unseen_mass(1)), p.log_unseen - q.full.logs[only, 0])
+        rest -= len(only)
+        return total + (p.unseen_mass(rest) * (p.log_unseen - q.log_unseen) if rest else 0.0)
+
+
+class Estimate:
+    """Probabilities of the combinations, from the rows that were seen and alpha; everything is exact or built on demand."""
+
+    def __init__(self, seen: RowCounts, sizes: NDArray[np.int64], alpha: Fraction) -> None:
+        self.rows = seen.rows
+        self.counts: NDArray[Any] = seen.counts[:, None] if seen.counts.ndim == 1 else seen.counts
+        self.sizes = sizes
+        self.combinations = int(prod(sizes.tolist()))
+        k = self.counts.shape[1]
+        sums = np.cumsum(self.counts, axis=0)[-1].tolist() if len(self.counts) else [0] * k
+        self.class_totals = [Fraction(s) for s in sums]
+        if alpha == 0 and sum(self.class_totals) == 0:
+            alpha = Fraction(1)  # no data: uniform
+        self.alpha = alpha
+        self.total = sum(self.class_totals) + alpha * self.combinations * k
+        self._full: Pattern | None = None
+        self._draws: Draws | None = None
+
+    @property
+    def full(self) -> Pattern:
+        """The pattern without a missing cell."""
+        if self._full is None:
+            self._full = Pattern(self, None)
+        return self._full
+
+    @property
+    def log_unseen(self) -> float:
+        """Log-probability of a combination that was never seen (in each class)."""
+        return float(self.full.logs[-1, 0])
+
+    def theta(self) -> NDArray[np.float64]:
+        """(D,) probabilities of the rows seen, of a table without a class."""
+        if self.total.numerator.bit_length() < _FLOAT_BITS:
+            return (self.counts[:, 0] + float(self.alpha)) / float(self.total)
+        return np.array([float((Fraction(c) + self.alpha) / self.total) for c in self.counts[:, 0].tolist()])
+
+    def unseen_mass(self, n: int) -> float:
+        """Probability of n combinations that were never seen."""
+        return float(self.alpha * n / self.total)
+
+    def marginal(self) -> Estimate:
+        """The same with the class summed out."""
+        k = self.counts.shape[1]
+        if k == 1:
+            return self
+        summed = np.cumsum(self.counts, axis=1)[:, -1]
+        return Estimate(RowCounts(self.rows, summed), self.sizes, self.alpha * k)
+
+    def prior(self) -> Tables:
+        """p(y), the combinations summed out."""
+        weights = [t + self.alpha * self.combinations for t in self.class_totals]
+        return _weights_table([weights])
+
+    def draws(self) -> Draws:
+        """What draws need, built once."""
+        if self._draws is None:
+            self._draws = Draws(self)
+        return self._draws
+
+
+class Pattern:
+    """Distinct rows over the observed columns, and the log-probability of each, everything else summed out."""
+
+    def __init__(self, estimate: Estimate, columns: NDArray[np.int64] | None) -> None:
+        sizes = estimate.sizes.tolist()
+        self.columns = columns
+        if columns is None:
+            self.sizes, rows, counts, completions = sizes, estimate.rows, estimate.counts, 1
+        else:
+            self.sizes = [sizes[j] for j in columns]
+            completions = estimate.combinations // int(prod(self.sizes))
+            rows, _, group = _rows.distinct(estimate.rows[:, columns])
+            counts = np.zeros((len(rows), estimate.counts.shape[1]), estimate.counts.dtype)
+            np.add.at(counts, group, estimate.counts)  # in row order
+        self.keys = _rows.pack(rows, self.sizes)
+        unseen = np.zeros((1, counts.shape[1]), counts.dtype)
+        self.logs = _log_ratio(np.concatenate([counts, unseen]), estimate.alpha * completions, estimate.total)
+
+    def places(self, codes: NDArray[Any]) -> NDArray[np.int64]:
+        """The place of each row among the distinct rows, or -1: that of the last of `logs`, an unseen row's."""
+        if len(self.keys) == 0:
+            return np.full(len(codes), -1, np.int64)
+        keys = _rows.pack(codes if self.columns is None else codes[:, self.columns], self.sizes)
+        place = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
+        return np.where(self.keys[place] == keys, place, -1).astype(np.int64)
+
+
+class Draws:
+    """A mixture of the stored rows, drawn by their counts, and of all combinations, drawn alike with weight alpha each."""
+
+    def __init__(self, estimate: Estimate) -> None:
+        rest = estimate.alpha * estimate.combinations
+        totals = estimate.class_totals
+        has_class = len(totals) > 1
+        weights = [[t, rest if t + rest > 0 else Fraction(1)] for t in totals]
+        self.component = _weights_table(weights, n_classes=len(totals) if has_class else None)
+        self.uniform: Tables | None = None
+        if any(w[1] > 0 for w in weights):
+            ones = np.ones(int(estimate.sizes.sum()), np.int64)
+            self.uniform = Tables(ones, estimate.sizes)
+        counts = np.ascontiguousarray(estimate.counts.T)
+        if len(estimate.rows) == 0:
+            counts = np.ones((len(totals), 1), np.int64)  # never taken
+        counts[~counts.any(axis=1)] = 1  # nor these
+        size = np.array([counts.shape[1]], np.int64)
+        self.stored = Tables(counts.reshape(-1), size, n_classes=len(totals) if has_class else None)
+
+
+def _row_counts(fitted: Fitted) -> RowCounts:
+    return cast(RowCounts, fitted.probabilities if fitted.counts is None else fitted.counts)
+
+
+def _weights_table(weights: list[list[Fraction]], n_classes: int | None = None) -> Tables:
+    """A table of weights, exact where they are whole and small enough; else each row divided by its sum."""
+    size = np.array([len(weights[0])], np.int64)
+    if all(w.denominator == 1 for row in weights for w in row) and all(sum(row) < 2**63 for row in weights):
+        exact = np.array([[int(w) for w in row] for row in weights], np.int64)
+        return Tables(exact.reshape(-1), size, n_classes=n_classes).normalize()
+    shares = [[float(w / sum(row)) for w in row] for row in weights]
+    return Tables(np.array(shares).reshape(-1), size, n_classes=n_classes)
+
+
+def _log_ratio(counts: NDArray[Any], extra: Fraction, total: Fraction) -> NDArray[np.float64]:
+    """Logs of (counts + extra) / total, for numbers of any size."""
+    small = extra.numerator.bit_length() < _FLOAT_BITS
+    if small and total.numerator.bit_length() < _FLOAT_BITS:
+        return log((counts + float(extra)) / float(total))
+    if small:
+        return log(counts + float(extra)) - _big_log(total)
+    return np.full(counts.shape, _big_log(extra) - _big_log(total))  # counts are nothing beside 2**1000
+
+
+def _big_log(value: Fraction) -> float:
+    def of(number: int) -> float:
+        exponent = number.bit_length()
+        mantissa = number / (1 << exponent)  # true division of ints rounds once
+        return float(log([mantissa])[0]) + exponent * _LN2
+
+    return of(value.numerator) - (of(value.denominator) if value.denominator > 1 else 0.0)

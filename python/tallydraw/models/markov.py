@@ -1,0 +1,362 @@
+"""MarkovChain: each feature given the ones just before it; or one shared table for sequences of any length."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from tallydraw import _check
+from tallydraw._sequences import Block, Sequences
+from tallydraw._structure import Structure, make_structure
+from tallydraw.count import count_cells, count_steps
+from tallydraw.log_prob import score_features, score_paths
+from tallydraw.models.base import Data, Draw, Fitted, Model, Prepared, difference, log, weighted_sum
+from tallydraw.sample.features import write_rows
+from tallydraw.sample.paths import write_paths
+from tallydraw.tables import Tables
+
+__all__ = ["MarkovChain"]
+
+
+class MarkovChain(Model):
+    """A Markov chain of order k over features in their order, or over sequences of any length; with a class or without.
+
+    Parameters
+    ----------
+    alpha : float, or as in :meth:`Tables.normalize`, default 0.0
+        Pseudocounts. 0.0 is the maximum-likelihood estimate n / N. One number smooths the class prior too.
+    n_categories : int or array_like of int, shape (d,), optional
+        Default: the largest code + 1 at the first fit, of each feature, or of all states where `homogeneous`.
+    missing : int, optional
+        A code that means missing, besides the negative ones.
+    unseen : {"error", "missing"}, default "error"
+    order : int, default 1
+        How many of the preceding features, or states, the next one depends on. A position-wise chain of order d - 1 is the
+        chain rule itself: every joint table.
+    homogeneous : bool, default False
+        False: rows of d features and a table for each position. True: sequences of states, one table for the first state,
+        the second, …, the k-th, and one for every later step.
+
+    Notes
+    -----
+    A feature depends on the C**k combinations of the k before it: 2 n - 1 parameters for n binary features at order 1,
+    2**n - 1 at order n - 1. A table row of a state that was never left is uniform.
+
+    A missing cell, and one whose predecessors are missing, is not counted: the available-case estimate. Scores sum missing
+    cells out exactly at order 1; at a higher order they are a ValueError.
+
+    Sequences (`homogeneous`) are a 2-D array, a list of 1-D arrays, or one flat array with ``offsets=``: sequence i is
+    ``X[offsets[i]:offsets[i + 1]]``. A missing state breaks its sequence: no transition touches it, and what follows it is
+    not a start.
+
+    Examples
+    --------
+    >>> import tallydraw as td
+    >>> chain = td.MarkovChain().fit([[0, 0, 1], [0, 1, 1], [1, 1, 0]])
+    >>> chain.n_parameters
+    5
+    >>> words = td.MarkovChain(homogeneous=True).fit([[0, 1, 1, 2], [0, 2]])
+    >>> words.counts_[1].tolist()
+    [[0, 1, 1], [0, 1, 1], [0, 0, 0]]
+    >>> words.sample(2, length=5, rng=0).shape
+    (2, 5)
+    """
+
+    _parameters = ("alpha", "n_categories", "missing", "unseen", "order", "homogeneous")
+
+    def __init__(
+        self,
+        *,
+        alpha: Any = 0.0,
+        n_categories: Any = None,
+        missing: int | None = None,
+        unseen: str = "error",
+        order: int = 1,
+        homogeneous: bool = False,
+    ) -> None:
+        super().__init__(alpha=alpha, n_categories=n_categories, missing=missing, unseen=unseen)
+        self.order = _check.natural("order", order, least=1, most=62)
+        self.homogeneous = bool(homogeneous)
+
+    # Sequences come in three forms: all methods that take them take offsets= --------------------------------------------
+
+    def fit(
+        self, X: Any, y: Any = None, *, offsets: Any = None, sample_weight: Any = None, n_threads: int | None = None
+    ) -> MarkovChain:
+        """Count `X`, rows or (with ``homogeneous``) sequences; `y` is one label a row or sequence. See :meth:`Model.fit`."""
+        return super().fit(self._with_offsets(X, offsets), y, sample_weight=sample_weight, n_threads=n_threads)
+
+    def partial_fit(
+        self,
+        X: Any,
+        y: Any = None,
+        *,
+        classes: Any = None,
+        offsets: Any = None,
+        sample_weight: Any = None,
+        n_threads: int | None = None,
+    ) -> MarkovChain:
+        """Add the counts of `X`. See :meth:`Model.partial_fit`."""
+        data = self._with_offsets(X, offsets)
+        return super().partial_fit(data, y, classes=classes, sample_weight=sample_weight, n_threads=n_threads)
+
+    def log_prob(self, X: Any, *, offsets: Any = None, n_threads: int | None = None) -> NDArray[np.float64]:
+        """Log-probability of each row or sequence, the first states included. See :meth:`Model.log_prob`."""
+        return super().log_prob(self._with_offsets(X, offsets), n_threads=n_threads)
+
+    def log_joint(self, X: Any, *, offsets: Any = None, n_threads: int | None = None) -> NDArray[np.float64]:
+        """Log-probability of each row or sequence with each class, (n, K). See :meth:`Model.log_joint`."""
+        return super().log_joint(self._with_offsets(X, offsets), n_threads=n_threads)
+
+    def predict_log_proba(self, X: Any, *, offsets: Any = None, n_threads: int | None = None) -> NDArray[np.float64]:
+        """Logs of :meth:`predict_proba`, (n, K)."""
+        return super().predict_log_proba(self._with_offsets(X, offsets), n_threads=n_threads)
+
+    def predict_proba(self, X: Any, *, offsets: Any = None, n_threads: int | None = None) -> NDArray[np.float64]:
+        """Posterior of each class, (n, K). See :meth:`Model.predict_proba`."""
+        return super().predict_proba(self._with_offsets(X, offsets), n_threads=n_threads)
+
+    def predict(self, X: Any, *, offsets: Any = None, n_threads: int | None = None) -> NDArray[Any]:
+        """The most probable class of each row or sequence, (n,). See :meth:`Model.predict`."""
+        return super().predict(self._with_offsets(X, offsets), n_threads=n_threads)
+
+    def sample(
+        self,
+        n: int,
+        *,
+        length: int | None = None,
+        y: Any = None,
+        rng: Any = None,
+        start: int = 0,
+        dtype: DTypeLike | None = None,
+        out: NDArray[Any] | None = None,
+        n_threads: int | None = None,
+    ) -> NDArray[Any]:
+        """Draw (n, d) rows, or (n, length) sequences, in the smallest unsigned dtype (unsigned arithmetic wraps).
+
+        Parameters
+        ----------
+        n : int
+        length : int
+            Required where ``homogeneous``, not taken otherwise.
+        y, rng, start, dtype, out, n_threads
+            As in :meth:`Model.sample`.
+        """
+        steps = self._check_length(length)
+        return self._sample(n, y, rng, start, dtype, out, n_threads, steps)[0]
+
+    def sample_joint(
+        self, n: int, *, length: int | None = None, rng: Any = None, start: int = 0, n_threads: int | None = None
+    ) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Draw rows or sequences and their classes: the `X` that :meth:`sample` draws, and (n,) labels."""
+        return self._sample_joint(n, rng, start, n_threads, self._check_length(length))
+
+    @property
+    def n_features_in_(self) -> int:
+        """How many features the data has; sequences have no fixed number."""
+        if self.homogeneous:
+            raise AttributeError("a homogeneous MarkovChain takes sequences of any length")
+        return super().n_features_in_
+
+    def _with_offsets(self, X: Any, offsets: Any) -> Any:
+        if not self.homogeneous:
+            if offsets is not None:
+                raise ValueError("offsets= is for sequences: make the MarkovChain with homogeneous=True")
+            return X
+        return SequenceData(X, offsets, self.missing)
+
+    def _check_length(self, length: Any) -> int | None:
+        if self.homogeneous:
+            if length is None:
+                raise TypeError("a homogeneous MarkovChain draws sequences of any length: pass length=")
+            return _check.natural("length", length, most=2**34 - 1)
+        if length is not None:
+            raise ValueError("length is for a homogeneous MarkovChain; this one draws a state for each of its features")
+        return None
+
+    # What the model is ------------------------------------------------------------------------------------------------
+
+    def _parents(self, d: int) -> NDArray[np.int64] | None:
+        return np.arange(-1, d - 1)
+
+    def _order(self) -> int:
+        return self.order
+
+    def _structure(self, sizes: NDArray[np.int64], n_classes: int | None) -> Structure:
+        return make_structure(sizes, self._parents(len(sizes)), n_classes, self.order)
+
+    def _read(self, X: Any) -> Any:
+        return X if isinstance(X, SequenceData) else super()._read(X)
+
+    def _infer_sizes(self, data: Any) -> NDArray[np.int64]:
+        if not self.homogeneous:
+            return super()._infer_sizes(data)
+        states = data.largest() + 1
+        if states == 0:
+            raise ValueError("X has no state: pass n_categories= to MarkovChain")
+        return np.full(self.order + 1, states)
+
+    def _asked_sizes(self, d: int) -> NDArray[np.int64]:
+        if not self.homogeneous:
+            return super()._asked_sizes(d)
+        return np.full(self.order + 1, _check.natural("n_categories", self.n_categories, least=1))
+
+    def _check_features(self, data: Any, fitted: Fitted) -> None:
+        if not self.homogeneous:
+            super()._check_features(data, fitted)
+
+    def _check_parameters(self, sizes: NDArray[np.int64]) -> None:
+        super()._check_parameters(sizes)
+        if self.homogeneous and (len(sizes) != self.order + 1 or np.any(sizes != sizes[0])):
+            raise ValueError(
+                f"a homogeneous MarkovChain of order {self.order} has {self.order + 1} tables over the same states, "
+                f"got n_categories {sizes.tolist()}"
+            )
+
+    def _stated(self, tables: Any, prior: Tables | None) -> tuple[Any, NDArray[np.int64]]:
+        stated, sizes = super()._stated(tables, prior)
+        self._check_parameters(sizes)
+        return stated, sizes
+
+    def _count(
+        self, data: Any, y: NDArray[np.int64] | None, k: int | None, sizes: Any, weights: Any, n_threads: int | None
+    ) -> Any:
+        if not self.homogeneous:
+            return super()._count(data, y, k, sizes, weights, n_threads)
+        structure = self._structure(sizes, k)
+        data = data.within(int(sizes[0]), self.unseen)
+        steps = count_steps(data, y, int(sizes[0]), k or 1, self.order, n_threads=n_threads)
+        if weights is not None:
+            steps = _weighted_steps(data, y, structure, weights, n_threads)
+        starts = _first_states(data, self.order)
+        first = make_structure(sizes[:-1], self._parents(self.order), k, self.order)
+        flat = count_cells(starts, y, first, sample_weight=weights, n_threads=n_threads)
+        return self._tables(np.concatenate([flat, steps]), sizes, k, structure)
+
+    def _score(self, prepared: Prepared, data: Any, n_threads: int | None) -> NDArray[np.float64]:
+        theta = prepared.probabilities
+        if self.homogeneous:
+            data = data.within(int(prepared.fitted.sizes[0]), self.unseen)
+            return score_paths(data, theta, prepared.log_prior, n_threads=n_threads)
+        return score_features(
+            data.codes, theta, prepared.log_prior, missing=self.missing, unseen=self.unseen, n_threads=n_threads
+        )
+
+    def _draw(self, prepared: Prepared, request: Draw) -> NDArray[Any]:
+        theta = prepared.probabilities
+        most = int(theta.n_categories.max()) - 1
+        if self.homogeneous:
+            out = _check.output((request.n, request.length or 0), most, request.dtype, request.out)
+            write_paths(
+                out, theta.structure, theta.levels(), request.y, None, request.key, request.start, request.n_threads
+            )
+        else:
+            out = _check.output((request.n, len(theta)), most, request.dtype, request.out)
+            write_rows(out, theta.structure, theta.levels(), request.y, request.key, request.start, request.n_threads)
+        return out
+
+    def _entropy(self, prepared: Prepared) -> float | None:
+        self._require_positions("entropy")
+        if prepared.classes is not None:
+            return None
+        theta = prepared.probabilities
+        return sum(weighted_sum(m[..., None] * t, -log(t)) for m, t in _reached(theta))
+
+    def _kl_divergence(self, prepared: Prepared, other: Model, theirs: Prepared) -> float | None:
+        self._require_positions("kl_divergence")
+        if type(other) is not type(self) or prepared.classes is not None or theirs.classes is not None:
+            return None
+        q = theirs.probabilities
+        if prepared.probabilities._difference(q) is not None:
+            return None  # of another order
+        return sum(
+            weighted_sum(m[..., None] * p, np.where(m[..., None] * p > 0, difference(log(p), log(q[j])), 0))
+            for j, (m, p) in enumerate(_reached(prepared.probabilities))
+        )
+
+    def _require_positions(self, what: str) -> None:
+        if self.homogeneous:
+            raise ValueError(f"{what} of a homogeneous MarkovChain depends on the length: use a position-wise one")
+
+
+class SequenceData(Sequences):
+    """Checked sequences, some of whose states may mean missing."""
+
+    names = None
+
+    def __init__(self, X: Any, offsets: Any, missing: int | None) -> None:
+        super().__init__(X, offsets, "X")
+        self._missing = missing
+        self._n_states: int | None = None
+
+    @property
+    def n_features(self) -> int:
+        return 0  # any number
+
+    def within(self, n_states: int, unseen: str) -> SequenceData:
+        """The same with states that are none of `n_states` missing, where `unseen` says so."""
+        self._n_states = n_states if _check.unseen_rule(unseen) else None
+        return self
+
+    def largest(self) -> int:
+        """The largest state, or -1 where there is none."""
+        if self._missing is None:
+            return super().largest()
+        return max((int(b.states.max()) for b in self.blocks() if b.states.size), default=-1)
+
+    def blocks(self):  # type: ignore[no-untyped-def]
+        """Blocks whose missing states are negative."""
+        for block in super().blocks():
+            states = block.states
+            drop = None if self._missing is None or self._missing < 0 else states == self._missing
+            if self._n_states is not None:
+                beyond = states >= self._n_states
+                drop = beyond if drop is None else drop | beyond
+            if drop is not None and drop.any():
+                states = np.where(drop, np.int64(-1), np.where(drop, 0, states).astype(np.int64))
+            yield Block(block.begin, block.end, states, block.offsets)
+
+
+def _first_states(data: Sequences, k: int) -> NDArray[np.int64]:
+    """(n, k) first states of each sequence, -1 past its end."""
+    first = np.full((len(data), k), -1, np.int64)
+    for block in data.blocks():
+        for step in range(k):
+            places = block.offsets[:-1] + step
+            rows = np.flatnonzero(places < block.offsets[1:])
+            first[block.begin + rows, step] = block.states[places[rows]]
+    return first
+
+
+def _weighted_steps(
+    data: Sequences, y: NDArray[np.int64] | None, structure: Structure, weights: NDArray[np.float64], n_threads: int | None
+) -> NDArray[np.float64]:
+    """Flat ([K,] C, …, C) sums of the weights of the sequences that the transitions are in, in their order."""
+    k = structure.n_features - 1
+    total = np.zeros(int(structure.offsets[-1]))
+    for block in data.blocks():
+        if len(block.states) <= k:
+            continue
+        windows = np.lib.stride_tricks.sliding_window_view(block.states, k + 1)
+        whose = np.repeat(np.arange(block.begin, block.end), np.diff(block.offsets))[: len(windows)]
+        ends = block.offsets[1:][whose - block.begin]
+        # A window across a boundary weighs nothing.
+        inside = np.where(np.arange(k, k + len(windows)) < ends, weights[whose], 0.0)
+        classes = None if y is None else y[whose]
+        total += count_cells(windows, classes, structure, sample_weight=inside, n_threads=n_threads)
+    return total[int(structure.offsets[-2]) :]
+
+
+def _reached(theta: Any) -> Any:
+    """(probability of each context, table) of each position, contexts propagated by the product and sum rules."""
+    order = theta.order
+    m = np.ones(())
+    for j in range(len(theta)):
+        yield m, theta[j]
+        m = m[..., None] * theta[j]
+        if m.ndim > order:
+            m = np.add.accumulate(m, axis=0)[-1]
+
+
