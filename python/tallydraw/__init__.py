@@ -13,6 +13,7 @@ from tallydraw.information import (
     mutual_information,
     novelty,
 )
+from tallydraw.log_prob import log_prob_features, log_prob_paths
 from tallydraw.models import Categorical, JointTable, MarkovChain, Model, NaiveBayes
 from tallydraw.sample import (
     STREAM_VERSION,
@@ -23,8 +24,6 @@ from tallydraw.sample import (
     sample_paths,
     sample_rows,
 )
-from tallydraw.log_prob import log_prob_features, log_prob_paths
-from tallydraw.sample import STREAM_VERSION, Sampler, sample_categories, sample_features, sample_paths
 from tallydraw.tables import Tables
 
 __all__ = [
