@@ -15,15 +15,16 @@ void bind_sample(py::module_& m) {
       py::arg("guide_bits").noconvert(), py::arg("guide").noconvert());
   m.def(
       "sample_categories",
-      [](const py::tuple& levels, index n_categories, const optional_array<index>& rows, index purpose, std::uint64_t key,
-         std::uint64_t start, py::array& out, int threads) {
+      [](const py::tuple& levels, index n_categories, const optional_array<index>& rows, index purpose,
+         std::uint64_t key, std::uint64_t start, py::array& out, int threads) {
         const levels_view l = as_levels(levels);
         const outcomes_view view = as_outcomes(out);
         const index n = out.size();
+        const index n_rows = py::cast<py::array>(levels[0]).size() / n_categories;
         const index* const r = data_or_null(rows);
         // The loop touches no Python object.
         const py::gil_scoped_release release;
-        active_kernels().sample_categories(l, n_categories, r, purpose, key, start, view, n, threads);
+        active_kernels().sample_categories(l, n_categories, n_rows, r, purpose, key, start, view, n, threads);
       },
       py::arg("levels"), py::arg("n_categories"), py::arg("rows").noconvert(), py::arg("purpose"), py::arg("key"),
       py::arg("start"), py::arg("out").noconvert(), py::arg("threads"));

@@ -10,10 +10,21 @@
 //   bisect   both words of u and a binary search, for tables past 2^32 cells.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <utility>
 
 #include "tallydraw/philox.hpp"
+#include "tallydraw/prefetch.hpp"
 #include "tallydraw/views.hpp"
+
+#if defined(_MSC_VER)
+#define TALLYDRAW_NOINLINE __declspec(noinline)
+#elif defined(__GNUC__)
+#define TALLYDRAW_NOINLINE __attribute__((noinline, cold))
+#else
+#define TALLYDRAW_NOINLINE
+#endif
 
 namespace tallydraw::TALLYDRAW_ISA {
 
@@ -23,30 +34,52 @@ constexpr index few_categories = 16;
 /// Draws that are compared side by side.
 constexpr index group_size = 64;
 
-/// The table rows of one feature.
+/// The table rows of one feature. Passed by value: outcomes are bytes, which may alias whatever is behind a reference.
 struct feature_levels {
   const std::uint64_t* level;
   const std::uint32_t* high;
   const std::uint32_t* guide;
   index n;     // categories
   index bits;  // log2 of the guide's length, negative: none
+  index rows;
+
+  /// Bytes that searches of one table row may touch.
+  index row_bytes() const { return 4 * (n + (bits < 0 ? 0 : index{1} << bits)); }
+  /// Whether the table rows are too many for the nearer caches, so that draws wait for memory unless it is asked ahead.
+  bool far() const { return rows * row_bytes() > index{1} << 19; }
 };
 
-inline feature_levels feature_of(const levels_view& levels, index n_categories, index first_cell, index j) {
-  return {levels.level + first_cell, levels.high + first_cell, levels.guide + levels.guide_offsets[j], n_categories,
-          levels.guide_bits[j]};
+inline feature_levels feature_of(const levels_view& levels, index n_categories, index first_cell, index j, index rows) {
+  return {levels.level + first_cell,
+          levels.high + first_cell,
+          levels.guide + levels.guide_offsets[j],
+          n_categories,
+          levels.guide_bits[j],
+          rows};
 }
 
-/// The uniform of high word `word` and low word low().
+inline feature_levels feature_of(const structure_view& s, const levels_view& levels, index j) {
+  return feature_of(levels, s.n_categories[j], s.offsets[j], j, s.n_classes * s.n_contexts[j]);
+}
+
+/// Asks for the lines of table row `row`, where they are few.
+inline void prefetch_row(const feature_levels& f, index row) {
+  if (f.row_bytes() > index{1} << 13) return;
+  for (index c = 0; c < f.n; c += 16) prefetch(f.high + row * f.n + c);
+  if (f.bits >= 0)
+    for (index i = 0; i < index{1} << f.bits; i += 16) prefetch(f.guide + (row << f.bits) + i);
+}
+
+/// The uniform of high word `word` and low word low(i): met once in millions of draws, and kept out of their way.
 template <class Low>
-inline std::uint64_t uniform_of(std::uint32_t word, Low&& low) {
-  const std::uint64_t u = (std::uint64_t{word} << 32) | low();
+TALLYDRAW_NOINLINE std::uint64_t uniform_of(std::uint32_t word, const Low& low, index i) {
+  const std::uint64_t u = (std::uint64_t{word} << 32) | low(i);
   return u < UINT64_MAX ? u : UINT64_MAX - 1;
 }
 
-/// The outcome from table row `row` by comparison with every level; low() gives the low word.
+/// The outcome from table row `row` by comparison with every level; low(i) gives the low word.
 template <class Low>
-inline index outcome_few(const feature_levels& f, index row, std::uint32_t word, Low&& low) {
+inline index outcome_few(feature_levels f, index row, std::uint32_t word, const Low& low, index i) {
   const std::uint32_t* high = f.high + row * f.n;
   index c = 0;
   bool tie = false;
@@ -55,23 +88,27 @@ inline index outcome_few(const feature_levels& f, index row, std::uint32_t word,
     tie |= word == high[k];
   }
   if (tie) {
-    const std::uint64_t u = uniform_of(word, low);
+    const std::uint64_t u = uniform_of(word, low, i);
     const std::uint64_t* level = f.level + row * f.n;
     for (c = 0; u >= level[c];) ++c;
   }
   return c;
 }
 
-/// The outcome from table row `row` by its guide and a scan.
+/// The guide's entry for a draw from table row `row`.
+inline const std::uint32_t* guide_entry(feature_levels f, index row, std::uint32_t word) {
+  return f.guide + (row << f.bits) + static_cast<index>(std::uint64_t{word} >> (32 - f.bits));
+}
+
+/// The outcome from table row `row`, where the guide names candidate `c`, by a scan.
 template <class Low>
-inline index outcome_guide(const feature_levels& f, index row, std::uint32_t word, Low&& low) {
+inline index outcome_from(feature_levels f, index row, index c, std::uint32_t word, const Low& low, index i) {
   const std::uint32_t* high = f.high + row * f.n;
-  index c = f.guide[(row << f.bits) + static_cast<index>(std::uint64_t{word} >> (32 - f.bits))];
   c += word > high[c];  // nearly always enough; the upper half of the last level is 2^32 - 1
   if (word >= high[c]) {
     while (word > high[c]) ++c;
     if (word == high[c]) {
-      const std::uint64_t u = uniform_of(word, low);
+      const std::uint64_t u = uniform_of(word, low, i);
       const std::uint64_t* level = f.level + row * f.n;
       while (u >= level[c]) ++c;
     }
@@ -79,10 +116,16 @@ inline index outcome_guide(const feature_levels& f, index row, std::uint32_t wor
   return c;
 }
 
+/// The outcome from table row `row` by its guide and a scan.
+template <class Low>
+inline index outcome_guide(feature_levels f, index row, std::uint32_t word, const Low& low, index i) {
+  return outcome_from(f, row, static_cast<index>(*guide_entry(f, row, word)), word, low, i);
+}
+
 /// The outcome from table row `row` by binary search.
 template <class Low>
-inline index outcome_bisect(const feature_levels& f, index row, std::uint32_t word, Low&& low) {
-  const std::uint64_t u = uniform_of(word, low);
+inline index outcome_bisect(feature_levels f, index row, std::uint32_t word, const Low& low, index i) {
+  const std::uint64_t u = uniform_of(word, low, i);
   const std::uint64_t* level = f.level + row * f.n;
   index least = 0;
   index most = f.n - 1;
@@ -96,41 +139,79 @@ inline index outcome_bisect(const feature_levels& f, index row, std::uint32_t wo
   return least;
 }
 
-/// Counts the levels that each of group_size words has reached, and whether any word equals the half of a level.
-template <int Levels>
-inline bool compare_group(const std::uint32_t* high, const std::uint32_t* words, std::uint8_t* out) {
-  std::uint32_t h[Levels > 0 ? Levels : 1];
-  for (int k = 0; k < Levels; ++k) h[k] = high[k];
-  std::uint32_t ties = 0;
+/// Counts the levels that each of group_size words has reached, by the upper 15 bits of both, and says whether any word
+/// is so close to a level that these do not decide. Differences of 15 bits have a sign and fit into 16-bit lanes; the
+/// levels are spelled out one by one, which keeps them in registers.
+template <std::size_t... Level>
+inline bool compare_group(std::index_sequence<Level...>, const std::uint32_t* high, const std::uint32_t* words,
+                          std::uint8_t* out) {
+  const std::int16_t h[sizeof...(Level)] = {static_cast<std::int16_t>(high[Level] >> 17)...};
+  std::int16_t word[group_size];
+  std::int16_t below[group_size];      // minus the levels not reached
+  std::uint16_t distance[group_size];  // zero where a level is too close
+  for (index i = 0; i < group_size; ++i) word[i] = static_cast<std::int16_t>(words[i] >> 17);
   for (index i = 0; i < group_size; ++i) {
-    const std::uint32_t word = words[i];
-    std::uint32_t c = 0;
-    for (int k = 0; k < Levels; ++k) {
-      c += word >= h[k] ? 1 : 0;
-      ties |= word == h[k] ? 1 : 0;
-    }
-    out[i] = static_cast<std::uint8_t>(c);
+    std::int16_t c = 0;
+    std::uint16_t least = UINT16_MAX;
+    const auto step = [&](std::int16_t level) {
+      const std::int16_t difference = static_cast<std::int16_t>(word[i] - level);
+      const std::uint16_t unsigned_difference = static_cast<std::uint16_t>(difference);
+      c = static_cast<std::int16_t>(c + (difference >> 15));
+      least = unsigned_difference < least ? unsigned_difference : least;
+    };
+    (step(h[Level]), ...);
+    below[i] = c;
+    distance[i] = least;
   }
-  return ties != 0;
+  std::uint16_t least = UINT16_MAX;
+  for (index i = 0; i < group_size; ++i) least = distance[i] < least ? distance[i] : least;
+  for (index i = 0; i < group_size; ++i)
+    out[i] = static_cast<std::uint8_t>(below[i] + static_cast<int>(sizeof...(Level)));
+  return least == 0;
+}
+
+template <std::size_t Levels>
+inline bool compare_group(const std::uint32_t* high, const std::uint32_t* words, std::uint8_t* out) {
+  return compare_group(std::make_index_sequence<Levels>{}, high, words, out);
 }
 
 using group_comparison = bool (*)(const std::uint32_t*, const std::uint32_t*, std::uint8_t*);
 
 inline group_comparison comparison_of(index n_categories) {
   static constexpr group_comparison of[few_categories] = {
-      compare_group<0>,  compare_group<1>,  compare_group<2>,  compare_group<3>, compare_group<4>,  compare_group<5>,
+      nullptr,           compare_group<1>,  compare_group<2>,  compare_group<3>, compare_group<4>,  compare_group<5>,
       compare_group<6>,  compare_group<7>,  compare_group<8>,  compare_group<9>, compare_group<10>, compare_group<11>,
       compare_group<12>, compare_group<13>, compare_group<14>, compare_group<15>};
   return of[n_categories - 1];
 }
 
+/// Outcomes by guides that are far away: their lines are asked for a group ahead of the draws that wait for them.
+template <class T, class Row, class Low>
+inline void outcomes_far(feature_levels f, Row&& row, const std::uint32_t* words, index n, T* out, const Low& low) {
+  constexpr index group = 256;
+  std::uint32_t candidate[group];
+  for (index begin = 0; begin < n; begin += group) {
+    const index end = n - begin < group ? n : begin + group;
+    for (index i = begin; i < end; ++i) prefetch(guide_entry(f, row(i), words[i]));
+    for (index i = begin; i < end; ++i) {
+      candidate[i - begin] = *guide_entry(f, row(i), words[i]);
+      prefetch(f.high + row(i) * f.n + candidate[i - begin]);
+    }
+    for (index i = begin; i < end; ++i)
+      out[i] = static_cast<T>(outcome_from(f, row(i), static_cast<index>(candidate[i - begin]), words[i], low, i));
+  }
+}
+
 /// out[i] = the outcome of words[i] from the one table row `row`, for i < n; low(i) gives the low word of draw i.
 /// `words` must be readable up to the next multiple of group_size.
 template <class T, class Low>
-inline void outcomes_from_row(const feature_levels& f, index row, const std::uint32_t* words, index n, T* out, Low&& low) {
+inline void outcomes_from_row(feature_levels f, index row, const std::uint32_t* words, index n, T* out,
+                              const Low& low) {
   if (f.bits >= 0) {
-    for (index i = 0; i < n; ++i)
-      out[i] = static_cast<T>(outcome_guide(f, row, words[i], [&] { return low(i); }));
+    if (f.row_bytes() > index{1} << 19) return outcomes_far(f, [=](index) { return row; }, words, n, out, low);
+    for (index i = 0; i < n; ++i) out[i] = static_cast<T>(outcome_guide(f, row, words[i], low, i));
+  } else if (f.n == 1) {
+    for (index i = 0; i < n; ++i) out[i] = 0;
   } else if (f.n <= few_categories) {
     const std::uint32_t* high = f.high + row * f.n;
     const group_comparison compare = comparison_of(f.n);
@@ -138,40 +219,45 @@ inline void outcomes_from_row(const feature_levels& f, index row, const std::uin
       const index size = n - begin < group_size ? n - begin : group_size;
       std::uint8_t c[group_size];
       if (compare(high, words + begin, c))
-        for (index i = 0; i < size; ++i)
-          c[i] = static_cast<std::uint8_t>(outcome_few(f, row, words[begin + i], [&] { return low(begin + i); }));
+        for (index i = 0; i < size; ++i) {
+          const std::uint32_t word = words[begin + i];
+          bool close = false;
+          for (index k = 0; k < f.n - 1; ++k) close |= word >> 17 == high[k] >> 17;
+          if (close) c[i] = static_cast<std::uint8_t>(outcome_few(f, row, word, low, begin + i));
+        }
       if (size == group_size)
         for (index i = 0; i < group_size; ++i) out[begin + i] = c[i];
       else
         for (index i = 0; i < size; ++i) out[begin + i] = c[i];
     }
   } else {
-    for (index i = 0; i < n; ++i)
-      out[i] = static_cast<T>(outcome_bisect(f, row, words[i], [&] { return low(i); }));
+    for (index i = 0; i < n; ++i) out[i] = static_cast<T>(outcome_bisect(f, row, words[i], low, i));
   }
 }
 
 /// out[i] = the outcome of words[i] from table row rows[i], for i < n; low(i) gives the low word of draw i.
 template <class T, class Low>
-inline void outcomes_from_rows(const feature_levels& f, const index* rows, const std::uint32_t* words, index n, T* out,
-                               Low&& low) {
+inline void outcomes_from_rows(feature_levels f, const index* rows, const std::uint32_t* words, index n, T* out,
+                               const Low& low) {
   if (f.bits >= 0) {
-    for (index i = 0; i < n; ++i)
-      out[i] = static_cast<T>(outcome_guide(f, rows[i], words[i], [&] { return low(i); }));
-  } else if (f.n == 1) {
+    if (f.far()) return outcomes_far(f, [=](index i) { return rows[i]; }, words, n, out, low);
+    for (index i = 0; i < n; ++i) out[i] = static_cast<T>(outcome_guide(f, rows[i], words[i], low, i));
+    return;
+  }
+  if (f.far())
+    for (index i = 0; i < n; ++i) prefetch(f.high + rows[i] * f.n);
+  if (f.n == 1) {
     for (index i = 0; i < n; ++i) out[i] = 0;
   } else if (f.n == 2) {
     for (index i = 0; i < n; ++i) {
       const std::uint32_t high = f.high[2 * rows[i]];
       out[i] = words[i] >= high;
-      if (words[i] == high) out[i] = uniform_of(words[i], [&] { return low(i); }) >= f.level[2 * rows[i]];
+      if (words[i] == high) out[i] = uniform_of(words[i], low, i) >= f.level[2 * rows[i]];
     }
   } else if (f.n <= few_categories) {
-    for (index i = 0; i < n; ++i)
-      out[i] = static_cast<T>(outcome_few(f, rows[i], words[i], [&] { return low(i); }));
+    for (index i = 0; i < n; ++i) out[i] = static_cast<T>(outcome_few(f, rows[i], words[i], low, i));
   } else {
-    for (index i = 0; i < n; ++i)
-      out[i] = static_cast<T>(outcome_bisect(f, rows[i], words[i], [&] { return low(i); }));
+    for (index i = 0; i < n; ++i) out[i] = static_cast<T>(outcome_bisect(f, rows[i], words[i], low, i));
   }
 }
 

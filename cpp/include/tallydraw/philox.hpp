@@ -1,7 +1,7 @@
 // Philox4x32-10 (Salmon, Moraes, Dror & Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"):
 // a bijection of a 128-bit counter under a 64-bit key. Every draw of the library is a pure function of
-// (key, row, feature): counter = (row low, row high, feature div 4, attempt * 256 + 2 * purpose + part), word = feature mod 4;
-// part 0 gives the high, part 1 the low 32 bits of the uniform u.
+// (key, row, feature): counter = (row low, row high, feature div 4, attempt * 256 + 2 * purpose + part), word = feature
+// mod 4; part 0 gives the high, part 1 the low 32 bits of the uniform u.
 #pragma once
 
 #include <cstdint>
@@ -12,7 +12,15 @@
 namespace tallydraw::TALLYDRAW_ISA {
 
 /// What a draw is for; part of the counter, so that no two uses share a word.
-enum class purpose : std::uint32_t { cells = 0, flat = 1, labels = 2, component = 3, counts = 4, normals = 5, start = 6 };
+enum class purpose : std::uint32_t {
+  cells = 0,
+  flat = 1,
+  labels = 2,
+  component = 3,
+  counts = 4,
+  normals = 5,
+  start = 6
+};
 
 /// The last counter word.
 constexpr std::uint32_t counter_tag(purpose p, std::uint32_t part, std::uint32_t attempt = 0) {
@@ -74,7 +82,8 @@ inline void philox(wide_counters& c, std::uint64_t key) {
 }
 
 /// words[4 b + w] = word w of counter (first_row + b, 0, tag): the flat draws 4 first_row …
-inline void fill_flat(std::uint64_t key, std::uint32_t tag, std::uint64_t first_row, index n_rows, std::uint32_t* words) {
+inline void fill_flat(std::uint64_t key, std::uint32_t tag, std::uint64_t first_row, index n_rows,
+                      std::uint32_t* words) {
   for (index i = 0; i < n_rows; i += lanes) {
     wide_counters c{};
     for (index g = 0; g < groups; ++g) {
@@ -96,7 +105,8 @@ inline void fill_flat(std::uint64_t key, std::uint32_t tag, std::uint64_t first_
   }
 }
 
-/// words[4 i + w] for row-major (row, block) pairs i: rows row0 … row0 + n_rows - 1, blocks block0 … block0 + n_blocks - 1.
+/// words[4 i + w] for row-major (row, block) pairs i: rows row0 … row0 + n_rows - 1, blocks block0 … block0 + n_blocks
+/// - 1.
 inline void fill_cells(std::uint64_t key, std::uint32_t tag, std::uint64_t row0, index n_rows, std::uint32_t block0,
                        index n_blocks, std::uint32_t* words) {
   const index total = n_rows * n_blocks;
@@ -144,8 +154,7 @@ inline void fill_columns(std::uint64_t key, std::uint32_t tag, const std::uint64
     }
     philox(c, key);
     for (int w = 0; w < 4; ++w)
-      for (index g = 0; g < groups; g += 2)
-        wide_store_words(c.x[w][g], c.x[w][g + 1], column[w] + i + g * wide_lanes);
+      for (index g = 0; g < groups; g += 2) wide_store_words(c.x[w][g], c.x[w][g + 1], column[w] + i + g * wide_lanes);
   }
 }
 

@@ -32,10 +32,12 @@ inline void sample_flat(const feature_levels& f, const index* rows, std::uint32_
   }
 }
 
-/// out[i] = flat draw start + i (mod 2^64) for `draw_purpose`, from table row rows[i], or row 0.
-inline void sample_categories(const levels_view& levels, index n_categories, const index* rows, index draw_purpose,
-                              std::uint64_t key, std::uint64_t start, outcomes_view out, index n, int threads) {
-  const feature_levels f = feature_of(levels, n_categories, 0, 0);
+/// out[i] = flat draw start + i (mod 2^64) for `draw_purpose`, from table row rows[i] of the n_rows,
+/// or row 0.
+inline void sample_categories(const levels_view& levels, index n_categories, index n_rows, const index* rows,
+                              index draw_purpose, std::uint64_t key, std::uint64_t start, outcomes_view out, index n,
+                              int threads) {
+  const feature_levels f = feature_of(levels, n_categories, 0, 0, n_rows);
   const std::uint32_t tag = counter_tag(static_cast<purpose>(draw_purpose), 0);
   with_outcomes(out, [&](auto* to) {
     parallel_blocks(n, index{1} << 14, threads, [&](index begin, index end, int) {

@@ -1,5 +1,5 @@
-// Rows of features from a stack of tables: row i is drawn feature by feature, every context before its child; its class,
-// where there is one, picks the block of table rows.
+// Rows of features from a stack of tables: row i is drawn feature by feature, every context before its child; its
+// class, where there is one, picks the block of table rows.
 //
 // A thread takes a chunk of rows, brings the rows of a class together, and goes through the features tile by tile, so
 // that the tables of a tile stay in cache while all rows of the chunk are drawn from them.
@@ -19,8 +19,9 @@ namespace tallydraw::TALLYDRAW_ISA {
 
 /// Rows of a chunk; their places in it fit into 16 bits.
 constexpr index max_chunk_rows = 4096;
-/// With more classes than this, rows of a class are too few to bring together.
+/// Rows of a class are brought together where a chunk has many of them.
 constexpr index max_grouped_classes = 32;
+constexpr index least_grouped_rows = 64;
 
 /// What does not change from tile to tile.
 template <class T>
@@ -30,14 +31,16 @@ struct feature_draws {
   const index* y;  // classes of the chunk's rows, or null
   std::uint64_t key;
   std::uint64_t start;
-  T* out;        // the chunk's first row
+  T* out;         // the chunk's first row
   bool in_order;  // features are visited 0, 1, 2, …
 };
 
-/// Draws positions [first, first + size) of the order, for the chunk's rows place[0 … n); `grouped`: all of class `of_class`.
+/// Draws positions [first, first + size) of the order, for the chunk's rows place[0 … n); `grouped`: all of class
+/// `of_class`.
 template <class T>
-inline void draw_tile(const feature_draws<T>& draws, index first, index size, index features, const std::uint16_t* place,
-                      index n, bool grouped, index of_class, std::uint32_t* words, T* codes, T* other) {
+inline void draw_tile(const feature_draws<T>& draws, index first, index size, index features,
+                      const std::uint16_t* place, index n, bool grouped, index of_class, std::uint32_t* words, T* codes,
+                      T* other) {
   const structure_view& s = draws.s;
   const std::uint32_t tag = counter_tag(purpose::cells, 0);
   const index stride = tile_cells<T> / features < max_tile_rows ? tile_cells<T> / features : max_tile_rows;
@@ -62,18 +65,26 @@ inline void draw_tile(const feature_draws<T>& draws, index first, index size, in
         for (auto& c : column) c = words + features * stride;  // words of no feature of this tile go behind it
         for (index q = p; q < size; ++q)
           if (feature_at(q) / 4 == block) column[feature_at(q) % 4] = words + q * stride;
-        fill_columns(draws.key, tag, rows, m, static_cast<std::uint32_t>(block), {column[0], column[1], column[2], column[3]});
+        fill_columns(draws.key, tag, rows, m, static_cast<std::uint32_t>(block),
+                     {column[0], column[1], column[2], column[3]});
       }
     }
 
     // Outcomes, feature by feature.
     for (index p = 0; p < size; ++p) {
       const index j = feature_at(p);
-      const feature_levels f = feature_of(draws.levels, s.n_categories[j], s.offsets[j], j);
-      const auto low = [&](index i) { return one_word(draws.key, tag + 1, rows[i], static_cast<std::uint64_t>(j)); };
+      const feature_levels f = feature_of(s, draws.levels, j);
+      const auto low = [key = draws.key, tag, j, of = static_cast<const std::uint64_t*>(rows)](index i) {
+        return one_word(key, tag + 1, of[i], static_cast<std::uint64_t>(j));
+      };
       const index* const context = s.context + s.context_begin[j];
       const index contexts = s.context_begin[j + 1] - s.context_begin[j];
       if (contexts == 0 && grouped) {
+        if (begin == 0 && p + 1 < size) {  // the next feature's table row comes while this one is drawn from
+          const index next = feature_at(p + 1);
+          if (s.context_begin[next] == s.context_begin[next + 1])
+            prefetch_row(feature_of(s, draws.levels, next), of_class);
+        }
         outcomes_from_row(f, of_class, words + p * stride, m, codes + p * stride, low);
         continue;
       }
@@ -89,8 +100,7 @@ inline void draw_tile(const feature_draws<T>& draws, index first, index size, in
           for (index r = 0; r < p; ++r)
             if (feature_at(r) == a) q = r;
         if (q >= 0)
-          for (index i = 0; i < m; ++i)
-            table_row[i] = table_row[i] * sizes + static_cast<index>(codes[q * stride + i]);
+          for (index i = 0; i < m; ++i) table_row[i] = table_row[i] * sizes + static_cast<index>(codes[q * stride + i]);
         else
           for (index i = 0; i < m; ++i)
             table_row[i] = table_row[i] * sizes + static_cast<index>(draws.out[place[begin + i] * s.d + a]);
@@ -124,7 +134,8 @@ inline void draw_chunk(const feature_draws<T>& draws, index n) {
   // The chunk's rows, those of a class together.
   std::uint16_t place[max_chunk_rows];
   index class_end[max_grouped_classes];
-  const bool grouped = draws.y == nullptr || s.n_classes <= max_grouped_classes;
+  const bool grouped =
+      draws.y == nullptr || (s.n_classes <= max_grouped_classes && s.n_classes * least_grouped_rows <= n);
   const index classes = draws.y != nullptr && grouped ? s.n_classes : 1;
   if (classes == 1) {
     for (index i = 0; i < n; ++i) place[i] = static_cast<std::uint16_t>(i);
@@ -154,13 +165,14 @@ inline void sample_features(const structure_view& s, const levels_view& levels, 
                             std::uint64_t start, outcomes_view out, index n, int threads) {
   bool in_order = true;
   for (index p = 0; p < s.d; ++p) in_order &= s.order[p] == p;
-  index grain = (n + 4 * index{threads} - 1) / (4 * index{threads});
+  index grain = (n + threads - 1) / threads;  // large chunks use what they bring into cache more often
   grain = grain < 64 ? 64 : grain > max_chunk_rows ? max_chunk_rows : grain;
   with_outcomes(out, [&](auto* to) {
     using T = std::remove_pointer_t<decltype(to)>;
     parallel_blocks(n, grain, threads, [&](index begin, index end, int) {
-      const feature_draws<T> draws{s,   levels, y ? y + begin : nullptr, key, start + static_cast<std::uint64_t>(begin),
-                                   to + begin * s.d, in_order};
+      const feature_draws<T> draws{
+          s,       levels, y ? y + begin : nullptr, key, start + static_cast<std::uint64_t>(begin), to + begin * s.d,
+          in_order};
       draw_chunk(draws, end - begin);
     });
   });

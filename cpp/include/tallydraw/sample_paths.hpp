@@ -1,6 +1,6 @@
-// Paths of a homogeneous Markov chain of order k: step t of path i is the cell (i, t); features 0 … k - 1 of the structure
-// start it, feature k is the transition of every later step. A tile holds several paths, whose steps interleave and so
-// hide each other's latency.
+// Paths of a homogeneous Markov chain of order k: step t of path i is the cell (i, t); features 0 … k - 1 of the
+// structure start it, feature k is the transition of every later step. A tile holds several paths, whose steps
+// interleave and so hide each other's latency.
 #pragma once
 
 #include <cstdint>
@@ -51,11 +51,12 @@ inline void draw_paths(const structure_view& s, const levels_view& levels, const
       if (t < order && initial) {
         for (index i = 0; i < n; ++i) code[i] = static_cast<T>(initial[i * order + t]);
       } else {
-        const feature_levels f = feature_of(levels, s.n_categories[j], s.offsets[j], j);
+        const feature_levels f = feature_of(s, levels, j);
         for (index i = 0; i < n; ++i) table_row[i] = (y ? y[i] * s.n_contexts[j] : 0) + context[i];
-        outcomes_from_rows(f, table_row, words + (ahead + p) * stride, n, code, [&](index i) {
-          return one_word(key, tag + 1, rows[i], static_cast<std::uint64_t>(t));
-        });
+        const auto low = [key, tag, t, of = static_cast<const std::uint64_t*>(rows)](index i) {
+          return one_word(key, tag + 1, of[i], static_cast<std::uint64_t>(t));
+        };
+        outcomes_from_rows(f, table_row, words + (ahead + p) * stride, n, code, low);
       }
       if (order == 1)
         for (index i = 0; i < n; ++i) context[i] = static_cast<index>(code[i]);

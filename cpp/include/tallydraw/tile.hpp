@@ -1,5 +1,5 @@
-// A tile of draws: some rows by some features, computed feature by feature in columns, so that one feature's tables stay
-// in cache and draws of different rows overlap, then turned into rows.
+// A tile of draws: some rows by some features, computed feature by feature in columns, so that one feature's tables
+// stay in cache and draws of different rows overlap, then turned into rows.
 #pragma once
 
 #include <cstdint>
@@ -41,8 +41,8 @@ inline const T* columns_to_rows(T* from, T* to, index features, index rows) {
   return from;
 }
 
-/// words[f * stride + i] = the word of row rows[i] and feature 4 block0 + f, for i < n and f < 4 blocks. `stride` is a power
-/// of two; `rows` is readable up to the next multiple of `lanes`.
+/// words[f * stride + i] = the word of row rows[i] and feature 4 block0 + f, for i < n and f < 4 blocks. `stride` is a
+/// power of two; `rows` is readable up to the next multiple of `lanes`.
 inline void fill_tile(std::uint64_t key, std::uint32_t tag, const std::uint64_t* rows, index n, std::uint32_t block0,
                       index blocks, std::uint32_t* words, index stride) {
   // Lanes are rows or blocks, whichever leaves fewer of them idle.
