@@ -5,11 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import reference
+import tallydraw as td
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
-
-import tallydraw as td
 from tallydraw import _check
 
 BACKENDS = td.backend.available()
@@ -75,7 +74,8 @@ def test_any_threads_and_instruction_set(backend, c, integers):
     some = np.sort(rng.choice(n, min(n, 4 + 2000 // c), replace=False))
     first = td.sample_rows(w, rng=5, start=7)
     assert first[some].tolist() == [
-        reference.outcome(reference.levels(w[i].tolist()), reference.flat_uniform(_check.key(5), 7 + int(i), 1)) for i in some
+        reference.outcome(reference.levels(w[i].tolist()), reference.flat_uniform(_check.key(5), 7 + int(i), 1))
+        for i in some
     ]
     for isa in td.backend.instruction_sets():
         td.backend.use(backend, instruction_set=isa)
@@ -123,7 +123,10 @@ def test_rows_equal_the_gathered_matrix(backend):
     """By the direct kernel where rows are few, by prepared levels where they repeat: the same draws."""
     rng = np.random.default_rng(2)
     for c in (3, 16, 17, 300):
-        for w in (rng.random((30, c)), rng.integers(0, 5, (30, c)) + np.eye(30, c, dtype=np.int64) + (np.arange(c) == 0)):
+        for w in (
+            rng.random((30, c)),
+            rng.integers(0, 5, (30, c)) + np.eye(30, c, dtype=np.int64) + (np.arange(c) == 0),
+        ):
             for rows in (rng.integers(0, 30, 40), rng.integers(0, 30, 4000), np.full(100, 7), np.array([], np.int64)):
                 direct = td.sample_rows(w[rows], rng=1, start=9)
                 assert np.array_equal(td.sample_rows(w, rows=rows, rng=1, start=9), direct)
@@ -145,7 +148,9 @@ def test_any_dtype_and_layout(backend):
             assert np.array_equal(td.sample_rows(same, rng=8), drawn)
         rows = np.arange(2999, 0, -7, dtype=np.uint16)
         assert np.array_equal(td.sample_rows(w, rows=rows, rng=8), td.sample_rows(plain[rows], rng=8))
-    unaligned = np.frombuffer(b"x" + plain.astype(np.float64).tobytes(), np.uint8)[1:].view(np.float64).reshape(plain.shape)
+    unaligned = (
+        np.frombuffer(b"x" + plain.astype(np.float64).tobytes(), np.uint8)[1:].view(np.float64).reshape(plain.shape)
+    )
     assert np.array_equal(td.sample_rows(unaligned, rng=8), drawn)
     assert td.sample_rows([[1, 0], [0, 3]]).tolist() == [0, 1]
 
@@ -170,7 +175,9 @@ def test_results_and_outputs(backend):
 
 def test_rng(backend):
     w = np.random.default_rng(0).random((50, 9))
-    assert np.array_equal(td.sample_rows(w, rng=np.random.default_rng(1)), td.sample_rows(w, rng=np.random.default_rng(1)))
+    assert np.array_equal(
+        td.sample_rows(w, rng=np.random.default_rng(1)), td.sample_rows(w, rng=np.random.default_rng(1))
+    )
     generator = np.random.default_rng(1)
     assert not np.array_equal(td.sample_rows(w, rng=generator), td.sample_rows(w, rng=generator))
     assert not np.array_equal(td.sample_rows(w), td.sample_rows(w))
@@ -187,7 +194,9 @@ def test_a_bad_weight_is_named_before_anything_is_written(backend, dtype):
             out = np.full(n, 77, np.uint16)
             for rows in (None, np.arange(n), np.tile(np.arange(n), 40)):
                 target = out if rows is None or len(rows) == n else None
-                with pytest.raises(ValueError, match=rf"weights\[{row}, {column}\] is {value}.*finite and non-negative"):
+                with pytest.raises(
+                    ValueError, match=rf"weights\[{row}, {column}\] is {value}.*finite and non-negative"
+                ):
                     td.sample_rows(w, rows=rows, out=target)
                 assert np.all(out == 77)
 

@@ -6,8 +6,8 @@ namespace tallydraw {
 void bind_sample_rows(py::module_& m) {
   m.def(
       "sample_rows",
-      [](const py::array& weights, const optional_array<index>& rows, std::uint64_t key, std::uint64_t start, py::array out,
-         int threads) {
+      [](const py::array& weights, const optional_array<index>& rows, std::uint64_t key, std::uint64_t start,
+         py::array out, int threads) {
         const bool floats = py::isinstance<array<double>>(weights);
         if (!floats && !py::isinstance<array<index>>(weights))
           throw py::type_error("weights must be a C-contiguous array of float64 or int64");
@@ -20,7 +20,8 @@ void bind_sample_rows(py::module_& m) {
         py::gil_scoped_release release;  // a long pass over memory; other Python threads may run
         return active_kernels().sample_rows(f, i, columns, chosen, n, key, start, view, threads);
       },
-      py::arg("weights"), py::arg("rows").noconvert(), py::arg("key"), py::arg("start"), py::arg("out"), py::arg("threads"));
+      py::arg("weights"), py::arg("rows").noconvert(), py::arg("key"), py::arg("start"), py::arg("out"),
+      py::arg("threads"));
   m.def(
       "sample_counts",
       [](const array<std::uint64_t>& level, const array<index>& rows, const array<index>& totals, std::uint64_t key,

@@ -2,11 +2,11 @@
 //
 // Below np = 10 by inversion: the probabilities from zero on, subtracted from one uniform (Devroye 1986, X.4).
 // Otherwise by transformed rejection, algorithm BTRS of W. Hoermann, "The generation of binomial random variates",
-// Journal of Statistical Computation and Simulation 46 (1993): two uniforms an attempt, four in five of them accepted by
-// comparisons alone. Its last step is to accept where x <= f(k) / f(m), f the probabilities and m their mode. From
-// Stirling's log k! = (z - 1/2) log z - z + log(2 pi) / 2 + delta(z), z = k + 1, the terms of size n cancel, all of them,
-// when z log z is written around M = (n + 2) p as D(z, M) + z log M + z - M (Loader 2000, "Fast and accurate computation of
-// binomial probabilities"); what is left keeps its digits at any n:
+// Journal of Statistical Computation and Simulation 46 (1993): two uniforms an attempt, four in five of them accepted
+// by comparisons alone. Its last step is to accept where x <= f(k) / f(m), f the probabilities and m their mode. From
+// Stirling's log k! = (z - 1/2) log z - z + log(2 pi) / 2 + delta(z), z = k + 1, the terms of size n cancel, all of
+// them, when z log z is written around M = (n + 2) p as D(z, M) + z log M + z - M (Loader 2000, "Fast and accurate
+// computation of binomial probabilities"); what is left keeps its digits at any n:
 //   log f(k) / f(m) = S(m) - S(k) + log(z z' / y y') / 2,  S = D(z, M) + D(z', M') + delta(z) + delta(z'),
 // z' = n - k + 1 and M' = (n + 2) q for the failures, y and y' for the mode.
 #pragma once
@@ -84,8 +84,8 @@ inline bool under_curve(double x, double k, double m, double n, double p, double
 
 }  // namespace binomial_parts
 
-/// A count of n trials of probability p <= 1/2 (q = 1 - p, rounded once), n >= 1. `words` is the block of the first attempt
-/// of this count (row, outcome); a further attempt takes the next one.
+/// A count of n trials of probability p <= 1/2 (q = 1 - p, rounded once), n >= 1. `words` is the block of the first
+/// attempt of this count (row, outcome); a further attempt takes the next one.
 inline index binomial(index n_trials, double p, double q, std::uint64_t key, std::uint64_t row, std::uint32_t outcome,
                       const std::uint32_t* words) noexcept {
   using namespace binomial_parts;

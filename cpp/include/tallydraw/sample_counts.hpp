@@ -1,7 +1,7 @@
 // Multinomial counts as conditional binomials, outcomes from left to right: outcome c takes a binomial share of what is
-// left, p = (L_c - L_(c-1)) / (2^64 - L_(c-1)). Both p and q come from the levels, so neither loses digits near 1; the last
-// outcome of any weight has L_c = 2^64 and takes the rest, and one of no weight takes nothing.
-// The counter of a count is (row low, row high, outcome, attempt * 256 + 8): one block an attempt.
+// left, p = (L_c - L_(c-1)) / (2^64 - L_(c-1)). Both p and q come from the levels, so neither loses digits near 1; the
+// last outcome of any weight has L_c = 2^64 and takes the rest, and one of no weight takes nothing. The counter of a
+// count is (row low, row high, outcome, attempt * 256 + 8): one block an attempt.
 #pragma once
 
 #include <cstdint>
@@ -24,8 +24,8 @@ struct remainder {
 };
 
 /// The counts of outcomes begin … end - 1, of which none is the last.
-inline void draw(remainder& left, const std::uint64_t* level, index begin, index end, std::uint64_t key, std::uint64_t row,
-                 const std::uint32_t* words, index* out) noexcept {
+inline void draw(remainder& left, const std::uint64_t* level, index begin, index end, std::uint64_t key,
+                 std::uint64_t row, const std::uint32_t* words, index* out) noexcept {
   for (index c = begin; c < end; ++c) {
     const std::uint64_t width = level[c] - left.level;
     index count = 0;
@@ -69,7 +69,8 @@ inline void sample_counts(const std::uint64_t* level, index n_columns, const ind
         const index end = begin + chunk < free ? begin + chunk : free;
         const std::uint64_t row = start + static_cast<std::uint64_t>(a);
         if (m > 1 || left[0].trials > 0)
-          fill_cells(key, counter_tag(purpose::counts, 0), row, m, static_cast<std::uint32_t>(begin), end - begin, words);
+          fill_cells(key, counter_tag(purpose::counts, 0), row, m, static_cast<std::uint32_t>(begin), end - begin,
+                     words);
         for (index i = 0; i < m; ++i)
           counts::draw(left[i], level + rows[a + i] * n_columns, begin, end, key, row + static_cast<std::uint64_t>(i),
                        words + 4 * i * (end - begin), out + (a + i) * n_columns);

@@ -54,8 +54,9 @@ struct integers {
 
   static sum widen(weight w) noexcept { return static_cast<sum>(w); }
 
-  /// No negative weight, a positive sum, and no overflow, from the total (mod 2^64) and the or of the weights' bits alone;
-  /// false where these do not tell. Each of C weights is at most `any`, so their sum is below 2^63 where any * C is.
+  /// No negative weight, a positive sum, and no overflow, from the total (mod 2^64) and the or of the weights' bits
+  /// alone; false where these do not tell. Each of C weights is at most `any`, so their sum is below 2^63 where any * C
+  /// is.
   static bool plain(sum total, std::uint64_t any, index C) noexcept {
     int log2 = 0;
     while ((std::uint64_t{1} << log2) < static_cast<std::uint64_t>(C)) ++log2;
@@ -192,7 +193,8 @@ inline void draw_together(const typename Rule::weight* const* row, const typenam
   for (index k = 0; k + 1 < n_marks; ++k)
     for (index l = 0; l < together; ++l) passed[l] += mark[k][l] < threshold[l];
 
-  // The same sums again in the one stretch of each row: how many columns are below, and the sum before the first that is not.
+  // The same sums again in the one stretch of each row: how many columns are below, and the sum before the first that
+  // is not.
   for (index l = 0; l < together; ++l) {
     if (!Rule::plain(total[l], any[l], C)) {
       drawn[l] = Rule::careful_row(row[l], C, u[l]);
@@ -269,8 +271,9 @@ inline void sample(const typename Rule::weight* weights, index C, const index* r
 }  // namespace rows
 
 /// A matrix of int64 or float64 weights, C-contiguous; exactly one pointer is not null.
-/// out[t] is the outcome of flat draw start + t from row t, or rows[t]. Returns the least b * C + c of a bad weight c of a
-/// row b that was drawn from, or of c = C where the row sums to zero (int64: or past 2^63 - 1); -1 if there is none.
+/// out[t] is the outcome of flat draw start + t from row t, or rows[t]. Returns the least b * C + c of a bad weight c
+/// of a row b that was drawn from, or of c = C where the row sums to zero (int64: or past 2^63 - 1); -1 if there is
+/// none.
 inline index sample_rows(const double* floats, const index* integers, index n_columns, const index* rows, index n,
                          std::uint64_t key, std::uint64_t start, outcomes_view out, int threads) {
   first_index bad;

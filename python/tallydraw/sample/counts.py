@@ -33,16 +33,16 @@ def sample_counts(
     Parameters
     ----------
     weights : array_like, shape (..., C)
-        Non-negative and finite, of any positive sum along the last axis: they need not sum to one. Integers are taken
-        exactly, floats as float64. A category of weight zero gets no count.
+        Non-negative and finite, of any positive sum along the last axis: they need not sum to one. Integers are
+        taken exactly, floats as float64. A category of weight zero gets no count.
     totals : int or array_like of int
-        Numbers of draws, at most 2**53; broadcasts against ``weights.shape[:-1]``, so that each distribution, each total,
-        or both may have a row of their own.
+        Numbers of draws, at most 2**53; broadcasts against ``weights.shape[:-1]``, so that each distribution, each
+        total, or both may have a row of their own.
     rng : None, int, SeedSequence, BitGenerator, Generator or RandomState, optional
         None takes fresh entropy. A generator advances by two words.
     start : int, default 0
-        Number of the first row of counts, in row-major order of the result: ``sample_counts(weights, totals[a:b], start=a)``
-        is the slice [a, b) of the whole.
+        Number of the first row of counts, in row-major order of the result: for one distribution,
+        ``sample_counts(weights, totals[a:b], start=a)`` is the slice [a, b) of the whole.
     out : ndarray, optional
         Where to write, of any layout and any numeric dtype that holds the totals; unchanged where an error is raised.
     n_threads : int, optional
@@ -56,8 +56,8 @@ def sample_counts(
     Raises
     ------
     ValueError
-        A weight is negative, infinite or NaN, or a row of them sums to zero; a total is negative or more than 2**53; shapes
-        that do not broadcast.
+        A weight is negative, infinite or NaN, or a row of them sums to zero; a total is negative or more than 2**53;
+        shapes that do not broadcast.
     OverflowError
         A row of integer weights sums to 2**63 or more.
     TypeError
@@ -66,8 +66,8 @@ def sample_counts(
     Notes
     -----
     O(C) a row, whatever the totals: conditional binomials from left to right, by algorithm BTRS (Hörmann 1993, "The
-    generation of binomial random variates") and by inversion where the mean is below 10. Random numbers are Philox4x32-10
-    (Salmon et al. 2011).
+    generation of binomial random variates") and by inversion where the mean is below 10. Random numbers are
+    Philox4x32-10 (Salmon et al. 2011).
 
     Examples
     --------

@@ -15,7 +15,7 @@ __all__ = ["sample_rows"]
 FLAT = 1
 # Other dtypes and layouts than contiguous float64 and int64 are converted this many cells at a time.
 _CONVERTED_CELLS = 1 << 18
-# Preparing a row costs about as much as this many draws from it that add the row up; and at most so many cells are prepared.
+# Preparing a row costs about as much as this many draws from it that add the row up; so many cells at most are prepared.
 _DRAWS_TO_PREPARE = 16
 _PREPARED_CELLS = 1 << 24
 
@@ -35,9 +35,9 @@ def sample_rows(
     Parameters
     ----------
     weights : array_like, shape (B, C)
-        Row b holds the weights of categories 0 … C - 1: non-negative and finite, of any positive sum; they need not sum to
-        one. Integers are taken exactly, floats as float64. Any layout; nothing is copied but small blocks of other dtypes
-        than contiguous float64 and int64. A category of weight zero is never drawn.
+        Row b holds the weights of categories 0 … C - 1: non-negative and finite, of any positive sum; they need not
+        sum to one. Integers are taken exactly, floats as float64. Any layout; nothing is copied but small blocks of
+        other dtypes than contiguous float64 and int64. A category of weight zero is never drawn.
     rows : array_like of int, optional
         Draw from ``weights[rows]`` instead, without making that array; only these rows need to be valid.
     rng : None, int, SeedSequence, BitGenerator, Generator or RandomState, optional
@@ -58,8 +58,8 @@ def sample_rows(
     Raises
     ------
     ValueError
-        A weight of a row that is drawn from is negative, infinite or NaN, or the row sums to zero (the message names the
-        place); a row number outside [0, B); a dtype that does not hold C - 1.
+        A weight of a row that is drawn from is negative, infinite or NaN, or the row sums to zero (the message names
+        the place); a row number outside [0, B); a dtype that does not hold C - 1.
     OverflowError
         A row of integer weights sums to 2**63 or more.
     TypeError
@@ -67,8 +67,9 @@ def sample_rows(
 
     Notes
     -----
-    O(C) a draw, one pass over each row; with `rows=` that repeat often, O(C) a row and O(1) a draw (the same draws). Random
-    numbers are Philox4x32-10 (Salmon et al. 2011). To draw often from the same rows, keep a :class:`tallydraw.Sampler`.
+    O(C) a draw, one pass over each row; with `rows=` that repeat often, O(C) a row and O(1) a draw (the same draws).
+    Random numbers are Philox4x32-10 (Salmon et al. 2011). To draw often from the same rows, keep a
+    :class:`tallydraw.Sampler`.
 
     Examples
     --------
@@ -106,7 +107,7 @@ def sample_rows(
 
 
 def matrix(name: str, weights: Any) -> NDArray[Any]:
-    """Weights of any numeric dtype and layout with a last axis of categories, not copied; values are checked where drawn."""
+    """Weights of any numeric dtype and layout, categories on the last axis, not copied; values are checked where drawn."""
     array = np.asarray(weights)
     if array.dtype.kind not in "biuf":
         raise TypeError(f"{name} must be numeric, got dtype {array.dtype}")
