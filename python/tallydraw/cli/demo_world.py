@@ -78,8 +78,8 @@ def avatars(console: Console, seed: int) -> None:
     p = np.exp(truth.log_prob(every))
 
     # One stream of draws, cut into samples of 50: the first is shown, all of them are averaged over.
-    stream = truth.sample(OBSERVED * REPEATS, rng=seed)
-    shown = stream[:OBSERVED]
+    samples = truth.sample(OBSERVED * REPEATS, rng=seed).reshape(REPEATS, OBSERVED, -1)
+    shown = samples[0]
     models = _fit(shown, sizes)
     estimates = {name: np.exp(model.log_prob(every)) for name, model in models.items()}
     seen = td.count_categories(np.ravel_multi_index(tuple(shown.T), sizes), n_categories=n_combinations)
@@ -92,7 +92,7 @@ def avatars(console: Console, seed: int) -> None:
         cells = [f"{q[row]:.2g}" for q in (p, *estimates.values())]
         table.add_row(_describe(every[row]), f"{seen[row]}×" if seen[row] else "never", *cells)
     table.add_section()
-    divergence, variation = _distances(stream.reshape(REPEATS, OBSERVED, -1), sizes, every, p)
+    divergence, variation = _distances(samples, sizes, every, p)
     table.add_row("KL(truth‖estimate), nats", "", "0", *(_number(value) for value in divergence))
     table.add_row("total variation to the truth", "", "0", *(_number(value) for value in variation))
     drawn = [model.sample(DRAWN, rng=seed) for model in (truth, *models.values())]
@@ -100,21 +100,21 @@ def avatars(console: Console, seed: int) -> None:
     table.add_row("share of drawn avatars never observed", "", *(f"{share:.0%}" for share in shares))
     console.print(table)
 
-    most = int(seen.max())
-    total = OBSERVED + n_combinations
+    most, total = int(seen.max()), OBSERVED + n_combinations
     if most > 1:
         console.print(
             f"Seen {_times(most)}: {most}/{OBSERVED} = {most / OBSERVED:g}; with a pseudocount of 1 "
             f"({most}+1)/({OBSERVED}+{n_combinations}) = {(most + 1) / total:.2g}, "
-            f"and every unseen combination the same 1/{total} = {1 / total:.2g}."
+            f"and every unseen combination alike 1/{total} = {1 / total:.2g}."
         )
     else:
-        console.print(f"No combination was seen twice with this seed; seen once is 1/{OBSERVED} = {1 / OBSERVED:g}.")
+        console.print(f"Nothing was seen twice with this seed; seen once is 1/{OBSERVED} = {1 / OBSERVED:g}.")
+    repeated = sum(len(td.count_rows(sample)[1]) < OBSERVED for sample in samples)
     console.print(
-        "The factorised estimate multiplies five tables, so an unseen combination of frequent values is likely and one "
-        "of rare values is not.\n"
-        f"KL and total variation are means over {REPEATS} samples of {OBSERVED}; KL is ∞ where an estimate says never "
-        "of what can happen."
+        f"Of {REPEATS} such samples, {repeated} have a combination seen twice or more. KL and total variation are "
+        f"means over all {REPEATS}; KL is ∞ where an estimate says never of what can happen.\n"
+        "The factorised estimate multiplies five tables: an unseen combination of frequent values is likely, one of "
+        "rare values is not."
     )
 
 
