@@ -204,7 +204,6 @@ def outcome(row_levels: Sequence[int], u: int) -> int:
     return next(c for c, level in enumerate(row_levels) if u < level)
 
 
-
 # Count ------------------------------------------------------------------------------------------------------------
 
 
@@ -275,7 +274,7 @@ def sample_features(
     key: int,
     start: int,
 ) -> list[list[int]]:
-    """tables[j][class][context] is a row of levels; the context is the mixed-radix number of the codes of contexts[j]."""
+    """tables[j][class][context] is a row of levels; the context: the mixed-radix number of the codes of contexts[j]."""
     result = []
     for i, k in enumerate(y):
         row: dict[int, int] = {}
@@ -318,7 +317,6 @@ def sample_paths(
                 path.append(outcome(start_rows[t][k][code], u))
         result.append(path)
     return result
-
 
 
 # Sample: rows, counts -----------------------------------------------------------------------------------------------

@@ -77,8 +77,8 @@ def count_features(
     Parameters
     ----------
     X : array_like of int, shape (n, d)
-        Codes of any integer dtype and layout, never copied as a whole. Negative codes, and `missing`, are not counted, nor
-        is a cell whose parent is missing (the available-case estimate).
+        Codes of any integer dtype and layout, never copied as a whole. Negative codes, and `missing`, are not counted,
+        nor is a cell whose parent is missing (the available-case estimate).
     y : array_like of int, shape (n,), optional
         The class of each row, 0 to K - 1.
     n_categories : int or array_like of int, shape (d,), optional
