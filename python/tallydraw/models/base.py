@@ -13,6 +13,7 @@ from numpy.typing import DTypeLike, NDArray
 from tallydraw import _check, backend
 from tallydraw._structure import Structure, make_structure
 from tallydraw.count import count_cells, infer_categories
+from tallydraw.log_prob import require_probabilities
 from tallydraw.models._labels import class_codes, find_classes, label_array
 from tallydraw.models._names import check_names, feature_names
 from tallydraw.sample.categories import LABELS, write_flat
@@ -24,7 +25,6 @@ M = TypeVar("M", bound="Model")
 
 # Where no closed form is known, an entropy or a divergence sums over all combinations: at most this many.
 _MOST_COMBINATIONS = 1 << 20
-_STATED_SUM = 1e-6  # how far from one a stated probability row may sum: that of float32 rows
 
 
 class Fitted(NamedTuple):
@@ -473,11 +473,11 @@ class Model:
         """Checked probabilities of a stated truth, and the numbers of categories."""
         k = None if prior is None else int(prior.n_categories[0])
         if isinstance(tables, Tables):
+            require_probabilities(tables)
             stated = tables
         else:
-            parts = list(tables)
-            parents = self._parents(len(parts))
-            stated = Tables.from_arrays(parts, parents=parents, n_classes=k, order=self._order())
+            parts = [_check.distributions(f"tables[{j}]", part, (-1,)) for j, part in enumerate(tables)]
+            stated = Tables.from_arrays(parts, parents=self._parents(len(parts)), n_classes=k, order=self._order())
         sizes = stated.n_categories
         structure = self._structure(sizes, k)
         wanted = self._tables(np.zeros(int(structure.offsets[-1])), sizes, k, structure)
@@ -486,7 +486,7 @@ class Model:
                 f"tables do not fit a {type(self).__name__}: "
                 f"{stated._difference(wanted) or 'their shapes differ'} (given, wanted)"
             )
-        return stated_probabilities(stated), sizes
+        return stated, sizes
 
     def _check_parameters(self, sizes: NDArray[np.int64]) -> None:
         """Raise where the parameters do not fit the categories, before anything is counted."""
@@ -758,30 +758,10 @@ def same_parameter(a: Any, b: Any) -> bool:
 
 def stated_prior(class_prior: Any) -> Tables:
     """A class prior that was given, as a table."""
-    table = Tables.from_arrays([class_prior])
-    if table[0].ndim != 1:
-        raise ValueError(f"class_prior must have shape (K,), got {table[0].shape}")
-    return stated_probabilities(table, "class_prior")
-
-
-def stated_probabilities(tables: Tables, name: str = "tables") -> Tables:
-    """float64 tables whose rows sum to one, or ValueError."""
-    values = tables.values.astype(np.float64)
-    for begin, end, c in tables.structure.runs():
-        sums = values[begin:end].reshape(-1, c).sum(axis=1)
-        bad = np.flatnonzero(np.abs(sums - 1) > _STATED_SUM)
-        if bad.size:
-            j, place = tables.structure.locate(begin + int(bad[0]) * c)
-            where = name if name == "class_prior" else f"{name}[{j}] (class, row) {place[:-1]}"
-            raise ValueError(f"{where} sums to {sums[bad[0]]}: stated probabilities must sum to one")
-    return Tables(
-        values,
-        tables.n_categories,
-        parents=tables.parents,
-        n_classes=tables.n_classes,
-        order=tables.order,
-        structure=tables.structure,
-    )
+    prior = _check.distributions("class_prior", class_prior, (-1,))
+    if prior.ndim != 1:
+        raise ValueError(f"class_prior must have shape (K,), got {prior.shape}")
+    return Tables.from_arrays([prior])
 
 
 # Sums in a fixed order, with our own logs ------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from tallydraw import _check, _rows
 from tallydraw.models._row_counts import RowCounts, count_labelled_rows, present_cells
-from tallydraw.models.base import Draw, Fitted, Model, Prepared, is_number, log, stated_probabilities, weighted_sum
+from tallydraw.models.base import Draw, Fitted, Model, Prepared, is_number, log, weighted_sum
 from tallydraw.sample.categories import COMPONENT, FLAT, write_flat
 from tallydraw.sample.features import write_rows
 from tallydraw.tables import Tables
@@ -186,8 +186,7 @@ class JointTable(Model):
         k = None if prior is None else int(prior.n_categories[0])
         if array.ndim < (1 if k is None else 2) or (k is not None and array.shape[0] != k):
             raise ValueError(f"tables must be one array of shape ([K,] C_1, …, C_d), got {array.shape} with {k} classes")
-        table = array.reshape(-1) if k is None else array.reshape(k, -1)
-        flat = stated_probabilities(Tables.from_arrays([table], n_classes=k))[0]
+        flat = _check.distributions("tables", array.reshape(-1) if k is None else array.reshape(k, -1), (-1,))
         sizes = np.array(array.shape if k is None else array.shape[1:], np.int64)
         weights = flat[:, None] if prior is None else (flat * prior[0][:, None]).T
         kept = np.flatnonzero(weights.any(axis=1))
