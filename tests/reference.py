@@ -437,3 +437,143 @@ def sample_counts(row_levels: Sequence[int], total: int, key: int, row: int) -> 
 
 
 # Log-probabilities --------------------------------------------------------------------------------------------------
+
+
+def combined_codes(X, n_categories, parents, order, missing, unseen_is_missing):
+    """(plain, combined) codes of every cell, None where missing; or the first bad cell."""
+    d = len(n_categories)
+    plain, combined = [], []
+    for i, row in enumerate(X):
+        known = []
+        for j, value in enumerate(row):
+            if 0 <= value < n_categories[j] and value != missing:
+                known.append(value)
+            elif value < 0 or value == missing or unseen_is_missing:
+                known.append(None)
+            else:
+                return i, j
+        plain.append(known)
+        combined.append([])
+        for j in range(d):
+            cells = [*context_of(parents, j, order), j]
+            z = 0
+            for f in cells:
+                z = None if z is None or known[f] is None else z * n_categories[f] + known[f]
+            combined[-1].append(z)
+    return plain, combined
+
+
+def log_prob_features(combined, theta, first):
+    """theta[k][j] flat probabilities of the combined codes of feature j. A missing cell adds nothing."""
+    result = []
+    for row in combined:
+        sums = list(first)
+        for k in range(len(first)):
+            for j, z in enumerate(row):
+                sums[k] += 0.0 if z is None else log(theta[k][j][z])
+        result.append(sums)
+    return result
+
+
+def scaled(x: float, e: int = 0) -> tuple[float, int]:
+    """x * 2**e as (m, e) with m in [1, 2), or (0, 0)."""
+    if x == 0.0:
+        return 0.0, 0
+    m, k = math.frexp(x)
+    return 2 * m, k - 1 + e
+
+
+def scaled_product(a: tuple[float, int], b: tuple[float, int]) -> tuple[float, int]:
+    return scaled(a[0] * b[0], a[1] + b[1])
+
+
+def sum_of_products(p: Sequence[float], v: Sequence[tuple[float, int]]) -> tuple[float, int]:
+    """Left to right, at the exponent of the largest product; products below 2**-1022 of it are 0."""
+    terms = [t for t in (scaled_product(scaled(a), b) for a, b in zip(p, v, strict=True)) if t[0] > 0]
+    if not terms:
+        return 0.0, 0
+    most = max(e for _, e in terms)
+    total = 0.0
+    for m, e in terms:
+        if e - most >= -1022:
+            total += math.ldexp(m, e - most)
+    return scaled(total, most)
+
+
+def parents_first(parents: list[int]) -> list[int]:
+    """0, 1, … where every parent comes before its child; else level by level."""
+    d = len(parents)
+    if all(parents[j] < j for j in range(d)):
+        return list(range(d))
+    visit = [j for j in range(d) if parents[j] < 0]
+    for j in visit:
+        visit.extend(i for i in range(d) if parents[i] == j)
+    return visit
+
+
+def log_prob_messages(plain, combined, theta, n_categories, parents, first):
+    """Sum-product on a tree. theta as for log_prob_features; children multiply in the reverse of parents_first."""
+    result = []
+    d = len(n_categories)
+    for x, z in zip(plain, combined, strict=True):
+        sums = list(first)
+        for k in range(len(first)):
+            below: list[list[tuple[float, int]] | None] = [None] * d  # None: silent
+            added = [0.0] * d
+            for j in reversed(parents_first(parents)):
+                c, up = n_categories[j], parents[j]
+                if x[j] is None and below[j] is None:
+                    continue
+                if up >= 0 and x[up] is None:
+                    rows = [theta[k][j][a * c : a * c + c] for a in range(n_categories[up])]
+                    if x[j] is None:
+                        messages = [sum_of_products(row, below[j]) for row in rows]
+                    else:
+                        messages = [scaled(row[x[j]]) for row in rows]
+                    if below[up] is None:
+                        below[up] = messages
+                    else:
+                        below[up] = [scaled_product(a, b) for a, b in zip(below[up], messages, strict=True)]
+                elif x[j] is None:
+                    a = 0 if up < 0 else x[up]
+                    added[j] = log_scaled(*sum_of_products(theta[k][j][a * c : a * c + c], below[j]))
+                else:
+                    added[j] = log(theta[k][j][z[j]])
+            for j in range(d):
+                sums[k] += added[j]
+        result.append(sums)
+    return result
+
+
+def log_prob_paths(sequences, start, transition, use_start, first):
+    """Order k: start[k][t] flat probabilities of states 0 … t, transition[k] flat; None = missing (order 1 only)."""
+    result = []
+    for x in sequences:
+        sums = list(first)
+        for k in range(len(first)):
+            order = len(start[k])
+            tables = [*start[k], transition[k]]
+            c = len(start[k][0]) if order else len(transition[k])
+            forward: list[tuple[float, int]] | None = None
+            skipped = False
+            for t, state in enumerate(x):
+                if state is None:
+                    if skipped or (t == 0 and not use_start):
+                        skipped = True
+                    elif forward is not None:
+                        forward = [sum_of_products(transition[k][b::c], forward) for b in range(c)]
+                    elif t == 0:
+                        forward = [scaled(p) for p in start[k][0]]
+                    else:
+                        forward = [scaled(p) for p in transition[k][x[t - 1] * c : x[t - 1] * c + c]]
+                    continue
+                if forward is not None:
+                    sums[k] += log_scaled(*sum_of_products(transition[k][state::c], forward))
+                elif not skipped and (t >= order or use_start):
+                    z = 0
+                    for v in x[t - min(t, order) : t + 1]:
+                        z = z * c + v
+                    sums[k] += log(tables[min(t, order)][z])
+                forward, skipped = None, False
+        result.append(sums)
+    return result

@@ -154,10 +154,10 @@ def _common(dtypes: set[np.dtype[Any]]) -> np.dtype[Any]:
 
 def _offsets(offsets: Any, length: int, name: str) -> NDArray[np.int64]:
     array = np.asarray(offsets)
-    if array.dtype.kind not in "iu":
-        raise TypeError(f"offsets must be integers, got dtype {array.dtype}")
     if array.ndim != 1 or len(array) == 0:
         raise ValueError(f"offsets must be 1-D with one entry more than there are sequences, got shape {array.shape}")
+    if array.dtype.kind not in "iu":
+        raise TypeError(f"offsets must be integers, got dtype {array.dtype}")
     if int(array[0]) != 0:
         raise ValueError(f"offsets[0], the begin of sequence 0, must be 0, got {array[0]}")
     past = np.flatnonzero(array > length)

@@ -48,7 +48,7 @@ def canonical(X: NDArray[Any]) -> NDArray[Any]:
     if x.dtype == np.bool_:
         x = x.view(np.uint8)
     if x.dtype.kind == "u" and x.dtype.itemsize == 8:
-        x = np.minimum(x, np.uint64(_I64_MAX))  # no category either way
+        x = np.where(x > np.uint64(_I64_MAX), np.uint64(_I64_MAX - 1), x)  # no category either way
     wide = x.dtype.itemsize == 8 or x.dtype == np.uint32
     dtype = np.uint8 if x.dtype == np.uint8 else np.int64 if wide else np.int32
     return np.ascontiguousarray(x, dtype=dtype)

@@ -1,0 +1,149 @@
+"""log_prob_features: equal to the reference for every structure, class count, layout and thread count; clear errors."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import reference
+import tallydraw as td
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from test_codes import laid_out
+
+
+def random_tables(rng, n_categories, parents, n_classes, order=1, zeros=0.0):
+    """Tables of probabilities, and the same as theta[k][j] flat lists."""
+    arrays = []
+    for j, c in enumerate(n_categories):
+        context = reference.context_of(parents, j, order)
+        shape = (n_classes or 1, *(n_categories[f] for f in context), c)
+        p = rng.exponential(size=shape) * (rng.random(shape) >= zeros)
+        p[~p.any(axis=-1)] = 1
+        p /= p.sum(axis=-1, keepdims=True)
+        arrays.append(p if n_classes else p[0])
+    tables = td.Tables.from_arrays(arrays, parents=parents, n_classes=n_classes, order=order)
+    theta = [[(t[k] if n_classes else t).reshape(-1).tolist() for t in arrays] for k in range(n_classes or 1)]
+    return tables, theta
+
+
+@st.composite
+def tasks(draw):
+    d = draw(st.integers(1, 6) | st.just(30))
+    n = draw(st.integers(0, 30) | st.just(150))
+    top = draw(st.sampled_from([2, 5, 20]))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    n_categories = rng.integers(1, top + 1, d).tolist()
+    order = draw(st.integers(1, 2))
+    parents = draw(st.none() | st.just([int(rng.integers(-1, j)) for j in range(d)]))
+    n_classes = draw(st.none() | st.integers(1, 18) | st.just(37))
+    tables, theta = random_tables(rng, n_categories, parents, n_classes, order, draw(st.sampled_from([0.0, 0.3])))
+    X = np.stack([rng.integers(0, c, n) for c in n_categories], axis=1)
+    if parents is None and draw(st.booleans()):
+        X[rng.random(X.shape) < 0.2] = -1
+    X = laid_out(X.astype(draw(st.sampled_from([np.int8, np.int64]))), draw(st.sampled_from(["C", "F", "strided"])))
+    return X, n_categories, parents, order, tables, theta, draw(st.sampled_from([1, 2, 7]))
+
+
+@given(task=tasks())
+@settings(max_examples=40, deadline=None)
+def check_against_reference(task):
+    X, n_categories, parents, order, tables, theta, threads = task
+    _, codes = reference.combined_codes(X.tolist(), n_categories, parents, order, None, False)
+    expected = reference.log_prob_features(codes, theta, [0.0] * len(theta))
+    got = td.log_prob_features(X, tables, n_threads=threads)
+    if tables.n_classes is None:
+        expected = [row[0] for row in expected]
+    assert got.shape == ((len(X),) if tables.n_classes is None else (len(X), tables.n_classes))
+    assert got.tolist() == expected
+
+
+def test_equals_the_reference_on_every_instruction_set(backend):
+    for name in td.backend.instruction_sets():
+        td.backend.use(backend, instruction_set=name)
+        check_against_reference()
+
+
+def test_many_tables_in_tiles_equal_one_thread_and_the_reference(backend):
+    rng = np.random.default_rng(0)
+    d, k = 40, 10
+    tables, theta = random_tables(rng, [256] * d, None, k)
+    X = rng.integers(0, 256, (5000, d)).astype(np.uint8)
+    whole = td.log_prob_features(X, tables, n_threads=1)
+    for threads in (2, 7):
+        assert np.array_equal(td.log_prob_features(X, tables, n_threads=threads), whole)
+    _, codes = reference.combined_codes(X[:40].tolist(), [256] * d, None, 1, None, False)
+    assert whole[:40].tolist() == reference.log_prob_features(codes, theta, [0.0] * k)
+
+
+def test_rows_alone_equal_rows_together(backend):
+    rng = np.random.default_rng(1)
+    tables, _ = random_tables(rng, [3] * 9, None, 2)
+    X = rng.integers(0, 3, (101, 9))
+    assert np.array_equal(
+        np.concatenate([td.log_prob_features(X[i : i + 1], tables) for i in range(101)]),
+        td.log_prob_features(X, tables),
+    )
+
+
+def test_the_sum_begins_at_first(backend):
+    tables, theta = random_tables(np.random.default_rng(2), [2, 2], None, 3)
+    first = np.array([-0.25, -math.inf, 0.0])
+    X = np.array([[0, 1], [1, -1]])
+    _, codes = reference.combined_codes(X.tolist(), [2, 2], None, 1, None, False)
+    got = td.log_prob.score_features(X, tables, first)
+    assert got.tolist() == reference.log_prob_features(codes, theta, first.tolist())
+
+
+def test_an_impossible_row_is_minus_infinity(backend):
+    tables = td.Tables.from_arrays([[[1.0, 0.0], [0.5, 0.5]], [[0.0, 1.0], [1.0, 0.0]]], n_classes=2)
+    got = td.log_prob_features([[1, 0], [1, 1], [0, 0], [-1, -1]], tables)
+    assert got.tolist() == [
+        [-math.inf, math.log(0.5)],
+        [-math.inf, -math.inf],
+        [-math.inf, math.log(0.5)],
+        [0.0, 0.0],
+    ]
+
+
+def test_close_to_exact_logs(backend):
+    rng = np.random.default_rng(3)
+    tables, theta = random_tables(rng, [5] * 50, None, None)
+    X = rng.integers(0, 5, (20, 50))
+    exact = [math.fsum(math.log(theta[0][j][c]) for j, c in enumerate(row)) for row in X.tolist()]
+    assert td.log_prob_features(X, tables) == pytest.approx(exact, rel=1e-13)
+
+
+def test_unseen_codes_are_errors_or_missing(backend):
+    tables = td.Tables.from_arrays([[0.5, 0.5], [0.25, 0.75]])
+    with pytest.raises(ValueError, match=r"X\[1, 1\] is 2, but feature 1 has 2 categories"):
+        td.log_prob_features([[0, 1], [0, 2]], tables)
+    assert td.log_prob_features([[0, 2]], tables, unseen="missing").tolist() == [reference.log(0.5)]
+    assert td.log_prob_features([[0, 9]], tables, missing=9).tolist() == [reference.log(0.5)]
+
+
+def test_counts_and_weights_are_no_probabilities(backend):
+    counts = td.count_features([[0, 1], [1, 1]])
+    with pytest.raises(ValueError, match=r"counts .* pass tables\.normalize\(\)"):
+        td.log_prob_features([[0, 1]], counts)
+    td.log_prob_features([[0, 1]], counts.normalize())
+    weights = td.Tables.from_arrays([[0.5, 0.5], [[0.5, 0.5], [0.3, 0.3]]], parents=[-1, 0])
+    with pytest.raises(ValueError, match=r"tables\[1\], row 1 sums to 0\.6, not to one"):
+        td.log_prob_features([[0, 1]], weights)
+    td.log_prob_features([[0]], td.Tables.from_arrays([[0.5, 0.5 + 1e-10]]))
+
+
+def test_bad_arguments(backend):
+    tables = td.Tables.from_arrays([[0.5, 0.5], [0.5, 0.5]])
+    with pytest.raises(TypeError, match="integer codes"):
+        td.log_prob_features([[0.0, 1.0]], tables)
+    with pytest.raises(ValueError, match="one column a table"):
+        td.log_prob_features([[0]], tables)
+    with pytest.raises(ValueError, match="2 dimensions"):
+        td.log_prob_features([0, 1], tables)
+    with pytest.raises(ValueError, match="unseen"):
+        td.log_prob_features([[0, 1]], tables, unseen="ignore")
+    with pytest.raises(ValueError, match="n_threads"):
+        td.log_prob_features([[0, 1]], tables, n_threads=0)
+    assert td.log_prob_features(np.empty((0, 2), int), tables).shape == (0,)

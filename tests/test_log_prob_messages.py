@@ -1,0 +1,175 @@
+"""log_prob_messages: missing cells on a tree are summed out exactly, at any depth and width, without underflow."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+import reference
+import tallydraw as td
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from test_codes import laid_out
+from test_log_prob_features import random_tables
+
+
+def random_forest(rng, d):
+    """Parents in any order of features."""
+    labels = rng.permutation(d)
+    parents = [-1] * d
+    for a in range(1, d):
+        if rng.random() < 0.9:
+            parents[labels[a]] = int(labels[rng.integers(0, a)])
+    return parents
+
+
+def brute_force(row, theta, n_categories, parents):
+    """log p of the known cells, over all completions."""
+    total = 0.0
+    for x in itertools.product(*(range(c) if v < 0 else [v] for v, c in zip(row, n_categories, strict=True))):
+        p = 1.0
+        for j, c in enumerate(n_categories):
+            z = x[j] if parents[j] < 0 else x[parents[j]] * c + x[j]
+            p *= theta[j][z]
+        total += p
+    return math.log(total) if total > 0 else -math.inf
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_every_missing_pattern_of_small_trees_equals_brute_force(backend, seed):
+    rng = np.random.default_rng(seed)
+    d = 6
+    n_categories = rng.integers(1, 4, d).tolist()
+    parents = random_forest(rng, d) if seed else [-1, 0, 1, 2, 3, 4]
+    n_classes = [None, 1, 3][seed % 3]
+    tables, theta = random_tables(rng, n_categories, parents, n_classes, zeros=0.2)
+    full = [int(rng.integers(0, c)) for c in n_categories]
+    rows = [
+        [-1 if gone else v for v, gone in zip(full, pattern, strict=True)]
+        for pattern in itertools.product((0, 1), repeat=d)
+    ]
+    got = td.log_prob_features(np.array(rows), tables).reshape(len(rows), -1)
+    for row, sums in zip(rows, got.tolist(), strict=True):
+        for k, value in enumerate(sums):
+            expected = brute_force(row, theta[k], n_categories, parents)
+            assert not math.isnan(value)
+            assert value == pytest.approx(expected, rel=1e-12, abs=1e-12)
+    assert got[-1].tolist() == [0.0] * got.shape[1]  # nothing is known: exactly nothing
+
+
+@st.composite
+def tasks(draw):
+    d = draw(st.integers(1, 8) | st.just(40))
+    n = draw(st.integers(1, 20))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    n_categories = rng.integers(1, 5, d).tolist()
+    parents = list(range(-1, d - 1)) if draw(st.booleans()) else random_forest(rng, d)
+    n_classes = draw(st.none() | st.integers(1, 4))
+    tables, theta = random_tables(rng, n_categories, parents, n_classes, zeros=draw(st.sampled_from([0.0, 0.4])))
+    X = np.stack([rng.integers(0, c, n) for c in n_categories], axis=1)
+    X[rng.random(X.shape) < draw(st.sampled_from([0.1, 0.5, 0.9]))] = -1
+    X = laid_out(X.astype(np.int16), draw(st.sampled_from(["C", "F", "strided"])))
+    return X, n_categories, parents, tables, theta, draw(st.sampled_from([1, 2, 7]))
+
+
+@given(task=tasks())
+@settings(max_examples=60, deadline=None)
+def check_against_reference(task):
+    X, n_categories, parents, tables, theta, threads = task
+    plain, codes = reference.combined_codes(X.tolist(), n_categories, parents, 1, None, False)
+    expected = reference.log_prob_messages(plain, codes, theta, n_categories, parents, [0.0] * len(theta))
+    got = td.log_prob_features(X, tables, n_threads=threads).reshape(len(X), -1)
+    assert got.tolist() == expected
+
+
+def test_equals_the_reference_on_every_instruction_set(backend):
+    for name in td.backend.instruction_sets():
+        td.backend.use(backend, instruction_set=name)
+        check_against_reference()
+
+
+def test_a_star_of_a_thousand_leaves_does_not_underflow(backend):
+    # The root is missing: log sum_x p(x) prod_j p(x_j | x), with products far below the smallest float64.
+    d, rng = 1001, np.random.default_rng(7)
+    leaves = rng.dirichlet(np.full(40, 0.3), (d - 1, 3))
+    tables = td.Tables.from_arrays([[0.2, 0.3, 0.5], *leaves], parents=[-1] + [0] * (d - 1))
+    x = rng.integers(0, 40, d)
+    x[0] = -1
+    logs = [
+        math.log(p) + math.fsum(math.log(leaves[j, a, x[j + 1]]) for j in range(d - 1))
+        for a, p in enumerate((0.2, 0.3, 0.5))
+    ]
+    most = max(logs)
+    exact = most + math.log(math.fsum(math.exp(v - most) for v in logs))
+    assert exact < -1200
+    got = td.log_prob_features(x[None], tables)
+    assert got == pytest.approx([exact], rel=1e-12)
+
+
+def test_entries_of_one_message_may_differ_by_any_factor(backend):
+    # 400 children favour state 0 of the missing root by a factor of 10^6 each, and the last one forbids it.
+    d = 402
+    child = [[0.999, 0.001], [1.0 - 1e-9, 1e-9]]
+    last = [[1.0, 0.0], [0.5, 0.5]]
+    tables = td.Tables.from_arrays([[0.5, 0.5], *[child] * (d - 2), last], parents=[-1] + [0] * (d - 1))
+    x = np.array([[-1, *[1] * (d - 2), 1]])
+    exact = math.log(0.5) + (d - 2) * math.log(1e-9) + math.log(0.5)
+    assert exact < -8000
+    assert td.log_prob_features(x, tables) == pytest.approx([exact], rel=1e-12)
+
+
+def test_a_chain_of_a_thousand(backend):
+    d, rng = 1000, np.random.default_rng(8)
+    P = rng.dirichlet(np.full(4, 0.2), 4)
+    start = rng.dirichlet(np.ones(4))
+    tables = td.Tables.from_arrays([start, *[P] * (d - 1)], parents=np.arange(d) - 1)
+    x = np.full(d, -1)
+    x[0], x[-1] = 1, 2
+    exact = math.log(start[1]) + math.log(np.linalg.matrix_power(P, d - 1)[1, 2])
+    got = td.log_prob_features(x[None], tables)
+    assert got == pytest.approx([exact], rel=1e-10)
+    # Every second state is missing.
+    x = rng.integers(0, 4, d)
+    x[1::2] = -1
+    exact = math.log(start[x[0]]) + math.fsum(math.log((P @ P)[x[t - 2], x[t]]) for t in range(2, d, 2))
+    assert td.log_prob_features(x[None], tables) == pytest.approx([exact], rel=1e-12)
+
+
+def test_impossible_rows_are_minus_infinity_and_tiny_ones_are_not(backend):
+    tiny = 5e-324
+    tables = td.Tables.from_arrays(
+        [[1.0, 0.0], [[1.0, 0.0], [tiny, 1.0]], [[1.0, tiny], [0.5, 0.5]]], parents=[-1, 0, 1]
+    )
+    got = td.log_prob_features([[0, -1, 1], [-1, 1, 0], [-1, 1, -1], [-1, -1, 1]], tables)
+    assert got.tolist() == [reference.log(tiny), -math.inf, -math.inf, reference.log(tiny)]
+
+
+def test_rows_without_missing_cells_are_unchanged_beside_others(backend):
+    rng = np.random.default_rng(9)
+    parents = [-1, 0, 0, 1, 1]
+    tables, _ = random_tables(rng, [3] * 5, parents, 2)
+    X = rng.integers(0, 3, (200, 5))
+    known = td.log_prob_features(X, tables)
+    X[::3, rng.integers(0, 5)] = -1
+    mixed = td.log_prob_features(X, tables)
+    complete = (X >= 0).all(axis=1)
+    assert np.array_equal(mixed[complete], known[complete])
+
+
+def test_named_and_unseen_codes_are_summed_out_too(backend):
+    tables, _ = random_tables(np.random.default_rng(10), [3, 3, 3], [-1, 0, 1], None)
+    wanted = td.log_prob_features([[0, -1, 2]], tables).tolist()
+    assert td.log_prob_features([[0, 7, 2]], tables, missing=7).tolist() == wanted
+    assert td.log_prob_features([[0, 3, 2]], tables, unseen="missing").tolist() == wanted
+    assert td.log_prob_features(np.array([[0, 255, 2]], np.uint8), tables, missing=255).tolist() == wanted
+
+
+def test_order_two_needs_what_observed_cells_depend_on(backend):
+    tables, theta = random_tables(np.random.default_rng(11), [2] * 4, [-1, 0, 1, 2], None, order=2)
+    with pytest.raises(ValueError, match=r"X\[1, 1\] is missing, and feature 2 depends on it"):
+        td.log_prob_features([[0, 1, 0, 1], [0, -1, 1, -1]], tables)
+    # Missing cells at the end sum to one.
+    got = td.log_prob_features([[0, 1, -1, -1], [-1, -1, -1, -1]], tables)
+    assert got.tolist() == [reference.log(theta[0][0][0]) + reference.log(theta[0][1][1]), 0.0]

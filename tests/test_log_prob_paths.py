@@ -1,0 +1,202 @@
+"""log_prob_paths: sequences of any form and length under a Markov chain, missing states summed out; clear errors."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+import reference
+import tallydraw as td
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tallydraw._sequences import Sequences
+from tallydraw.log_prob import score_paths
+
+DTYPES = [np.uint8, np.uint16, np.uint32, np.uint64, np.int8, np.int16, np.int32, np.int64]
+
+
+def random_chain(rng, c, order, n_classes, zeros=0.0):
+    """Tables of a homogeneous chain, and start[k][t], transition[k] flat lists."""
+    arrays = []
+    for t in range(order + 1):
+        shape = (n_classes or 1, *[c] * (t + 1))
+        p = rng.exponential(size=shape) * (rng.random(shape) >= zeros)
+        p[~p.any(axis=-1)] = 1
+        arrays.append(p / p.sum(axis=-1, keepdims=True))
+    tables = td.Tables.from_arrays(
+        [a if n_classes else a[0] for a in arrays], parents=np.arange(order + 1) - 1, n_classes=n_classes, order=order
+    )
+    start = [[a[k].reshape(-1).tolist() for a in arrays[:-1]] for k in range(n_classes or 1)]
+    return tables, start, [arrays[-1][k].reshape(-1).tolist() for k in range(n_classes or 1)]
+
+
+@st.composite
+def tasks(draw):
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    c, order = draw(st.integers(1, 4) | st.just(30)), draw(st.integers(1, 3))
+    if c == 30:
+        order = min(order, 2)
+    n_classes = draw(st.none() | st.integers(1, 6))
+    chain = random_chain(rng, c, order, n_classes, draw(st.sampled_from([0.0, 0.3])))
+    dtype = np.dtype(draw(st.sampled_from(DTYPES)))
+    lengths = rng.integers(0, draw(st.sampled_from([4, 12])), draw(st.integers(0, 12)))
+    if draw(st.booleans()):
+        lengths[:] = 7
+    sequences = [rng.integers(0, c, length).astype(dtype) for length in lengths]
+    if order == 1 and dtype.kind == "i" and draw(st.booleans()):
+        share = draw(st.sampled_from([0.1, 0.6]))
+        for s in sequences:
+            s[rng.random(len(s)) < share] = -1
+    return sequences, chain, draw(st.booleans()), draw(st.sampled_from([1, 2, 7]))
+
+
+@given(task=tasks())
+@settings(max_examples=60, deadline=None)
+def check_against_reference(task):
+    sequences, (tables, start, transition), use_start, threads = task
+    first = [-0.125 * k for k in range(len(transition))]
+    known = [[int(v) if int(v) >= 0 else None for v in s] for s in sequences]
+    expected = reference.log_prob_paths(known, start, transition, use_start, first)
+    got = score_paths(Sequences(sequences), tables, np.array(first), use_start=use_start, n_threads=threads)
+    assert got.tolist() == expected
+
+
+def test_equals_the_reference_on_every_instruction_set(backend):
+    for name in td.backend.instruction_sets():
+        td.backend.use(backend, instruction_set=name)
+        check_against_reference()
+
+
+@pytest.mark.parametrize("order", [1, 2])
+def test_long_paths_cross_chunks(backend, order):
+    rng = np.random.default_rng(order)
+    tables, start, transition = random_chain(rng, 3, order, 2)
+    x = rng.integers(0, 3, 25_000).astype(np.int8)
+    if order == 1:
+        x[[0, 1, 8191, 8192, 8193, 16_383, 24_999]] = -1
+    known = [[v if v >= 0 else None for v in x.tolist()]] * 2
+    expected = reference.log_prob_paths(known, start, transition, True, [0.0, 0.0])
+    got = score_paths(Sequences([x, x]), tables, np.zeros(2), n_threads=2)
+    assert got.tolist() == expected
+
+
+def test_missing_states_equal_brute_force(backend):
+    rng = np.random.default_rng(5)
+    P, w = rng.dirichlet(np.ones(3), 3), rng.dirichlet(np.ones(3))
+    for pattern in itertools.product((0, 1), repeat=5):
+        full = rng.integers(0, 3, 5).tolist()
+        x = [-1 if gone else v for v, gone in zip(full, pattern, strict=True)]
+        total = 0.0
+        for z in itertools.product(*(range(3) if v < 0 else [v] for v in x)):
+            total += w[z[0]] * math.prod(P[a, b] for a, b in itertools.pairwise(z))
+        assert td.log_prob_paths([x], P, initial_weights=w) == pytest.approx([math.log(total)], abs=1e-12)
+        # Without start weights: given the first known state.
+        known = [t for t, v in enumerate(x) if v >= 0]
+        if known:
+            tail = x[known[0] :]
+            total = 0.0
+            for z in itertools.product(*(range(3) if v < 0 else [v] for v in tail)):
+                total += math.prod(P[a, b] for a, b in itertools.pairwise(z))
+            assert td.log_prob_paths([x], P) == pytest.approx([math.log(total)], abs=1e-12)
+        else:
+            assert td.log_prob_paths([x], P).tolist() == [0.0]
+
+
+def test_all_forms_of_sequences_agree(backend):
+    rng = np.random.default_rng(6)
+    P = rng.dirichlet(np.ones(4), 4)
+    S = rng.integers(0, 4, (9, 11)).astype(np.uint8)
+    wanted = td.log_prob_paths(S, P)
+    for form in (np.asfortranarray(S), S.astype(np.int64), list(S), S.tolist(), np.repeat(S, 2, axis=1)[:, ::2]):
+        assert np.array_equal(td.log_prob_paths(form, P), wanted)
+    flat = td.log_prob_paths(S.reshape(-1), P, offsets=np.arange(10) * 11)
+    assert np.array_equal(flat, wanted)
+    mixed = [s.astype(t) for s, t in zip(S, [np.int8, np.uint64, np.int64, np.uint8] * 3, strict=False)]
+    assert np.array_equal(td.log_prob_paths(mixed, P), wanted)
+
+
+def test_blocks_of_python_do_not_matter(backend, monkeypatch):
+    rng = np.random.default_rng(7)
+    P = rng.dirichlet(np.ones(3), 3)
+    S = [rng.integers(0, 3, n) for n in rng.integers(0, 20, 50)]
+    wanted = td.log_prob_paths(S, P)
+    monkeypatch.setattr(td.backend, "BLOCK_WORK", 16)
+    assert np.array_equal(td.log_prob_paths(S, P), wanted)
+    with pytest.raises(ValueError, match=r"S\[49\]\[0\] is 3, but there are 3 states"):
+        td.log_prob_paths([*S[:49], np.array([3])], P)
+
+
+def test_order_two_with_and_without_start(backend):
+    rng = np.random.default_rng(8)
+    T, w = rng.dirichlet(np.ones(2), (2, 2)), rng.dirichlet(np.ones(4)).reshape(2, 2)
+    x = [0, 1, 1, 0]
+    tail = math.log(T[0, 1, 1]) + math.log(T[1, 1, 0])
+    assert td.log_prob_paths([x, x[:2], x[:1], []], T) == pytest.approx([tail, 0, 0, 0])
+    assert td.log_prob_paths([x, x[:2], x[:1], []], T, initial_weights=w) == pytest.approx(
+        [math.log(w[0, 1]) + tail, math.log(w[0, 1]), math.log(w[0].sum()), 0]
+    )
+
+
+def test_impossible_paths_are_minus_infinity(backend):
+    P = [[0.0, 1.0], [0.0, 1.0]]
+    got = td.log_prob_paths([[0, 0], [0, 1], [0, -1, 0], [1, -1, -1, 1], [-1, 0]], P, initial_weights=[1.0, 0.0])
+    assert got.tolist() == [-math.inf, 0.0, -math.inf, -math.inf, -math.inf]
+
+
+def test_bad_states_name_the_sequence(backend):
+    P = [[0.5, 0.5], [0.5, 0.5]]
+    with pytest.raises(ValueError, match=r"S\[1, 2\] is 2, but there are 2 states"):
+        td.log_prob_paths(np.array([[0, 1, 1], [0, 0, 2]]), P)
+    with pytest.raises(ValueError, match=r"S\[2\]\[0\] is 5, but there are 2 states"):
+        td.log_prob_paths([[0, 1], [], [5], [7]], P)
+    with pytest.raises(ValueError, match=r"S\[3\] \(sequence 1, step 1\) is 9, but"):
+        td.log_prob_paths([0, 1, 1, 9], P, offsets=[0, 2, 4])
+    with pytest.raises(ValueError, match=rf"S\[0\]\[1\] is {2**64 - 1}, but"):
+        td.log_prob_paths([np.array([0, 2**64 - 1], np.uint64), np.array([-1])], P)
+    T = np.full((2, 2, 2), 0.5)
+    with pytest.raises(ValueError, match=r"S\[0\]\[3\] is -1, a missing state: only chains of order 1"):
+        td.log_prob_paths([[0, 1, 1, -1]], T)
+
+
+def test_bad_arguments(backend):
+    P = [[0.5, 0.5], [0.5, 0.5]]
+    with pytest.raises(ValueError, match=r"transition\[1\] sums to 0\.8"):
+        td.log_prob_paths([[0]], [[0.5, 0.5], [0.4, 0.4]])
+    with pytest.raises(ValueError, match="initial_weights sums to 2"):
+        td.log_prob_paths([[0]], P, initial_weights=[1.0, 1.0])
+    with pytest.raises(ValueError, match=r"initial_weights must have shape \(2,\)"):
+        td.log_prob_paths([[0]], P, initial_weights=[0.5, 0.25, 0.25])
+    with pytest.raises(ValueError, match="transition must have shape"):
+        td.log_prob_paths([[0]], [0.5, 0.5])
+    with pytest.raises(ValueError, match="transition must have shape"):
+        td.log_prob_paths([[0]], [[0.5, 0.25, 0.25]])
+    with pytest.raises(ValueError, match=r"write \[S\] for one sequence"):
+        td.log_prob_paths([0, 1], P)
+    for offsets, message in [
+        ([1, 2], r"offsets\[0\]"),
+        ([0, 2, 1, 2], "sequence 1"),
+        ([0, 3], "past the end"),
+        ([0, 1], "in no sequence"),
+        ([], "one entry more"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            td.log_prob_paths([0, 1], P, offsets=offsets)
+    with pytest.raises(TypeError, match="offsets must be integers"):
+        td.log_prob_paths([0, 1], P, offsets=[0.0, 2.0])
+    with pytest.raises(TypeError, match=r"S\[0\] must hold integer codes"):
+        td.log_prob_paths([[0.5]], P)
+    with pytest.raises(ValueError, match="leave it out"):
+        td.log_prob_paths([[0], [1]], P, offsets=[0, 1])
+    assert td.log_prob_paths([], P).shape == (0,)
+    assert td.log_prob_paths([[], []], P).tolist() == [0.0, 0.0]
+    assert td.log_prob_paths(np.empty((3, 0), int), P).tolist() == [0.0] * 3
+
+
+def test_contiguous_arrays_are_not_copied():
+    S = np.zeros((4, 5), np.uint8)
+    (block,) = Sequences(S).blocks()
+    assert np.shares_memory(block.states, S)
+    (block,) = Sequences(S.reshape(-1), [0, 20]).blocks()
+    assert np.shares_memory(block.states, S)
