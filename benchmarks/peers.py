@@ -595,7 +595,7 @@ def _(w: Workload, x: SimpleNamespace) -> tuple[Call, int]:
     chain = _import("pomegranate.markov_chain").MarkovChain(
         [
             distributions.Categorical(torch.full((1, w.C), 1.0 / w.C, dtype=torch.float64)),
-            distributions.ConditionalCategorical([torch.from_numpy(x.P[None])]),
+            distributions.ConditionalCategorical([torch.from_numpy(x.P)]),
         ]
     )
     paths = 2
