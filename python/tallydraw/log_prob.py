@@ -63,7 +63,7 @@ def log_prob_features(
     theta = Tables.from_arrays(tables)
     if codes.shape[1] != len(theta):
         raise ValueError(f"X must have one column a table ({len(theta)}), got shape {codes.shape}")
-    _require_probabilities(theta)
+    require_probabilities(theta)
     skip = None if missing is None else _check.natural("missing", missing, least=-(2**63))
     first = np.zeros(theta.structure.n_classes)
     result = score_features(codes, theta, first, missing=skip, unseen=unseen, n_threads=n_threads)
@@ -253,7 +253,7 @@ def _require_known_contexts(
                 )
 
 
-def _require_probabilities(tables: Tables) -> None:
+def require_probabilities(tables: Tables) -> None:
     """Raise for counts, and for the first table row that does not sum to one."""
     if tables.values.dtype.kind == "i":
         raise ValueError("tables hold counts (int64), not probabilities: pass tables.normalize()")
