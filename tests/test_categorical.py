@@ -7,10 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tallydraw as td
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-import tallydraw as td
 
 
 @pytest.mark.parametrize("alpha", [0, 1, 2.0])
@@ -80,7 +79,9 @@ def test_tied_weights_and_classes(backend: str) -> None:
     assert model.n_parameters == 1 + 2 * 1
 
 
-@pytest.mark.parametrize("tied", [[[0, 1], [1, 2]], [[0], [2]], [[0], []], [], [[0.5], [1]], [[-1, 0]], np.zeros((2, 2))])
+@pytest.mark.parametrize(
+    "tied", [[[0, 1], [1, 2]], [[0], [2]], [[0], []], [], [[0.5], [1]], [[-1, 0]], np.zeros((2, 2))]
+)
 def test_groups_that_are_no_partition(tied: Any) -> None:
     with pytest.raises((ValueError, TypeError), match="tied"):
         td.Categorical(tied=tied)

@@ -7,13 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tallydraw as td
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import tallydraw as td
-
 # Ten rows: x1 in {A, B}, x2 in {€, $}, y in {0, 1}.
-ROWS = "A€1 A€1 B€1 B$0 B$0 A€0 A$0 B€0 B€1 B$1".split()
+ROWS = ["A€1", "A€1", "B€1", "B$0", "B$0", "A€0", "A$0", "B€0", "B€1", "B$1"]
 X = np.array([["AB".index(r[0]), "€$".index(r[1])] for r in ROWS])
 Y = np.array([int(r[2]) for r in ROWS])
 A, DOLLAR = 0, 1
@@ -27,7 +26,10 @@ BERNOULLI = st.floats(0.01, 0.99)
 def avatars() -> np.ndarray:
     """(50, 5): value 0 of feature j occurs FREQUENT[j] times, one combination twice and no combination more often."""
     rng = np.random.default_rng(12)
-    columns = [np.concatenate([np.zeros(m, int), 1 + np.arange(50 - m) % (c - 1)]) for m, c in zip(FREQUENT, SIZES, strict=True)]
+    columns = [
+        np.concatenate([np.zeros(m, int), 1 + np.arange(50 - m) % (c - 1)])
+        for m, c in zip(FREQUENT, SIZES, strict=True)
+    ]
     while True:
         found = np.stack([rng.permutation(c) for c in columns], axis=1)
         counts = np.sort(td.count_rows(found)[1])
@@ -189,8 +191,14 @@ def test_moving_theta_off_n_over_n_lowers_the_log_likelihood(x: list[int], theta
 
 
 @settings(max_examples=50, deadline=None)
-@given(st.lists(st.tuples(st.integers(0, 1), st.integers(0, 2)), min_size=1, max_size=20), distributions(2), distributions(3))
-def test_the_empirical_divergence_is_least_at_the_mle(rows: list[tuple[int, int]], p: np.ndarray, q: np.ndarray) -> None:
+@given(
+    st.lists(st.tuples(st.integers(0, 1), st.integers(0, 2)), min_size=1, max_size=20),
+    distributions(2),
+    distributions(3),
+)
+def test_the_empirical_divergence_is_least_at_the_mle(
+    rows: list[tuple[int, int]], p: np.ndarray, q: np.ndarray
+) -> None:
     data = td.JointTable(n_categories=[2, 3]).fit(rows)
     best = td.NaiveBayes(n_categories=[2, 3]).fit(rows)
     assert data.kl_divergence(best) <= data.kl_divergence(td.NaiveBayes.from_probabilities([p, q])) + 1e-12
@@ -267,7 +275,9 @@ def test_mutual_information_is_the_entropy_that_knowing_removes(p: np.ndarray) -
     h_x, h_y = td.entropy(joint.sum(axis=1)), td.entropy(joint.sum(axis=0))
     assert information == pytest.approx(h_x - td.conditional_entropy(joint), abs=1e-12)
     assert information == pytest.approx(h_y - td.conditional_entropy(joint.T), abs=1e-12)
-    assert information == pytest.approx(td.kl_divergence(p, np.outer(joint.sum(axis=1), joint.sum(axis=0)).ravel()), abs=1e-12)
+    assert information == pytest.approx(
+        td.kl_divergence(p, np.outer(joint.sum(axis=1), joint.sum(axis=0)).ravel()), abs=1e-12
+    )
 
 
 # Rules of probability ----------------------------------------------------------------------------------------------
@@ -276,7 +286,11 @@ def test_mutual_information_is_the_entropy_that_knowing_removes(p: np.ndarray) -
 def test_the_product_rule_and_bayes_rule(backend: str) -> None:
     every = np.indices((2, 2)).reshape(2, -1).T
     for model in (td.NaiveBayes().fit(X, Y), td.JointTable(alpha=1).fit(X, Y), td.MarkovChain().fit(X, Y)):
-        joint, posterior, evidence = (np.exp(model.log_joint(every)), model.predict_proba(every), np.exp(model.log_prob(every)))
+        joint, posterior, evidence = (
+            np.exp(model.log_joint(every)),
+            model.predict_proba(every),
+            np.exp(model.log_prob(every)),
+        )
         np.testing.assert_allclose(joint, posterior * evidence[:, None], rtol=1e-14)
         np.testing.assert_allclose(posterior, joint / joint.sum(axis=1, keepdims=True), rtol=1e-14)
 
@@ -285,7 +299,9 @@ def test_marginals_sum_the_class_out(backend: str) -> None:
     every = np.indices((2, 2)).reshape(2, -1).T
     for kind in (td.NaiveBayes, td.JointTable, td.MarkovChain):
         model = kind().fit(X, Y)
-        np.testing.assert_allclose(np.exp(model.log_prob(every)), np.exp(model.log_joint(every)).sum(axis=1), rtol=1e-14)
+        np.testing.assert_allclose(
+            np.exp(model.log_prob(every)), np.exp(model.log_joint(every)).sum(axis=1), rtol=1e-14
+        )
     # What the table says of x does not depend on whether y was looked at.
     with_class, without = td.JointTable().fit(X, Y), td.JointTable().fit(X)
     np.testing.assert_allclose(with_class.log_prob(every), without.log_prob(every), rtol=1e-14)
@@ -305,7 +321,9 @@ def test_independent_if_and_only_if_the_joint_is_the_product(p: np.ndarray, q: n
         td.NaiveBayes.from_probabilities([joint.sum(axis=1), joint.sum(axis=0)])
     )
     assert gap == pytest.approx(td.mutual_information(joint), abs=1e-12)
-    assert (gap > 1e-9) == (not np.allclose(joint, np.outer(joint.sum(axis=1), joint.sum(axis=0)), rtol=1e-4, atol=1e-6))
+    assert (gap > 1e-9) == (
+        not np.allclose(joint, np.outer(joint.sum(axis=1), joint.sum(axis=0)), rtol=1e-4, atol=1e-6)
+    )
 
 
 def test_labels_drawn_from_a_posterior_have_its_frequencies(backend: str) -> None:

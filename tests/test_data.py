@@ -1,7 +1,7 @@
 """Real data: the published figures of each set come out, to the digits given.
 
-The files are read where they are, in `../shared/data` or the folder that TALLYDRAW_DATA names; a test whose file is absent
-skips, saying so.
+The files are read where they are, in `../shared/data` or the folder that TALLYDRAW_DATA names; a test whose file is
+absent skips, saying so.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
 import tallydraw as td
 
 FOLDER = Path(os.environ.get("TALLYDRAW_DATA", Path(__file__).resolve().parents[1] / ".." / "shared" / "data"))
@@ -64,7 +63,9 @@ def test_car(backend: str) -> None:
     assert total(td.NaiveBayes().fit(buying, y), buying, y) == pytest.approx(-3724.18038821656273, abs=5e-11)
 
 
-@pytest.mark.parametrize(("alpha", "log_prob", "accuracy"), [(0, -159702.532215, 0.997169), (1, -159748.426137, 0.956672)])
+@pytest.mark.parametrize(
+    ("alpha", "log_prob", "accuracy"), [(0, -159702.532215, 0.997169), (1, -159748.426137, 0.956672)]
+)
 def test_mushroom(alpha: int, log_prob: float, accuracy: float, backend: str) -> None:
     cells, y = features_and_class("mushroom")
     assert (cells == "?").sum() == 2480
@@ -101,8 +102,7 @@ def test_mnist(levels: int, backend: str) -> None:
 @pytest.mark.parametrize(("name", "mean"), [("nltcs", -9.2336), ("plants", -31.2662), ("dna", -100.386)])
 def test_the_independent_product(name: str, mean: float, backend: str) -> None:
     train, test = (
-        np.loadtxt(gzip.open(path_of(f"{name}.{part}.csv.gz"), "rt"), delimiter=",", dtype=np.uint8)
-        for part in ("train", "test")
+        np.loadtxt(path_of(f"{name}.{part}.csv.gz"), delimiter=",", dtype=np.uint8) for part in ("train", "test")
     )
     model = td.NaiveBayes(alpha=1, n_categories=2).fit(train)
     digits = len(str(mean).split(".")[1])

@@ -9,10 +9,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tallydraw as td
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-import tallydraw as td
 
 
 @st.composite
@@ -167,7 +166,9 @@ def test_weights_of_the_mixture_of_each_class(backend: str) -> None:
 
 
 def test_rows_with_a_missing_cell_are_not_counted() -> None:
-    model = td.JointTable(n_categories=2, missing=5, unseen="missing").fit([[0, 1], [-1, 1], [5, 0], [9, 0]], [0, 0, 1, 1])
+    model = td.JointTable(n_categories=2, missing=5, unseen="missing").fit(
+        [[0, 1], [-1, 1], [5, 0], [9, 0]], [0, 0, 1, 1]
+    )
     assert model.rows_.tolist() == [[0, 1]]
     assert model.row_counts_.tolist() == [[1, 0]]
     assert model.class_counts_ is not None
@@ -210,7 +211,11 @@ def test_a_stated_table(backend: str) -> None:
 def test_divergence_from_the_data_to_any_model(backend: str) -> None:
     X = np.random.default_rng(5).integers(0, 3, (80, 5))
     data = td.JointTable(n_categories=3).fit(X)
-    for model in (td.NaiveBayes(n_categories=3), td.MarkovChain(n_categories=3), td.JointTable(n_categories=3, alpha=1)):
+    for model in (
+        td.NaiveBayes(n_categories=3),
+        td.MarkovChain(n_categories=3),
+        td.JointTable(n_categories=3, alpha=1),
+    ):
         model.fit(X)
         assert data.kl_divergence(model) == pytest.approx(-data.entropy() - model.log_prob(X).mean(), rel=1e-12)
 

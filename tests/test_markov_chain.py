@@ -6,10 +6,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tallydraw as td
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-import tallydraw as td
 
 # Position by position ----------------------------------------------------------------------------------------------
 
@@ -161,7 +160,9 @@ def test_counts_of_sequences_equal_plain_loops(problem: Any) -> None:
         whole = td.MarkovChain(homogeneous=True, order=order, n_categories=c)
         by_class = whole.fit(arrays, labels, sample_weight=weights)
         for i, k in enumerate(classes):
-            mine = plain_counts([s if label == k else [] for s, label in zip(found, labels, strict=True)], c, order, weights)
+            mine = plain_counts(
+                [s if label == k else [] for s, label in zip(found, labels, strict=True)], c, order, weights
+            )
             assert [t[i].tolist() for t in by_class.counts_] == [t.tolist() for t in mine]
     td.backend.use(td.backend.available()[0])
 

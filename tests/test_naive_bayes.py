@@ -7,10 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tallydraw as td
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-import tallydraw as td
 
 
 @st.composite
@@ -74,7 +73,13 @@ def test_missing_cells_are_summed_out(backend: str) -> None:
     X, y = rng.integers(0, 3, (200, 3)), rng.integers(0, 2, 200)
     model = td.NaiveBayes(alpha=1).fit(X, y)
     for row in ([1, -1, 2], [-1, -1, 0], [-1, -1, -1], [2, 1, 0]):
-        completions = np.array([r for r in np.indices((3, 3, 3)).reshape(3, -1).T if all(a in (b, -1) for a, b in zip(row, r, strict=True))])
+        completions = np.array(
+            [
+                r
+                for r in np.indices((3, 3, 3)).reshape(3, -1).T
+                if all(a in (b, -1) for a, b in zip(row, r, strict=True))
+            ]
+        )
         expected = np.exp(model.log_joint(completions)).sum(axis=0)
         np.testing.assert_allclose(np.exp(model.log_joint([row]))[0], expected, rtol=1e-12)
 

@@ -20,7 +20,7 @@ def label_array(y: Any, n: int | None = None, name: str = "y") -> NDArray[Any]:
     if array.dtype.kind not in _NUMERIC + "USTOmM":
         raise TypeError(f"{name} must hold labels, got dtype {array.dtype}")
     if array.dtype.kind == "O":
-        missing = np.fromiter((v is None or bool(v != v) for v in array), np.bool_, len(array))  # noqa: PLR0124
+        missing = np.fromiter((v is None or bool(v != v) for v in array), np.bool_, len(array))
     elif array.dtype.kind in "fmM":
         missing = np.isnan(array)
     else:
@@ -68,7 +68,8 @@ def class_codes(labels: NDArray[Any], classes: NDArray[Any], name: str = "y") ->
         row = int(np.flatnonzero(~known)[0])
         shown = ", ".join(map(repr, classes[:8].tolist())) + (", …" if len(classes) > 8 else "")
         raise ValueError(
-            f"{name}[{row}] is {labels[row : row + 1].tolist()[0]!r}, which is none of the {len(classes)} classes: {shown}"
+            f"{name}[{row}] is {labels[row : row + 1].tolist()[0]!r}, which is none of the {len(classes)} classes: "
+            f"{shown}"
         )
     return places
 

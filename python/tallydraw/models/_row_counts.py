@@ -33,7 +33,7 @@ class RowCounts(NamedTuple):
         """Exact difference of integer counts; a row that is no longer there is dropped."""
         if self.counts.dtype.kind != "i" or other.counts.dtype.kind != "i":
             raise TypeError("- needs integer counts: weighted counts do not subtract exactly")
-        rows, first, group = _rows.distinct(np.concatenate([self.rows, other.rows]))
+        rows, _, group = _rows.distinct(np.concatenate([self.rows, other.rows]))
         counts = np.zeros((len(rows), *self.counts.shape[1:]), np.int64)
         counts[group[: len(self.rows)]] = self.counts
         counts[group[len(self.rows) :]] -= other.counts
@@ -61,7 +61,7 @@ def count_labelled_rows(
 def present_cells(
     codes: NDArray[Any], begin: int, end: int, sizes: NDArray[np.int64], missing: int | None, unseen_is_missing: bool
 ) -> NDArray[np.bool_] | None:
-    """Whether each cell of rows [begin, end) is there, None where all are; ValueError naming a code that is no category."""
+    """Which cells of rows [begin, end) are there, None where all are; ValueError for a code that is no category."""
     block = codes[begin:end]
     if missing is None and len(block) and np.all(block.min(axis=0) >= 0) and np.all(block.max(axis=0) <= sizes - 1):
         return None

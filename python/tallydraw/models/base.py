@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple, TypeVar, cast
+from typing import Any, ClassVar, TypeVar, cast
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -16,6 +15,9 @@ from tallydraw.count import count_cells, infer_categories
 from tallydraw.log_prob import require_probabilities
 from tallydraw.models._labels import class_codes, find_classes, label_array
 from tallydraw.models._names import check_names, feature_names
+from tallydraw.models._parameters import is_number, same_parameter, stated_prior
+from tallydraw.models._state import Data, Draw, Fitted, Prepared
+from tallydraw.models._sums import difference, exp, weighted_sum
 from tallydraw.sample.categories import LABELS, write_flat
 from tallydraw.tables import Tables
 
@@ -25,40 +27,6 @@ M = TypeVar("M", bound="Model")
 
 # Where no closed form is known, an entropy or a divergence sums over all combinations: at most this many.
 _MOST_COMBINATIONS = 1 << 20
-
-
-class Fitted(NamedTuple):
-    """What a fit leaves. Never changed, only replaced as a whole, so that threads may share a model."""
-
-    sizes: NDArray[np.int64]  # numbers of categories, frozen at the first fit
-    counts: Any  # a value with + and -: Tables, or RowCounts; None where probabilities are given
-    probabilities: Any  # given instead of counts, else None
-    names: NDArray[np.object_] | None = None
-    classes: NDArray[Any] | None = None  # sorted labels
-    class_counts: Tables | None = None  # one feature: the class
-    class_prior: Tables | None = None  # given instead of class_counts
-
-    @property
-    def n_classes(self) -> int | None:
-        return None if self.classes is None else len(self.classes)
-
-
-class Prepared(NamedTuple):
-    """What is derived from a fit under the model's parameters; built on demand, never pickled."""
-
-    fitted: Fitted
-    parameters: tuple[Any, ...]
-    probabilities: Any
-    prior: Tables | None
-
-    @property
-    def log_prior(self) -> NDArray[np.float64]:
-        """(K,) log p(y), or one zero without a class: what the sums of a row begin at."""
-        return np.zeros(1) if self.prior is None else log(self.prior[0])
-
-    @property
-    def classes(self) -> NDArray[Any] | None:
-        return self.fitted.classes
 
 
 class Model:
@@ -162,7 +130,7 @@ class Model:
         return self._merged(other, operator.add, "+")
 
     def __sub__(self: M, other: M) -> M:
-        """The model without the other's data; ValueError also where a count would turn negative. Integer counts only."""
+        """The model without the other's data; ValueError where a count would turn negative. Integer counts only."""
         return self._merged(other, operator.sub, "-")
 
     @classmethod
@@ -399,7 +367,8 @@ class Model:
         prepared, theirs = self._prepared(), other._prepared()
         if self._dimensions != other._dimensions or not np.array_equal(prepared.fitted.sizes, theirs.fitted.sizes):
             raise ValueError(
-                f"the models differ in their categories: {prepared.fitted.sizes.tolist()} and {theirs.fitted.sizes.tolist()}"
+                f"the models differ in their categories: {prepared.fitted.sizes.tolist()} and "
+                f"{theirs.fitted.sizes.tolist()}"
             )
         known = self._kl_divergence(prepared, other, theirs)
         if known is not None:
@@ -571,7 +540,8 @@ class Model:
     def _check_features(self, data: Any, fitted: Fitted) -> None:
         if data.n_features != len(fitted.sizes):
             raise ValueError(
-                f"{self._data_name} has {data.n_features} features, but this {type(self).__name__} has {len(fitted.sizes)}"
+                f"{self._data_name} has {data.n_features} features, but this {type(self).__name__} has "
+                f"{len(fitted.sizes)}"
             )
 
     def _read_again(self, X: Any, fitted: Fitted) -> Any:
@@ -583,7 +553,7 @@ class Model:
 
     def _merged(self: M, other: M, combine: Callable[[Any, Any], Any], sign: str) -> M:
         if type(other) is not type(self):
-            return NotImplemented
+            return cast(M, NotImplemented)
         mine, theirs = self._require_counts(), other._require_counts()
         if not np.array_equal(mine.sizes, theirs.sizes):
             raise ValueError(f"{sign}: n_categories differ, {mine.sizes.tolist()} and {theirs.sizes.tolist()}")
@@ -647,7 +617,16 @@ class Model:
         key = _check.key(rng)
         if prepared.prior is not None and codes is None:
             labels_drawn = np.empty(n, _check.smallest_unsigned(len(prepared.prior[0]) - 1))
-            write_flat(labels_drawn, prepared.prior.levels("class_prior_"), len(prepared.prior[0]), None, LABELS, key, start, team)
+            write_flat(
+                labels_drawn,
+                prepared.prior.levels("class_prior_"),
+                len(prepared.prior[0]),
+                None,
+                LABELS,
+                key,
+                start,
+                team,
+            )
             codes = labels_drawn.astype(np.int64)
         X = self._draw(prepared, Draw(n, codes, key, start, dtype, out, team, length))
         return X, cast(NDArray[np.int64], codes)
@@ -663,7 +642,7 @@ class Model:
                 f"the exact {what} of this {type(self).__name__} is a sum over {total} combinations, more than "
                 f"{_MOST_COMBINATIONS}: estimate it from draws, as kl_divergence_estimate does"
             )
-        rows = np.indices(sizes).reshape(len(sizes), -1).T
+        rows: NDArray[np.int64] = np.indices(sizes).reshape(len(sizes), -1).T
         return rows if self._dimensions == 2 else rows[:, 0]
 
     def _prepared(self) -> Prepared:
@@ -686,7 +665,9 @@ class Model:
     def _require_fitted(self) -> Fitted:
         fitted = self._fitted
         if fitted is None:
-            raise AttributeError(f"this {type(self).__name__} is not fitted: call fit, partial_fit or from_probabilities")
+            raise AttributeError(
+                f"this {type(self).__name__} is not fitted: call fit, partial_fit or from_probabilities"
+            )
         return fitted
 
     def _require_counts(self) -> Fitted:
@@ -712,86 +693,3 @@ class Model:
             if not same_parameter(getattr(self, name), getattr(plain, name))
         ]
         return f"{type(self).__name__}({', '.join(shown)})"
-
-
-@dataclass(frozen=True)
-class Data:
-    """Checked codes, (n, d) or (n,), and the names of their columns."""
-
-    codes: NDArray[Any]
-    names: NDArray[np.object_] | None = None
-
-    def __len__(self) -> int:
-        return len(self.codes)
-
-    @property
-    def n_features(self) -> int:
-        return 1 if self.codes.ndim == 1 else self.codes.shape[1]
-
-
-class Draw(NamedTuple):
-    """What is asked of a draw: rows start, …, start + n - 1 of the stream of `key`, of classes `y`; steps of a path."""
-
-    n: int
-    y: NDArray[np.int64] | None
-    key: int
-    start: int
-    dtype: Any
-    out: Any
-    n_threads: int | None
-    length: int | None = None
-
-
-def is_number(alpha: Any) -> bool:
-    """Whether it is one number for everything, not a list of them."""
-    return not isinstance(alpha, (list, tuple)) and np.ndim(alpha) == 0
-
-
-def same_parameter(a: Any, b: Any) -> bool:
-    """Equality of numbers, arrays and nested lists of them."""
-    if isinstance(a, (list, tuple)) and isinstance(b, (list, tuple)):
-        return len(a) == len(b) and all(same_parameter(u, v) for u, v in zip(a, b, strict=True))
-    if a is None or b is None:
-        return a is b
-    return bool(np.array_equal(a, b))
-
-
-def stated_prior(class_prior: Any) -> Tables:
-    """A class prior that was given, as a table."""
-    prior = _check.distributions("class_prior", class_prior, (-1,))
-    if prior.ndim != 1:
-        raise ValueError(f"class_prior must have shape (K,), got {prior.shape}")
-    return Tables.from_arrays([prior])
-
-
-# Sums in a fixed order, with our own logs ------------------------------------------------------------------------------
-
-
-def log(x: Any) -> NDArray[np.float64]:
-    """Our log of each entry; log 0 = -inf."""
-    array = np.ascontiguousarray(x, dtype=np.float64)
-    out = np.empty(array.size, np.float64)
-    backend.kernels().log(array.reshape(-1), out)
-    return out.reshape(array.shape)
-
-
-def exp(x: Any) -> NDArray[np.float64]:
-    """Our exp of each entry."""
-    array = np.ascontiguousarray(x, dtype=np.float64)
-    out = np.empty(array.size, np.float64)
-    backend.kernels().exp(array.reshape(-1), out)
-    return out.reshape(array.shape)
-
-
-def difference(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
-    """a - b of logs, 0 where a is -inf (the weight there is zero)."""
-    out = np.zeros_like(a)
-    np.subtract(a, b, out=out, where=a > -np.inf)
-    return out
-
-
-def weighted_sum(weights: Any, values: Any) -> float:
-    """Sum of weights * values, left to right, over the weights that are positive."""
-    w, v = (np.asarray(a, np.float64).reshape(-1) for a in np.broadcast_arrays(weights, values))
-    kept = w > 0
-    return float(np.cumsum(w[kept] * v[kept])[-1]) if kept.any() else 0.0

@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tallydraw import _check
-from tallydraw._structure import Structure
 from tallydraw.log_prob import score_features
-from tallydraw.models.base import Draw, Fitted, Model, Prepared, difference, log, weighted_sum
+from tallydraw.models._state import Draw, Fitted, Prepared
+from tallydraw.models._sums import difference, log, weighted_sum
+from tallydraw.models.base import Model
 from tallydraw.sample.categories import FLAT, write_flat
 from tallydraw.tables import Tables
 
@@ -37,8 +38,8 @@ class Categorical(Model):
 
     Notes
     -----
-    C - 1 parameters a class, or with `tied` the number of groups - 1. Every step is a pass over arrays, none a loop over
-    categories: 256**3 of them work. Draws of an untied model without a class are those of
+    C - 1 parameters a class, or with `tied` the number of groups - 1. Every step is a pass over arrays, none a loop
+    over categories: 256**3 of them work. Draws of an untied model without a class are those of
     ``sample_categories(counts + alpha, n)``.
 
     Examples
@@ -157,7 +158,11 @@ def _marginal(prepared: Prepared) -> NDArray[np.float64]:
 def _tie(weights: NDArray[Any], group: NDArray[np.int64]) -> NDArray[Any]:
     """(R, C) weights of categories replaced by their group's mean, up to a common factor that keeps integers whole."""
     size = np.bincount(group)
-    totals = np.stack([np.bincount(group, row) for row in weights]) if weights.dtype.kind == "f" else _int_totals(weights, group)
+    totals = (
+        np.stack([np.bincount(group, row) for row in weights])
+        if weights.dtype.kind == "f"
+        else _int_totals(weights, group)
+    )
     if totals.dtype.kind == "i":
         common = math.lcm(*size.tolist())
         if common < 2**31 and int(totals.sum(axis=1, dtype=np.float64).max()) * common < 2**62:
@@ -199,5 +204,3 @@ def _interval(bounds: Any) -> tuple[float, float]:
     if not 0 <= low <= high <= 1:
         raise ValueError(f"bounds must satisfy 0 <= low <= high <= 1, got {bounds!r}")
     return low, high
-
-

@@ -11,8 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tallydraw import _check, _rows
+from tallydraw.models._combinations import Estimate, Pattern
+from tallydraw.models._parameters import is_number
 from tallydraw.models._row_counts import RowCounts, count_labelled_rows, present_cells
-from tallydraw.models.base import Draw, Fitted, Model, Prepared, is_number, log, weighted_sum
+from tallydraw.models._state import Draw, Fitted, Prepared
+from tallydraw.models._sums import weighted_sum
+from tallydraw.models.base import Model
 from tallydraw.sample.categories import COMPONENT, FLAT, write_flat
 from tallydraw.sample.features import write_rows
 from tallydraw.tables import Tables
@@ -20,8 +24,6 @@ from tallydraw.tables import Tables
 __all__ = ["JointTable"]
 
 _BLOCK = 1 << 16
-_LN2 = 0.6931471805599453
-_FLOAT_BITS = 1000  # numbers of fewer bits are taken to float64 as they are; beyond, logs take mantissa and exponent apart
 
 
 class JointTable(Model):
@@ -47,11 +49,12 @@ class JointTable(Model):
     Notes
     -----
     theta = (n + alpha) / (N + alpha * prod C), and with a class (n + alpha) / (N + alpha * K * prod C): prod(C) - 1 or
-    K * prod(C) - 1 parameters. Only rows that were seen are stored, so fits, scores and draws are exact and cheap whatever
-    prod C is; the number of combinations is a Python int, and logs of it are taken from its mantissa and exponent.
+    K * prod(C) - 1 parameters. Only rows that were seen are stored, so fits, scores and draws are exact and cheap
+    whatever prod C is; the number of combinations is a Python int, and its log is taken from mantissa and
+    exponent.
 
-    A row with a missing cell is not counted. Scores sum missing cells out exactly: the stored rows that agree with what is
-    observed, and alpha for each of its completions.
+    A row with a missing cell is not counted. Scores sum missing cells out exactly: the stored rows that agree with what
+    is observed, and alpha for each of its completions.
 
     The posterior of the class is the tabular one, #(x, y) / #x where alpha is 0.
 
@@ -70,7 +73,7 @@ class JointTable(Model):
     @property
     def rows_(self) -> NDArray[Any]:
         """(D, d) distinct rows that were seen, sorted, in the smallest unsigned dtype."""
-        return cast(NDArray[Any], _row_counts(self._require_fitted()).rows)
+        return _row_counts(self._require_fitted()).rows
 
     @property
     def row_counts_(self) -> NDArray[Any]:
@@ -143,7 +146,8 @@ class JointTable(Model):
         table = np.full((k or 1, estimate.combinations), float(estimate.alpha / estimate.total))
         places = _rows.pack(estimate.rows, sizes).astype(np.int64)
         table[:, places] = ((estimate.counts + float(estimate.alpha)) / float(estimate.total)).T
-        return table.reshape(([] if k is None else [k]) + sizes)
+        full: NDArray[np.float64] = table.reshape(([] if k is None else [k]) + sizes)
+        return full
 
     # What the model is -----------------------------------------------------------------------------------------------
 
@@ -185,7 +189,9 @@ class JointTable(Model):
         array = np.asarray(tables)
         k = None if prior is None else int(prior.n_categories[0])
         if array.ndim < (1 if k is None else 2) or (k is not None and array.shape[0] != k):
-            raise ValueError(f"tables must be one array of shape ([K,] C_1, …, C_d), got {array.shape} with {k} classes")
+            raise ValueError(
+                f"tables must be one array of shape ([K,] C_1, …, C_d), got {array.shape} with {k} classes"
+            )
         flat = _check.distributions("tables", array.reshape(-1) if k is None else array.reshape(k, -1), (-1,))
         sizes = np.array(array.shape if k is None else array.shape[1:], np.int64)
         weights = flat[:, None] if prior is None else (flat * prior[0][:, None]).T
@@ -202,9 +208,7 @@ class JointTable(Model):
             out[rows] = pattern.logs[place]
         return out
 
-    def _matches(
-        self, codes: NDArray[Any], estimate: Estimate
-    ) -> Iterator[tuple[Any, NDArray[np.int64], Pattern]]:
+    def _matches(self, codes: NDArray[Any], estimate: Estimate) -> Iterator[tuple[Any, NDArray[np.int64], Pattern]]:
         """(rows of X, their places among a pattern's distinct rows or -1, the pattern of observed columns)."""
         lenient = _check.unseen_rule(self.unseen)
         incomplete: list[NDArray[np.int64]] = []
@@ -280,142 +284,5 @@ class JointTable(Model):
         return total + (p.unseen_mass(rest) * (p.log_unseen - q.log_unseen) if rest else 0.0)
 
 
-class Estimate:
-    """Probabilities of the combinations, from the rows that were seen and alpha; everything is exact or built on demand."""
-
-    def __init__(self, seen: RowCounts, sizes: NDArray[np.int64], alpha: Fraction) -> None:
-        self.rows = seen.rows
-        self.counts: NDArray[Any] = seen.counts[:, None] if seen.counts.ndim == 1 else seen.counts
-        self.sizes = sizes
-        self.combinations = int(prod(sizes.tolist()))
-        k = self.counts.shape[1]
-        sums = np.cumsum(self.counts, axis=0)[-1].tolist() if len(self.counts) else [0] * k
-        self.class_totals = [Fraction(s) for s in sums]
-        if alpha == 0 and sum(self.class_totals) == 0:
-            alpha = Fraction(1)  # no data: uniform
-        self.alpha = alpha
-        self.total = sum(self.class_totals) + alpha * self.combinations * k
-        self._full: Pattern | None = None
-        self._draws: Draws | None = None
-
-    @property
-    def full(self) -> Pattern:
-        """The pattern without a missing cell."""
-        if self._full is None:
-            self._full = Pattern(self, None)
-        return self._full
-
-    @property
-    def log_unseen(self) -> float:
-        """Log-probability of a combination that was never seen (in each class)."""
-        return float(self.full.logs[-1, 0])
-
-    def theta(self) -> NDArray[np.float64]:
-        """(D,) probabilities of the rows seen, of a table without a class."""
-        if self.total.numerator.bit_length() < _FLOAT_BITS:
-            return (self.counts[:, 0] + float(self.alpha)) / float(self.total)
-        return np.array([float((Fraction(c) + self.alpha) / self.total) for c in self.counts[:, 0].tolist()])
-
-    def unseen_mass(self, n: int) -> float:
-        """Probability of n combinations that were never seen."""
-        return float(self.alpha * n / self.total)
-
-    def marginal(self) -> Estimate:
-        """The same with the class summed out."""
-        k = self.counts.shape[1]
-        if k == 1:
-            return self
-        summed = np.cumsum(self.counts, axis=1)[:, -1]
-        return Estimate(RowCounts(self.rows, summed), self.sizes, self.alpha * k)
-
-    def prior(self) -> Tables:
-        """p(y), the combinations summed out."""
-        weights = [t + self.alpha * self.combinations for t in self.class_totals]
-        return _weights_table([weights])
-
-    def draws(self) -> Draws:
-        """What draws need, built once."""
-        if self._draws is None:
-            self._draws = Draws(self)
-        return self._draws
-
-
-class Pattern:
-    """Distinct rows over the observed columns, and the log-probability of each, everything else summed out."""
-
-    def __init__(self, estimate: Estimate, columns: NDArray[np.int64] | None) -> None:
-        sizes = estimate.sizes.tolist()
-        self.columns = columns
-        if columns is None:
-            self.sizes, rows, counts, completions = sizes, estimate.rows, estimate.counts, 1
-        else:
-            self.sizes = [sizes[j] for j in columns]
-            completions = estimate.combinations // int(prod(self.sizes))
-            rows, _, group = _rows.distinct(estimate.rows[:, columns])
-            counts = np.zeros((len(rows), estimate.counts.shape[1]), estimate.counts.dtype)
-            np.add.at(counts, group, estimate.counts)  # in row order
-        self.keys = _rows.pack(rows, self.sizes)
-        unseen = np.zeros((1, counts.shape[1]), counts.dtype)
-        self.logs = _log_ratio(np.concatenate([counts, unseen]), estimate.alpha * completions, estimate.total)
-
-    def places(self, codes: NDArray[Any]) -> NDArray[np.int64]:
-        """The place of each row among the distinct rows, or -1: that of the last of `logs`, an unseen row's."""
-        if len(self.keys) == 0:
-            return np.full(len(codes), -1, np.int64)
-        keys = _rows.pack(codes if self.columns is None else codes[:, self.columns], self.sizes)
-        place = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
-        return np.where(self.keys[place] == keys, place, -1).astype(np.int64)
-
-
-class Draws:
-    """A mixture of the stored rows, drawn by their counts, and of all combinations, drawn alike with weight alpha each."""
-
-    def __init__(self, estimate: Estimate) -> None:
-        rest = estimate.alpha * estimate.combinations
-        totals = estimate.class_totals
-        has_class = len(totals) > 1
-        weights = [[t, rest if t + rest > 0 else Fraction(1)] for t in totals]
-        self.component = _weights_table(weights, n_classes=len(totals) if has_class else None)
-        self.uniform: Tables | None = None
-        if any(w[1] > 0 for w in weights):
-            ones = np.ones(int(estimate.sizes.sum()), np.int64)
-            self.uniform = Tables(ones, estimate.sizes)
-        counts = np.ascontiguousarray(estimate.counts.T)
-        if len(estimate.rows) == 0:
-            counts = np.ones((len(totals), 1), np.int64)  # never taken
-        counts[~counts.any(axis=1)] = 1  # nor these
-        size = np.array([counts.shape[1]], np.int64)
-        self.stored = Tables(counts.reshape(-1), size, n_classes=len(totals) if has_class else None)
-
-
 def _row_counts(fitted: Fitted) -> RowCounts:
     return cast(RowCounts, fitted.probabilities if fitted.counts is None else fitted.counts)
-
-
-def _weights_table(weights: list[list[Fraction]], n_classes: int | None = None) -> Tables:
-    """A table of weights, exact where they are whole and small enough; else each row divided by its sum."""
-    size = np.array([len(weights[0])], np.int64)
-    if all(w.denominator == 1 for row in weights for w in row) and all(sum(row) < 2**63 for row in weights):
-        exact = np.array([[int(w) for w in row] for row in weights], np.int64)
-        return Tables(exact.reshape(-1), size, n_classes=n_classes).normalize()
-    shares = [[float(w / sum(row)) for w in row] for row in weights]
-    return Tables(np.array(shares).reshape(-1), size, n_classes=n_classes)
-
-
-def _log_ratio(counts: NDArray[Any], extra: Fraction, total: Fraction) -> NDArray[np.float64]:
-    """Logs of (counts + extra) / total, for numbers of any size."""
-    small = extra.numerator.bit_length() < _FLOAT_BITS
-    if small and total.numerator.bit_length() < _FLOAT_BITS:
-        return log((counts + float(extra)) / float(total))
-    if small:
-        return log(counts + float(extra)) - _big_log(total)
-    return np.full(counts.shape, _big_log(extra) - _big_log(total))  # counts are nothing beside 2**1000
-
-
-def _big_log(value: Fraction) -> float:
-    def of(number: int) -> float:
-        exponent = number.bit_length()
-        mantissa = number / (1 << exponent)  # true division of ints rounds once
-        return float(log([mantissa])[0]) + exponent * _LN2
-
-    return of(value.numerator) - (of(value.denominator) if value.denominator > 1 else 0.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,9 @@ from tallydraw._sequences import Block, Sequences
 from tallydraw._structure import Structure, make_structure
 from tallydraw.count import count_cells, count_steps
 from tallydraw.log_prob import score_features, score_paths
-from tallydraw.models.base import Data, Draw, Fitted, Model, Prepared, difference, log, weighted_sum
+from tallydraw.models._state import Draw, Fitted, Prepared
+from tallydraw.models._sums import difference, log, weighted_sum
+from tallydraw.models.base import Model
 from tallydraw.sample.features import write_rows
 from tallydraw.sample.paths import write_paths
 from tallydraw.tables import Tables
@@ -33,23 +36,23 @@ class MarkovChain(Model):
         A code that means missing, besides the negative ones.
     unseen : {"error", "missing"}, default "error"
     order : int, default 1
-        How many of the preceding features, or states, the next one depends on. A position-wise chain of order d - 1 is the
-        chain rule itself: every joint table.
+        How many of the preceding features, or states, the next one depends on. A position-wise chain of order d - 1 is
+        the chain rule itself: every joint table.
     homogeneous : bool, default False
-        False: rows of d features and a table for each position. True: sequences of states, one table for the first state,
-        the second, …, the k-th, and one for every later step.
+        False: rows of d features and a table for each position. True: sequences of states, one table for the first
+        state, the second, …, the k-th, and one for every later step.
 
     Notes
     -----
     A feature depends on the C**k combinations of the k before it: 2 n - 1 parameters for n binary features at order 1,
     2**n - 1 at order n - 1. A table row of a state that was never left is uniform.
 
-    A missing cell, and one whose predecessors are missing, is not counted: the available-case estimate. Scores sum missing
-    cells out exactly at order 1; at a higher order they are a ValueError.
+    A missing cell, and one whose predecessors are missing, is not counted: the available-case estimate. Scores sum
+    missing cells out exactly at order 1; at a higher order they are a ValueError.
 
     Sequences (`homogeneous`) are a 2-D array, a list of 1-D arrays, or one flat array with ``offsets=``: sequence i is
-    ``X[offsets[i]:offsets[i + 1]]``. A missing state breaks its sequence: no transition touches it, and what follows it is
-    not a start.
+    ``X[offsets[i]:offsets[i + 1]]``. A missing state breaks its sequence: no transition touches it, and what follows
+    it is not a start.
 
     Examples
     --------
@@ -80,12 +83,12 @@ class MarkovChain(Model):
         self.order = _check.natural("order", order, least=1, most=62)
         self.homogeneous = bool(homogeneous)
 
-    # Sequences come in three forms: all methods that take them take offsets= --------------------------------------------
+    # Sequences come in three forms: all methods that take them take offsets= ------------------------------------------
 
     def fit(
         self, X: Any, y: Any = None, *, offsets: Any = None, sample_weight: Any = None, n_threads: int | None = None
     ) -> MarkovChain:
-        """Count `X`, rows or (with ``homogeneous``) sequences; `y` is one label a row or sequence. See :meth:`Model.fit`."""
+        """Count `X`, rows or (with ``homogeneous``) sequences, and `y`, a label for each. See :meth:`Model.fit`."""
         return super().fit(self._with_offsets(X, offsets), y, sample_weight=sample_weight, n_threads=n_threads)
 
     def partial_fit(
@@ -227,7 +230,7 @@ class MarkovChain(Model):
             return super()._count(data, y, k, sizes, weights, n_threads)
         structure = self._structure(sizes, k)
         data = data.within(int(sizes[0]), self.unseen)
-        steps = count_steps(data, y, int(sizes[0]), k or 1, self.order, n_threads=n_threads)
+        steps: NDArray[Any] = count_steps(data, y, int(sizes[0]), k or 1, self.order, n_threads=n_threads)
         if weights is not None:
             steps = _weighted_steps(data, y, structure, weights, n_threads)
         starts = _first_states(data, self.order)
@@ -306,7 +309,7 @@ class SequenceData(Sequences):
             return super().largest()
         return max((int(b.states.max()) for b in self.blocks() if b.states.size), default=-1)
 
-    def blocks(self):  # type: ignore[no-untyped-def]
+    def blocks(self) -> Iterator[Block]:
         """Blocks whose missing states are negative."""
         for block in super().blocks():
             states = block.states
@@ -331,7 +334,11 @@ def _first_states(data: Sequences, k: int) -> NDArray[np.int64]:
 
 
 def _weighted_steps(
-    data: Sequences, y: NDArray[np.int64] | None, structure: Structure, weights: NDArray[np.float64], n_threads: int | None
+    data: Sequences,
+    y: NDArray[np.int64] | None,
+    structure: Structure,
+    weights: NDArray[np.float64],
+    n_threads: int | None,
 ) -> NDArray[np.float64]:
     """Flat ([K,] C, …, C) sums of the weights of the sequences that the transitions are in, in their order."""
     k = structure.n_features - 1
@@ -358,5 +365,3 @@ def _reached(theta: Any) -> Any:
         m = m[..., None] * theta[j]
         if m.ndim > order:
             m = np.add.accumulate(m, axis=0)[-1]
-
-

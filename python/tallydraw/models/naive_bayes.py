@@ -9,7 +9,9 @@ from numpy.typing import NDArray
 
 from tallydraw import _check
 from tallydraw.log_prob import score_features
-from tallydraw.models.base import Draw, Model, Prepared, difference, log, weighted_sum
+from tallydraw.models._state import Draw, Prepared
+from tallydraw.models._sums import difference, log, weighted_sum
+from tallydraw.models.base import Model
 from tallydraw.sample.features import write_rows
 
 __all__ = ["NaiveBayes"]

@@ -1,0 +1,32 @@
+"""Parameters of models: comparing and checking them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tallydraw import _check
+from tallydraw.tables import Tables
+
+
+def is_number(alpha: Any) -> bool:
+    """Whether it is one number for everything, not a list of them."""
+    return not isinstance(alpha, (list, tuple)) and np.ndim(alpha) == 0
+
+
+def same_parameter(a: Any, b: Any) -> bool:
+    """Equality of numbers, arrays and nested lists of them."""
+    if isinstance(a, (list, tuple)) and isinstance(b, (list, tuple)):
+        return len(a) == len(b) and all(same_parameter(u, v) for u, v in zip(a, b, strict=True))
+    if a is None or b is None:
+        return a is b
+    return bool(np.array_equal(a, b))
+
+
+def stated_prior(class_prior: Any) -> Tables:
+    """A class prior that was given, as a table."""
+    prior = _check.distributions("class_prior", class_prior, (-1,))
+    if prior.ndim != 1:
+        raise ValueError(f"class_prior must have shape (K,), got {prior.shape}")
+    return Tables.from_arrays([prior])

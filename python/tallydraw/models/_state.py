@@ -1,0 +1,74 @@
+"""What models pass around: a fit, what is prepared from it, checked data, and what is asked of a draw."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tallydraw.models._sums import log
+from tallydraw.tables import Tables
+
+
+class Fitted(NamedTuple):
+    """What a fit leaves. Never changed, only replaced as a whole, so that threads may share a model."""
+
+    sizes: NDArray[np.int64]  # numbers of categories, frozen at the first fit
+    counts: Any  # a value with + and -: Tables, or RowCounts; None where probabilities are given
+    probabilities: Any  # given instead of counts, else None
+    names: NDArray[np.object_] | None = None
+    classes: NDArray[Any] | None = None  # sorted labels
+    class_counts: Tables | None = None  # one feature: the class
+    class_prior: Tables | None = None  # given instead of class_counts
+
+    @property
+    def n_classes(self) -> int | None:
+        return None if self.classes is None else len(self.classes)
+
+
+class Prepared(NamedTuple):
+    """What is derived from a fit under the model's parameters; built on demand, never pickled."""
+
+    fitted: Fitted
+    parameters: tuple[Any, ...]
+    probabilities: Any
+    prior: Tables | None
+
+    @property
+    def log_prior(self) -> NDArray[np.float64]:
+        """(K,) log p(y), or one zero without a class: what the sums of a row begin at."""
+        return np.zeros(1) if self.prior is None else log(self.prior[0])
+
+    @property
+    def classes(self) -> NDArray[Any] | None:
+        return self.fitted.classes
+
+
+@dataclass(frozen=True)
+class Data:
+    """Checked codes, (n, d) or (n,), and the names of their columns."""
+
+    codes: NDArray[Any]
+    names: NDArray[np.object_] | None = None
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+    @property
+    def n_features(self) -> int:
+        return 1 if self.codes.ndim == 1 else self.codes.shape[1]
+
+
+class Draw(NamedTuple):
+    """What is asked of a draw: rows start, …, start + n - 1 of the stream of `key`, of classes `y`; steps of a path."""
+
+    n: int
+    y: NDArray[np.int64] | None
+    key: int
+    start: int
+    dtype: Any
+    out: Any
+    n_threads: int | None
+    length: int | None = None
