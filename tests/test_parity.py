@@ -47,7 +47,7 @@ def bad_rows(value: float) -> np.ndarray:
 
 
 # What an error says that nobody wrote for the user.
-OURS = "module 'tallydraw'|unexpected keyword|positional argument|NoneType|incompatible function|broadcast"
+OURS = "module 'tallydraw'|unexpected keyword|positional argument|NoneType|incompatible function|could not be broadcast"
 
 Call = Callable[[], Any]
 
@@ -173,7 +173,7 @@ CALLS: dict[str, list[Call]] = {
         lambda: td.sample_rows(bad_rows(INF), rng=KEY, n_threads=2),
         lambda: td.sample_rows(bad_rows(-1.0), rng=KEY),
         lambda: td.sample_rows(ROWS * 0, rng=KEY),
-        lambda: td.sample_rows(ROWS * 1e308, rng=KEY),
+        lambda: td.sample_rows(np.full((3, 4), 1e308), rng=KEY),
         lambda: td.sample_rows(np.full((2, 4), 2**62), rng=KEY),
         lambda: td.sample_rows(ROWS, rng=KEY, rows=[0, 40]),
         lambda: td.sample_rows(ROWS, rng=KEY, rows=[0, -1]),
@@ -353,16 +353,16 @@ MODELS: dict[str, list[Call]] = {
 
 
 class OneColumn:
-    """Categorical on the first column, so that it can share the calls above."""
+    """Categorical on one column, so that it can share the calls above."""
 
     def __init__(self, **options: Any) -> None:
         self.model = td.Categorical(**options)
 
     def fit(self, x: Any, *args: Any, **options: Any) -> Any:
-        return Wrapped(self.model.fit(x[:, 3], *args, **options))
+        return Wrapped(self.model.fit(x[:, :4][:, -1], *args, **options))
 
     def log_prob(self, x: Any) -> Any:
-        return self.model.log_prob(x[:, 3])
+        return self.model.log_prob(x[:, :4][:, -1])
 
 
 class Wrapped:
@@ -373,7 +373,7 @@ class Wrapped:
         method = getattr(self.model, name)
         if name not in ("log_prob", "log_joint", "predict", "predict_proba", "predict_log_proba"):
             return method
-        return lambda x: method(x[:, 3])
+        return lambda x: method(x[:, :4][:, -1])
 
     def __add__(self, other: Any) -> Any:
         return self.model + other.model
@@ -435,7 +435,6 @@ def cases() -> list[Any]:
     return [
         pytest.param(call, id=f"{name}-{i}")
         for name, calls in (CALLS | MODELS).items()
-        if hasattr(td, re.findall(r"\w+", name)[0])
         for i, call in enumerate(calls)
     ]
 

@@ -191,7 +191,9 @@ def count_transitions(
     return count_steps(pieces, None, c, 1, k, n_threads=n_threads).reshape((c,) * (k + 1))
 
 
-def count_rows(X: Any, *, sample_weight: Any = None) -> tuple[NDArray[Any], NDArray[Any]]:
+def count_rows(
+    X: Any, *, sample_weight: Any = None, n_threads: int | None = None
+) -> tuple[NDArray[Any], NDArray[Any]]:
     """Count how often each distinct row occurs.
 
     Parameters
@@ -200,6 +202,8 @@ def count_rows(X: Any, *, sample_weight: Any = None) -> tuple[NDArray[Any], NDAr
         Codes. A negative code is a value like any other here.
     sample_weight : array_like, shape (n,), optional
         Finite and non-negative. Counts are then float64, added in row order.
+    n_threads : int, optional
+        Taken as everywhere; sorting uses one thread.
 
     Returns
     -------
@@ -220,6 +224,7 @@ def count_rows(X: Any, *, sample_weight: Any = None) -> tuple[NDArray[Any], NDAr
     ([[0, 1], [1, 0]], [1, 2])
     """
     codes = _check.codes("X", X, ndim=2)
+    _check.thread_count(n_threads)
     if sample_weight is None:
         return _rows.distinct_counts(codes)
     weights = _check.sample_weight(sample_weight, len(codes))

@@ -339,7 +339,7 @@ class Model:
 
     # Information -----------------------------------------------------------------------------------------------------
 
-    def entropy(self) -> float:
+    def entropy(self, *, n_threads: int | None = None) -> float:
         """Entropy of p(x) in nats, exact: in closed form, or over all combinations where they are at most 2**20.
 
         Raises
@@ -347,14 +347,15 @@ class Model:
         ValueError
             There is no closed form and there are too many combinations.
         """
+        _check.thread_count(n_threads)
         prepared = self._prepared()
         known = self._entropy(prepared)
         if known is not None:
             return known
-        logs = self.log_prob(self._all_rows(prepared.fitted, "entropy"))
+        logs = self.log_prob(self._all_rows(prepared.fitted, "entropy"), n_threads=n_threads)
         return weighted_sum(exp(logs), -logs)
 
-    def kl_divergence(self, other: Model) -> float:
+    def kl_divergence(self, other: Model, *, n_threads: int | None = None) -> float:
         """Kullback-Leibler divergence of `other` from this model in nats, exact as :meth:`entropy`; may be inf.
 
         Raises
@@ -364,6 +365,7 @@ class Model:
         """
         if not isinstance(other, Model):
             raise TypeError(f"other must be a Model, got {type(other).__name__}")
+        _check.thread_count(n_threads)
         prepared, theirs = self._prepared(), other._prepared()
         if self._dimensions != other._dimensions or not np.array_equal(prepared.fitted.sizes, theirs.fitted.sizes):
             raise ValueError(
@@ -374,8 +376,8 @@ class Model:
         if known is not None:
             return known
         rows = self._all_rows(prepared.fitted, "kl_divergence")
-        logs = self.log_prob(rows)
-        return weighted_sum(exp(logs), difference(logs, other.log_prob(rows)))
+        logs = self.log_prob(rows, n_threads=n_threads)
+        return weighted_sum(exp(logs), difference(logs, other.log_prob(rows, n_threads=n_threads)))
 
     # What a subclass says of itself ----------------------------------------------------------------------------------
 
