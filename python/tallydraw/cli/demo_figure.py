@@ -88,22 +88,22 @@ def _cost(axes: Any, curves: Sequence[Curve], max_bytes: int) -> None:
         axes.figure,
         axes.get_position().x0 - 0.04,
         "What drawing costs",
-        f"Time to fit, build and draw {DRAWN:,} images of d pixels. The full table\n"
-        f"stops where it would pass {size(max_bytes)}; 64 pixels of 2 levels ask for {size(2**64 * CELL_BYTES)}.",
+        f"Time to fit, build and draw {DRAWN:,} images of d pixels, one thread.\n"
+        f"The full table stops at {size(max_bytes)}; 64 pixels of 2 levels ask for {size(2**64 * CELL_BYTES)}.",
     )
     for curve in curves:
         color = ORANGE if curve.full else BLUE
         shape = {"ls": "-", "marker": "o"} if curve.levels == 2 else {"ls": "--", "marker": "s"}
         axes.plot(curve.features, curve.seconds, color=color, lw=1.8, ms=4, **shape)
         if curve.full:
-            _label(axes, curve, f"full table,\n{curve.levels} levels", color, ha="center", va="bottom", shift=7)
-    # The upper curve of the factorised models has its label above, the lower one below.
+            _label(axes, curve, "full table", color, (0, 7), ha="center", va="bottom")
+    # Right of their ends: the upper curve's words go up from there, the lower one's down, so they never meet.
     low, high = sorted((curve for curve in curves if not curve.full), key=lambda curve: curve.seconds[-1])
-    _label(axes, high, f"factorised, {high.levels} levels", BLUE, ha="right", va="bottom", shift=9)
-    _label(axes, low, f"factorised, {low.levels} levels", BLUE, ha="right", va="top", shift=-9)
+    _label(axes, high, "factorised", BLUE, (8, -4), ha="left", va="bottom")
+    _label(axes, low, "factorised", BLUE, (8, 4), ha="left", va="top")
 
     every = [value for curve in curves for value in curve.seconds]
-    axes.set(xscale="log", yscale="log", xlim=(0.9, 72), ylim=(min(every) / 2, max(every) * 4))
+    axes.set(xscale="log", yscale="log", xlim=(0.9, 180), ylim=(min(every) / 2, max(every) * 4))
     axes.xaxis.set_major_locator(FixedLocator([1, 2, 4, 8, 16, 32, 64]))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_minor_locator(NullLocator())
@@ -117,12 +117,12 @@ def _cost(axes: Any, curves: Sequence[Curve], max_bytes: int) -> None:
     axes.spines["bottom"].set_color(RULE)
 
 
-def _label(axes: Any, curve: Curve, text: str, color: str, *, ha: str, va: str, shift: int) -> None:
+def _label(axes: Any, curve: Curve, name: str, color: str, shift: tuple[int, int], *, ha: str, va: str) -> None:
     """Words at the last point of a curve."""
     point = (curve.features[-1], curve.seconds[-1])
     axes.annotate(
-        text, point, (0, shift), textcoords="offset points", ha=ha, va=va, size=9, color=color, family=FONT,
-        path_effects=[withStroke(linewidth=3, foreground="white")],
+        f"{name},\n{curve.levels} levels", point, shift, textcoords="offset points", ha=ha, va=va, size=9, color=color,
+        family=FONT, path_effects=[withStroke(linewidth=3, foreground="white")],
     )  # fmt: skip
 
 

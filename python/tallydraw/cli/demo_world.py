@@ -31,7 +31,7 @@ def ten_rows(console: Console) -> None:
     bayes = td.NaiveBayes(n_categories=2).fit(X, y)
     joint = td.JointTable(n_categories=2).fit(X, y)
     letter, sign = bayes.probabilities_[0], bayes.probabilities_[1]
-    prior = bayes.class_prior_
+    prior = np.asarray(bayes.class_prior_)
     given_class = np.exp(bayes.log_joint(x))[0] / prior
 
     table = new_table(f"Ten rows x1 x2 y:  {TEN_ROWS}")
@@ -147,7 +147,7 @@ def _distances(samples: Matrix, sizes: list[int], every: Matrix, p: Matrix) -> t
     divergence, variation = [], []
     for sample in samples:
         estimates = [np.exp(model.log_prob(every)) for model in _fit(sample, sizes).values()]
-        divergence.append([td.kl_divergence(p, q) for q in estimates])
+        divergence.append([float(td.kl_divergence(p, q)) for q in estimates])
         variation.append([0.5 * np.abs(p - q).sum() for q in estimates])
     return np.mean(divergence, axis=0), np.mean(variation, axis=0)
 
