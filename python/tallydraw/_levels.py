@@ -16,6 +16,7 @@ from tallydraw import backend
 from tallydraw._structure import Structure
 
 TOP = np.uint64(2**64 - 1)
+_DIVISION_BLOCK = 1 << 13
 
 
 class Levels(NamedTuple):
@@ -123,16 +124,27 @@ def _float_levels(rows: NDArray[np.float64]) -> NDArray[np.uint64]:
 def _integer_levels(rows: NDArray[np.int64]) -> NDArray[np.uint64]:
     running = np.cumsum(rows, axis=1).view(np.uint64)
     total = running[:, -1:].copy()
-    top = running == total
-    running[top] = 0
-    # Long division of running * 2**64 by total, as many bits a step as cannot overflow.
     most = int(total.max()) if total.size else 1
     step = next(s for s in (32, 16, 8, 4, 2, 1) if most <= 1 << (64 - s))
-    levels = np.zeros_like(running)
+    # In blocks that stay in cache.
+    width = min(rows.shape[1], _DIVISION_BLOCK)
+    height = max(1, _DIVISION_BLOCK // width)
+    for a in range(0, rows.shape[0], height):
+        for b in range(0, rows.shape[1], width):
+            part = running[a : a + height, b : b + width]
+            part[...] = _fraction(part, total[a : a + height], step)
+    return running
+
+
+def _fraction(running: NDArray[np.uint64], total: NDArray[np.uint64], step: int) -> NDArray[np.uint64]:
+    """floor(running * 2**64 / total), TOP where they are equal; `step` bits at a time, which cannot overflow."""
+    top = running == total
+    rest = np.where(top, np.uint64(0), running)
+    levels = np.zeros_like(rest)
     for _ in range(64 // step):
-        running <<= np.uint64(step)
-        digit = running // total
-        running -= digit * total
+        rest <<= np.uint64(step)
+        digit = rest // total
+        rest -= digit * total
         levels <<= np.uint64(step)
         levels |= digit
     levels[top] = TOP

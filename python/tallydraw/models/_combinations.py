@@ -95,14 +95,26 @@ class Pattern:
             counts = np.zeros((len(rows), estimate.counts.shape[1]), estimate.counts.dtype)
             np.add.at(counts, group, estimate.counts)  # in row order
         self.keys = _rows.pack(rows, self.sizes)
+        self.direct = self._direct()
         unseen = np.zeros((1, counts.shape[1]), counts.dtype)
         self.logs = _log_ratio(np.concatenate([counts, unseen]), estimate.alpha * completions, estimate.total)
+
+    def _direct(self) -> NDArray[np.int32] | None:
+        """The place of every combination, -1 for an unseen one, where they are not many more than the rows."""
+        combinations = prod(self.sizes)
+        if combinations > max(1 << 16, 16 * len(self.keys)) or len(self.keys) >= 2**31:
+            return None
+        table = np.full(combinations, -1, np.int32)
+        table[self.keys.astype(np.int64)] = np.arange(len(self.keys), dtype=np.int32)
+        return table
 
     def places(self, codes: NDArray[Any]) -> NDArray[np.int64]:
         """The place of each row among the distinct rows, or -1: that of the last of `logs`, an unseen row's."""
         if len(self.keys) == 0:
             return np.full(len(codes), -1, np.int64)
         keys = _rows.pack(codes if self.columns is None else codes[:, self.columns], self.sizes)
+        if self.direct is not None:
+            return self.direct[keys.astype(np.int64)].astype(np.int64)
         place = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
         return np.where(self.keys[place] == keys, place, -1).astype(np.int64)
 

@@ -286,9 +286,9 @@ class Model:
         prepared = self._with_class("predict")
         scores = self._score(prepared, self._read_again(X, prepared.fitted), n_threads)
         best = scores.argmax(axis=1)
-        impossible = scores[np.arange(len(best)), best] == -np.inf
-        if impossible.any():
-            best[impossible] = int(prepared.log_prior.argmax())
+        # A row impossible under every class: its posterior is the prior.
+        first = np.flatnonzero(np.isneginf(scores[:, 0]) & (best == 0))
+        best[first] = int(prepared.log_prior.argmax())
         return cast(NDArray[Any], cast(NDArray[Any], prepared.classes)[best])
 
     # Draws -----------------------------------------------------------------------------------------------------------

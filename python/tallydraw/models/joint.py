@@ -15,7 +15,7 @@ from tallydraw.models._combinations import Estimate, Pattern
 from tallydraw.models._parameters import is_number
 from tallydraw.models._row_counts import RowCounts, count_labelled_rows, present_cells
 from tallydraw.models._state import Draw, Fitted, Prepared
-from tallydraw.models._sums import weighted_sum
+from tallydraw.models._sums import difference, weighted_sum
 from tallydraw.models.base import Model
 from tallydraw.sample.categories import COMPONENT, FLAT, write_flat
 from tallydraw.sample.features import write_rows
@@ -272,7 +272,7 @@ class JointTable(Model):
         theta, logs = p.theta(), p.full.logs[:-1, 0]
         rest = p.combinations - len(p.rows)
         if p.unseen_mass(rest) == 0:
-            return weighted_sum(theta, logs - other.log_prob(p.rows))
+            return weighted_sum(theta, difference(logs, other.log_prob(p.rows)))
         if not isinstance(other, JointTable):
             return None
         q: Estimate = theirs.probabilities.marginal()
