@@ -391,11 +391,11 @@ def binomial(trials: int, p: float, q: float, key: int, row: int, c: int) -> int
         attempt += 1
         probability, x = exp(n * log_complement(p)), 0
         odds = p / q
-        while u > probability and x <= min(110, n):
+        while u > probability and x < min(110, n):
             u -= probability
             x += 1
-            probability *= (n + 1.0) * odds / x - odds
-        if x <= min(110, n):
+            probability *= (n + 1.0) * odds * (1.0 / x) - odds
+        if u <= probability:
             return x
     deviation = math.sqrt(mean * q)
     b = 1.15 + 2.53 * deviation

@@ -23,19 +23,33 @@ namespace tallydraw::TALLYDRAW_ISA {
 /// One of 2^52 uniforms, the midpoints of equal steps: never 0, never 1.
 inline double unit(std::uint32_t high, std::uint32_t low) noexcept {
   const std::uint64_t bits = std::uint64_t{high} << 20 | low >> 12;
-  return (static_cast<double>(static_cast<std::int64_t>(bits)) + 0.5) * 0x1p-52;
+  return ((double_of(bits | elementary::two52_bits) - elementary::two52) + 0.5) * 0x1p-52;
+}
+
+/// Floor of 0 <= x, in operations that vector lanes have everywhere.
+inline double whole_part(double x) noexcept {
+  const double nearest = (x + 0x1p52) - 0x1p52;
+  return elementary::select(x < 0x1p52, nearest - elementary::select(nearest > x, 1.0, 0.0), x);
 }
 
 namespace binomial_parts {
 
-/// log(1 - p), 0 < p <= 1/2: the error of 1 - p is undone (Kahan).
+/// log(1 - p), 0 <= p <= 1/2: the error of 1 - p is undone (Kahan).
 inline double log_complement(double p) noexcept {
   const double y = 1.0 - p;
-  return y == 1.0 ? -p : log(y) * (p / (1.0 - y));
+  const double beside_one = elementary::select(y == 1.0, 1.0, 1.0 - y);
+  return elementary::select(y == 1.0, -p, log(y) * (p / beside_one));
 }
 
-/// What Stirling's formula lacks for log (z - 1)!.
-inline double delta(double z) noexcept {
+/// What Stirling's formula lacks for log (z - 1)!, where z > 10.
+inline double delta_series(double z) noexcept {
+  const double y = 1.0 / z;
+  const double y2 = y * y;
+  return (1.0 / 12 - (1.0 / 360 - (1.0 / 1260 - (1.0 / 1680 - 1.0 / 1188 * y2) * y2) * y2) * y2) * y;
+}
+
+/// The same for every whole z >= 1.
+inline double delta_any(double z) noexcept {
   constexpr double exact[11] = {0.0,
                                 0x1.4c071bcda0a5bp-4,
                                 0x1.52a9b923ea649p-5,
@@ -47,17 +61,13 @@ inline double delta(double z) noexcept {
                                 0x1.552805e7b3076p-7,
                                 0x1.2f4871b12ab64p-7,
                                 0x1.10f9d4c0743a7p-7};
-  if (z <= 10.0) return exact[static_cast<int>(z)];
-  const double y = 1.0 / z;
-  const double y2 = y * y;
-  return (1.0 / 12 - (1.0 / 360 - (1.0 / 1260 - (1.0 / 1680 - 1.0 / 1188 * y2) * y2) * y2) * y2) * y;
+  return z <= 10.0 ? exact[static_cast<int>(z)] : delta_series(z);
 }
 
-/// D(z, M) = z log(z / M) + M - z, given d = z - M: near d = 0 by the series of log in v = d / (z + M).
-inline double deviance(double z, double mean, double d) noexcept {
+/// D(z, M) = z log(z / M) + M - z, given d = z - M, by the series of log in v = d / (z + M), where v^2 < 0.01.
+inline double deviance_series(double z, double mean, double d) noexcept {
   const double v = d / (z + mean);
   const double v2 = v * v;
-  if (v2 >= 0.01) return z * log(z / mean) - d;
   double s = 1.0 / 17;
   s = 1.0 / 15 + v2 * s;
   s = 1.0 / 13 + v2 * s;
@@ -69,8 +79,25 @@ inline double deviance(double z, double mean, double d) noexcept {
   return d * v + 2.0 * z * v * (v2 * s);
 }
 
-/// Whether x <= f(k) / f(m).
-inline bool under_curve(double x, double k, double m, double n, double p, double q) noexcept {
+inline bool has_series(double z, double mean, double d) noexcept {
+  const double v = d / (z + mean);
+  return v * v < 0.01;
+}
+
+/// The same for every z > 0.
+inline double deviance_any(double z, double mean, double d) noexcept {
+  return has_series(z, mean, d) ? deviance_series(z, mean, d) : z * log(z / mean) - d;
+}
+
+/// x <= f(k) / f(m) is left <= exp(log_right); with Series, only where near_mode says so.
+struct sides {
+  double left;
+  double log_right;
+};
+template <bool Series>
+inline sides compare(double x, double k, double m, double n, double p, double q) noexcept {
+  constexpr auto deviance = Series ? deviance_series : deviance_any;
+  constexpr auto delta = Series ? delta_series : delta_any;
   const double mean = (n + 2.0) * p;
   const double rest = (n + 2.0) * q;
   const double y = m + 1.0;
@@ -79,22 +106,91 @@ inline bool under_curve(double x, double k, double m, double n, double p, double
   const double z_rest = n - k + 1.0;
   const double at_m = deviance(y, mean, y - mean) + deviance(y_rest, rest, mean - y) + (delta(y) + delta(y_rest));
   const double at_k = deviance(z, mean, z - mean) + deviance(z_rest, rest, mean - z) + (delta(z) + delta(z_rest));
-  return x * x * ((y / z) * (y_rest / z_rest)) <= exp(2.0 * (at_m - at_k));
+  return {x * x * ((y / z) * (y_rest / z_rest)), 2.0 * (at_m - at_k)};
 }
+
+/// Whether the series hold for compare, given np >= 10, p <= 1/2, which they do for the mode.
+inline bool near_mode(double k, double n, double p, double q) noexcept {
+  const double mean = (n + 2.0) * p;
+  const double z = k + 1.0;
+  const double z_rest = n - k + 1.0;
+  return has_series(z, mean, z - mean) & has_series(z_rest, (n + 2.0) * q, mean - z) & (z > 10.0) & (z_rest > 10.0);
+}
+
+/// 1 / x.
+struct reciprocals {
+  double of[112];
+  constexpr reciprocals() : of() {
+    for (int x = 1; x < 112; ++x) of[x] = 1.0 / x;
+  }
+};
 
 }  // namespace binomial_parts
 
-/// A count of n trials of probability p <= 1/2 (q = 1 - p, rounded once), n >= 1. `words` is the block of the first
-/// attempt of this count (row, outcome); a further attempt takes the next one.
-inline index binomial(index n_trials, double p, double q, std::uint64_t key, std::uint64_t row, std::uint32_t outcome,
-                      const std::uint32_t* words) noexcept {
-  using namespace binomial_parts;
-  const double n = static_cast<double>(n_trials);
-  const double np = n * p;
-  double u = unit(words[0], words[1]);
-  double v = unit(words[2], words[3]);
-  std::uint32_t attempt = 0;
-  const auto again = [&] {
+/// Below this a uniform gives no success at all, np < 10: (1 - p)^n >= 1 - np, by far more than roundings.
+inline double surely_none(double np) noexcept { return 1.0 - np - 0x1p-40; }
+
+/// The hat of BTRS for a mean np >= 10.
+struct transformed {
+  double np;
+  double deviation;
+  double a;
+  double b;
+
+  /// Where the first uniform of an attempt leads; the count is its floor.
+  double place(double u) const noexcept {
+    const double w = u - 0.5;
+    const double us = 0.5 - std::fabs(w);
+    return (2.0 * a / us + b) * w + (np + 0.5);
+  }
+
+  /// Whether the count is accepted without another look: where both hold.
+  bool middle(double u) const noexcept { return 0.5 - std::fabs(u - 0.5) >= 0.07; }
+  bool low(double v) const noexcept { return v * b <= 0.92 * b - 4.2; }
+
+  /// v under the hat, in units of the probability of the mode.
+  double height(double u, double v) const noexcept {
+    const double us = 0.5 - std::fabs(u - 0.5);
+    return v * ((2.83 + 5.1 / b) * deviation) / (a / (us * us) + b);
+  }
+};
+
+inline transformed transform(double np, double p, double q) noexcept {
+  const double deviation = std::sqrt(np * q);  // exact in every bit by IEEE 754
+  const double b = 1.15 + 2.53 * deviation;
+  return {np, deviation, -0.0873 + 0.0248 * b + 0.01 * p, b};
+}
+
+/// A probability of no success: (1 - p)^n.
+inline double chance_of_none(double n, double p) noexcept { return exp(n * binomial_parts::log_complement(p)); }
+
+/// The count that u stands for, np < 10: the probabilities are subtracted from it until one is larger. -1: draw again.
+inline double invert(double n, double p, double q, double u, double none) noexcept {
+  static constexpr binomial_parts::reciprocals one_over{};
+  const double odds = p / q;
+  const double scale = (n + 1.0) * odds;
+  const int most = n < 110.0 ? static_cast<int>(n) : 110;
+  double probability = none;
+  int x = 0;
+  // Past 110, and past n, there is less than 2^-52: only roundings lead there.
+  while (u > probability) {
+    if (++x > most) return -1.0;
+    u -= probability;
+    probability *= scale * one_over.of[x] - odds;
+  }
+  return x;
+}
+
+/// Attempt number `attempt` and the following ones at the count (row, outcome), one block of words each.
+struct attempts {
+  std::uint64_t key;
+  std::uint64_t row;
+  std::uint32_t outcome;
+  std::uint32_t attempt;
+  double u;
+  double v;
+
+  void next() noexcept {
     std::uint32_t x[4][1] = {{static_cast<std::uint32_t>(row)},
                              {static_cast<std::uint32_t>(row >> 32)},
                              {outcome},
@@ -102,43 +198,29 @@ inline index binomial(index n_trials, double p, double q, std::uint64_t key, std
     philox(x, key);
     u = unit(x[0][0], x[1][0]);
     v = unit(x[2][0], x[3][0]);
-  };
+  }
+};
 
+/// A count of n trials, a whole number up to 2^53, of probability p <= 1/2 (q = 1 - p, rounded once).
+inline double binomial(double n, double p, double q, attempts at) noexcept {
+  const double np = n * p;
   if (np < 10.0) {
-    // (1 - p)^n >= 1 - np, by far more than roundings: most counts of rare outcomes end here.
-    if (u < 1.0 - np - 0x1p-40) return 0;
-    const double none = exp(n * log_complement(p));
-    const double odds = p / q;
-    const double scale = (n + 1.0) * odds;
-    for (;; again()) {
-      double probability = none;
-      double x = 0.0;
-      // Past 110, and past n, there is less than 2^-52: only roundings lead there.
-      while (u > probability && x <= 110.0 && x <= n) {
-        u -= probability;
-        x += 1.0;
-        probability *= scale / x - odds;
-      }
-      if (x <= 110.0 && x <= n) return static_cast<index>(x);
+    if (at.u < surely_none(np)) return 0.0;
+    const double none = chance_of_none(n, p);
+    for (;; at.next()) {
+      const double k = invert(n, p, q, at.u, none);
+      if (k >= 0.0) return k;
     }
   }
-
-  const double deviation = std::sqrt(np * q);  // exact in every bit by IEEE 754
-  const double b = 1.15 + 2.53 * deviation;
-  const double a = -0.0873 + 0.0248 * b + 0.01 * p;
-  const double c = np + 0.5;
-  const double sure = 0.92 * b - 4.2;
-  for (;; again()) {
-    const double w = u - 0.5;
-    const double us = 0.5 - (w < 0.0 ? -w : w);
-    const double place = (2.0 * a / us + b) * w + c;
-    // Floor: place is not negative in what follows, and below 2^63.
+  const transformed t = transform(np, p, q);
+  const double mode = whole_part((n + 1.0) * p);
+  for (;; at.next()) {
+    const double place = t.place(at.u);
     if (!(place >= 0.0 && place < n + 1.0)) continue;
-    const index k = static_cast<index>(place);
-    if (us >= 0.07 && v * b <= sure) return k;
-    const double m = static_cast<double>(static_cast<index>((n + 1.0) * p));
-    const double alpha = (2.83 + 5.1 / b) * deviation;
-    if (under_curve(v * alpha / (a / (us * us) + b), static_cast<double>(k), m, n, p, q)) return k;
+    const double k = whole_part(place);
+    if (t.middle(at.u) && t.low(at.v)) return k;
+    const auto test = binomial_parts::compare<false>(t.height(at.u, at.v), k, mode, n, p, q);
+    if (test.left <= exp(test.log_right)) return k;
   }
 }
 

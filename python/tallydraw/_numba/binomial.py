@@ -28,6 +28,8 @@ _DELTA = (0.0,) + tuple(
     )
 )
 _SLACK = 2.0**-40
+_MOST = 110
+_ONE_OVER = np.array([np.nan] + [1.0 / x for x in range(1, _MOST + 1)])
 
 
 @inline
@@ -107,12 +109,12 @@ def binomial(n_trials, p, q, key, row, outcome):
         scale = (n + 1.0) * odds
         while True:
             probability = none
-            x = 0.0
-            while u > probability and x <= 110.0 and x <= n:
+            x = 0
+            while u > probability and x < _MOST and x < n:
+                x += 1
                 u -= probability
-                x += 1.0
-                probability *= scale / x - odds
-            if x <= 110.0 and x <= n:
+                probability *= scale * _ONE_OVER[x] - odds
+            if not u > probability:
                 return np.int64(x)
             attempt += np.uint64(1)
             u, v = uniforms(key, row, outcome, attempt)
