@@ -5,6 +5,7 @@ Written from the contracts, not from the kernels; imports nothing of tallydraw.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from fractions import Fraction
@@ -176,7 +177,7 @@ TOP = MASK  # 2**64, as it is stored
 def integer_levels(row: Sequence[int]) -> list[int]:
     """floor(2**64 * (n_0 + ... + n_c) / N)."""
     total = sum(row)
-    return [TOP if sum(row[: c + 1]) == total else 2**64 * sum(row[: c + 1]) // total for c in range(len(row))]
+    return [TOP if s == total else 2**64 * s // total for s in itertools.accumulate(row)]
 
 
 def float_levels(row: Sequence[float]) -> list[int]:
