@@ -1,4 +1,4 @@
-"""Levels: the integer and the float rule against exact fractions, searches at the exact edges of u, weights that are none."""
+"""Levels: both rules against exact fractions, searches at the exact edges of u, weights that are none."""
 
 from __future__ import annotations
 
@@ -49,7 +49,9 @@ def test_integer_rule_with_large_sums(total):
 @settings(deadline=None)
 @given(
     st.lists(
-        st.just(0.0) | st.floats(0, 1) | st.floats(0, 1.7976931348623157e308) | st.floats(0, 1e-300), min_size=1, max_size=40
+        st.just(0.0) | st.floats(0, 1) | st.floats(0, 1.7976931348623157e308) | st.floats(0, 1e-300),
+        min_size=1,
+        max_size=40,
     ).filter(any)
 )
 def test_float_rule(row):

@@ -1,4 +1,4 @@
-"""sample_features: equal to the reference for every structure, class, slice, thread count, output and instruction set."""
+"""sample_features: equal to the reference for every structure, class, slice, output and instruction set."""
 
 from __future__ import annotations
 
@@ -43,7 +43,9 @@ def stacks(draw):
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     kind = draw(st.sampled_from(["product", "chain", "order 2", "tree", "backwards"]))
     d = draw(st.sampled_from([1, 2, 3, 4, 5, 8, 9, 31, 33, 40]))
-    most = draw(st.sampled_from([1, 2, 5, 20, 300] if kind == "product" else [2, 4, 18] if kind != "order 2" else [2, 4]))
+    most = draw(
+        st.sampled_from([1, 2, 5, 20, 300] if kind == "product" else [2, 4, 18] if kind != "order 2" else [2, 4])
+    )
     if d > 9:
         most = min(most, 20)
     sizes = rng.integers(1, most + 1, d).tolist()

@@ -112,7 +112,9 @@ def test_slices_chunks_and_threads(shape, backend, monkeypatch):
     # Blocks of paths, then blocks of the steps of one path.
     for work in (997, 101, 37):
         monkeypatch.setattr(td.backend, "BLOCK_WORK", work)
-        assert np.array_equal(td.sample_paths(transition, 301 if work > 500 else 5, 203, rng=1), whole[:5 if work < 500 else None])
+        assert np.array_equal(
+            td.sample_paths(transition, 301 if work > 500 else 5, 203, rng=1), whole[: 5 if work < 500 else None]
+        )
     states = whole[:, :order].astype(np.int64)
     again = td.sample_paths(transition, 9, 203, rng=1, initial_state=states[:9])
     assert np.array_equal(again, whole[:9])
@@ -155,10 +157,18 @@ def test_start_states(backend):
             "not both",
         ),
         (lambda: td.sample_paths([[1, 1], [1, 1]], 2, 3, initial_state=2), ValueError, "initial_state is 2"),
-        (lambda: td.sample_paths([[1, 1], [1, 1]], 2, 3, initial_state=[0, -1]), ValueError, r"initial_state\[1\] is -1"),
+        (
+            lambda: td.sample_paths([[1, 1], [1, 1]], 2, 3, initial_state=[0, -1]),
+            ValueError,
+            r"initial_state\[1\] is -1",
+        ),
         (lambda: td.sample_paths([[1, 1], [1, 1]], 2, 3, initial_state=[0, 1, 0]), ValueError, "one of the shapes"),
         (lambda: td.sample_paths([[1, 1], [1, 1]], 2, 3, initial_state=0.0), TypeError, "integer states"),
-        (lambda: td.sample_paths([[1, 1], [1, 1]], 2, 3, initial_weights=[1, 1, 1]), ValueError, "initial_weights must"),
+        (
+            lambda: td.sample_paths([[1, 1], [1, 1]], 2, 3, initial_weights=[1, 1, 1]),
+            ValueError,
+            "initial_weights must",
+        ),
         (lambda: td.sample_paths([[1, 1], [1, 1]], 2, 3, dtype="M8[s]"), TypeError, "dtype must be numeric"),
     ],
 )
@@ -171,7 +181,11 @@ def test_dtypes_and_outputs(backend):
     t = np.arange(1, 10).reshape(3, 3)
     answer = td.sample_paths(t, 40, 21, rng=4)
     for dtype in ("u1", "i2", "i8", "f8", ">u2"):
-        for out in (np.empty((40, 21), dtype), np.empty((40, 21), dtype, order="F"), np.empty((80, 63), dtype)[::-2, ::3]):
+        for out in (
+            np.empty((40, 21), dtype),
+            np.empty((40, 21), dtype, order="F"),
+            np.empty((80, 63), dtype)[::-2, ::3],
+        ):
             assert td.sample_paths(t, 40, 21, rng=4, out=out) is out
             assert np.array_equal(out, answer)
 
