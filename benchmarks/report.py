@@ -27,6 +27,7 @@ from typing import Any
 os.environ.setdefault("OMP_NUM_THREADS", "2")  # before NumPy and its peers start their thread pools
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "2")
 
+import bench_joint_vs_product as joint
 import limits
 import peers
 import tallydraw as td
@@ -301,6 +302,10 @@ def report(
     ]
     if few:
         lines += ["", "## Few rows: what a call costs beside its work", "", *ratio_table(few, isa, options.threads)]
+    if not options.only and not options.core_only:
+        td.backend.use("cpp", instruction_set=options.isa)
+        lines += ["", "## Full joint table against factorised model", ""]
+        lines += joint.tables(joint.over_components(), joint.over_categories())
     if skipped:
         lines += ["", "## Not measured", "", *(f"- {name}: {reason}" for name, reason in sorted(skipped.items()))]
     if failed:
