@@ -62,10 +62,10 @@ void measure(int threads) {
   const double all = 1e9 / (static_cast<double>(bytes) * threads);
 
   show("read", all * seconds(threads, [&](int t) {
-         std::uint64_t sum = 0;
-         for (const std::uint64_t x : from[t]) sum += x;
-         keep = sum;
-       }));
+                 std::uint64_t sum = 0;
+                 for (const std::uint64_t x : from[t]) sum += x;
+                 keep = sum;
+               }));
   show("write", all * seconds(threads, [&](int t) { std::memset(to[t].data(), t, bytes); }));
   show("copy", all * seconds(threads, [&](int t) { std::memcpy(to[t].data(), from[t].data(), bytes); }));
 
