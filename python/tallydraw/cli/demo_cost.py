@@ -17,7 +17,6 @@ __all__ = ["DRAWN", "Curve", "cost_curves", "seconds"]
 
 DRAWN = 10_000  # images drawn for each point of a curve
 CELL_BYTES = 8  # a probability of the full table
-BUDGET = 0.15  # seconds of repeated runs for each point
 
 
 def seconds(call: Callable[[], object], budget: float) -> float:
@@ -43,7 +42,9 @@ class Curve:
     seconds: list[float]
 
 
-def cost_curves(images: NDArray[np.uint8], binary: NDArray[np.uint8], max_bytes: int, seed: int) -> list[Curve]:
+def cost_curves(
+    images: NDArray[np.uint8], binary: NDArray[np.uint8], max_bytes: int, seed: int, budget: float
+) -> list[Curve]:
     """The full joint table, up to its memory limit, and the factorised model: the d most varied pixels, one thread."""
     order = np.argsort(-images.var(axis=0), kind="stable")
     d = images.shape[1]
@@ -54,8 +55,8 @@ def cost_curves(images: NDArray[np.uint8], binary: NDArray[np.uint8], max_bytes:
         _full(ranked[:, :2], levels, max_bytes, seed)  # warm-up
         _factorised(ranked[:, :2], levels, seed)
         fits = [size for size in steps if levels**size * CELL_BYTES <= max_bytes]
-        full = [seconds(partial(_full, ranked[:, :size], levels, max_bytes, seed), BUDGET) for size in fits]
-        factorised = [seconds(partial(_factorised, ranked[:, :size], levels, seed), BUDGET) for size in doubling]
+        full = [seconds(partial(_full, ranked[:, :size], levels, max_bytes, seed), budget) for size in fits]
+        factorised = [seconds(partial(_factorised, ranked[:, :size], levels, seed), budget) for size in doubling]
         curves += [Curve(levels, True, fits, full), Curve(levels, False, doubling, factorised)]
     return curves
 
