@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import threading
 from typing import Any
 
 import numpy as np
@@ -527,6 +528,40 @@ def test_threads_are_checked(case: Case) -> None:
     for call in (model.fit, model.partial_fit, lambda *a, **k: model.log_prob(a[0], **k)):
         with pytest.raises(ValueError, match="n_threads"):
             call(case.data, Y, n_threads=0)
+
+
+def test_threads_may_read_while_one_fits(case: Case, backend: str) -> None:
+    model = case.make(alpha=1).fit(case.data, Y)
+    possible, stop, bad = set(), threading.Event(), []
+    for times in range(1, 12):
+        weight = np.full(N, times)
+        possible.add(case.make(alpha=1).fit(case.data, Y, sample_weight=weight).log_prob(case.every).tobytes())
+
+    def read() -> None:
+        while not stop.is_set():
+            found = model.log_prob(case.every, n_threads=1).tobytes()
+            if found not in possible:
+                bad.append(found)
+            case.sample(model, 3, rng=1, n_threads=1)
+
+    readers = [threading.Thread(target=read) for _ in range(3)]
+    for reader in readers:
+        reader.start()
+    for _ in range(10):
+        model.partial_fit(case.data, Y, n_threads=1)
+    stop.set()
+    for reader in readers:
+        reader.join()
+    assert not bad
+
+
+def test_what_a_model_shows_is_read_only(case: Case) -> None:
+    model = case.make().fit(case.data, Y)
+    shown = [model.classes_, model.class_prior_]
+    shown += [model.rows_, model.row_counts_] if isinstance(model, td.JointTable) else [model.counts_.values]
+    for array in shown:
+        with pytest.raises(ValueError, match="read-only"):
+            array[...] = 0
 
 
 # Pickles, stated truths, information ------------------------------------------------------------------------------

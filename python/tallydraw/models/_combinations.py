@@ -132,7 +132,7 @@ class Draws:
         if any(w[1] > 0 for w in weights):
             ones = np.ones(int(estimate.sizes.sum()), np.int64)
             self.uniform = Tables(ones, estimate.sizes)
-        counts = np.ascontiguousarray(estimate.counts.T)
+        counts = np.array(estimate.counts.T, order="C")
         if len(estimate.rows) == 0:
             counts = np.ones((len(totals), 1), np.int64)  # never taken
         counts[~counts.any(axis=1)] = 1  # nor these

@@ -27,7 +27,7 @@ class RowCounts(NamedTuple):
             if total > 2**63 - 1:
                 raise OverflowError("the counts would pass 2**63 - 1")
         counts[theirs] += other.counts  # each row is there once
-        return RowCounts(rows, counts)
+        return row_counts(rows, counts)
 
     def __sub__(self, other: RowCounts) -> RowCounts:
         """Exact difference of integer counts; a row that is no longer there is dropped."""
@@ -41,7 +41,13 @@ class RowCounts(NamedTuple):
             row = int(np.argwhere(counts < 0)[0][0])
             raise ValueError(f"the count of row {rows[row].tolist()} would turn negative")
         kept = counts.reshape(len(rows), -1).any(axis=1)
-        return RowCounts(rows[kept], counts[kept])
+        return row_counts(rows[kept], counts[kept])
+
+
+def row_counts(rows: NDArray[Any], counts: NDArray[Any]) -> RowCounts:
+    """The value of two arrays of its own; they become read-only."""
+    rows.flags.writeable = counts.flags.writeable = False
+    return RowCounts(rows, counts)
 
 
 def count_labelled_rows(
@@ -50,12 +56,12 @@ def count_labelled_rows(
     """Counts of the rows of (n, d) codes without missing cells."""
     if y is None and weights is None:
         rows, counts = _rows.distinct_counts(x)
-        return RowCounts(rows.astype(dtype, copy=False), counts)
+        return row_counts(rows.astype(dtype, copy=False), counts)
     rows, _, group = _rows.distinct(x)
     cells = group if y is None else group * np.int64(k or 1) + y
     counts = np.bincount(cells, weights, minlength=len(rows) * (k or 1))
     counts = counts.astype(np.int64 if weights is None else np.float64, copy=False)
-    return RowCounts(rows.astype(dtype, copy=False), counts if y is None else counts.reshape(len(rows), k or 1))
+    return row_counts(rows.astype(dtype, copy=False), counts if y is None else counts.reshape(len(rows), k or 1))
 
 
 def present_cells(

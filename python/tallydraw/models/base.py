@@ -74,7 +74,7 @@ class Model:
 
         Parameters
         ----------
-        X : array_like of int, shape (n, d)
+        X : array_like of int, shape (n, d), or (n,) for a Categorical
             Codes; negative ones and `missing` are missing and not counted. A data frame's column names are kept.
         y : array_like, shape (n,), optional
             A label a row, of any dtype that sorts. None: the model has no class.
@@ -93,6 +93,13 @@ class Model:
         ValueError
             A code out of range, a missing label, lengths that do not fit, no rows and no `n_categories`. The model is
             then as it was.
+
+        Examples
+        --------
+        >>> import tallydraw as td
+        >>> model = td.NaiveBayes().fit([[0, 1], [1, 1], [1, 0]], ["no", "yes", "yes"])
+        >>> model.classes_.tolist(), model.counts_[0].tolist()
+        (['no', 'yes'], [[1, 0], [0, 2]])
         """
         self._fitted = self._count_data(self._read(X), y, None, None, sample_weight, n_threads)
         return self
@@ -117,6 +124,13 @@ class Model:
         ------
         ValueError
             As :meth:`fit`; or a label that is none of the classes, naming its row. The model is then as it was.
+
+        Examples
+        --------
+        >>> import tallydraw as td
+        >>> model = td.NaiveBayes(n_categories=2).partial_fit([[0], [1]]).partial_fit([[1]])
+        >>> model.counts_[0].tolist()
+        [1, 2]
         """
         before = self._fitted
         if before is not None and before.counts is None:
@@ -155,6 +169,13 @@ class Model:
         ------
         ValueError
             A row that does not sum to one, or shapes that do not fit.
+
+        Examples
+        --------
+        >>> import tallydraw as td
+        >>> coins = td.NaiveBayes.from_probabilities([[0.5, 0.5], [0.25, 0.75]])
+        >>> coins.sample(3, rng=0).shape
+        (3, 2)
         """
         model = cls(**params)
         prior = None if class_prior is None else stated_prior(class_prior)
@@ -167,6 +188,8 @@ class Model:
             if not np.array_equal(asked, sizes):
                 raise ValueError(f"n_categories is {asked.tolist()}, but the tables have {sizes.tolist()}")
         classes = None if k is None else np.arange(k)
+        if classes is not None:
+            classes.flags.writeable = False
         model._fitted = Fitted(sizes, None, probabilities, classes=classes, class_prior=prior)
         return model
 
@@ -226,7 +249,7 @@ class Model:
 
         Parameters
         ----------
-        X : array_like of int, shape (n, d)
+        X : array_like of int, shape (n, d), or (n,) for a Categorical
             Missing cells are summed out exactly.
         n_threads : int, optional
 
@@ -234,6 +257,12 @@ class Model:
         -------
         ndarray of float64, shape (n,)
             In nats; -inf for a row that is impossible.
+
+        Examples
+        --------
+        >>> import tallydraw as td
+        >>> td.Categorical().fit([0, 0, 0, 1]).log_prob([0, 1]).round(6)
+        array([-0.287682, -1.386294])
         """
         prepared = self._prepared()
         scores = self._score(prepared, self._read_again(X, prepared.fitted), n_threads)
@@ -259,12 +288,28 @@ class Model:
         ------
         AttributeError
             The model has no class.
+
+        Examples
+        --------
+        >>> import tallydraw as td
+        >>> model = td.NaiveBayes().fit([[0], [1], [1]], ["a", "a", "b"])
+        >>> model.log_joint([[1]]).round(6)
+        array([[-1.098612, -1.098612]])
         """
         prepared = self._with_class("log_joint")
         return self._score(prepared, self._read_again(X, prepared.fitted), n_threads)
 
     def predict_log_proba(self, X: Any, *, n_threads: int | None = None) -> NDArray[np.float64]:
-        """Logs of :meth:`predict_proba`, (n, K)."""
+        """Logs of :meth:`predict_proba`, (n, K).
+
+        Examples
+        --------
+        >>> import tallydraw as td
+        >>> model = td.NaiveBayes().fit([[0], [1], [1]], ["a", "a", "b"])
+        >>> model.predict_log_proba([[0], [1]]).round(6)
+        array([[ 0.      ,      -inf],
+               [-0.693147, -0.693147]])
+        """
         prepared = self._with_class("predict_log_proba")
         scores = self._score(prepared, self._read_again(X, prepared.fitted), n_threads)
         out = np.empty_like(scores)
@@ -273,7 +318,16 @@ class Model:
         return out
 
     def predict_proba(self, X: Any, *, n_threads: int | None = None) -> NDArray[np.float64]:
-        """Posterior p(y | x) of each class, (n, K); a row that is impossible under every class has the prior."""
+        """Posterior p(y | x) of each class, (n, K); a row that is impossible under every class has the prior.
+
+        Examples
+        --------
+        >>> import tallydraw as td
+        >>> model = td.NaiveBayes(n_categories=3).fit([[0], [1], [1], [1]], ["a", "a", "b", "b"])
+        >>> model.predict_proba([[0], [2]])
+        array([[1. , 0. ],
+               [0.5, 0.5]])
+        """
         prepared = self._with_class("predict_proba")
         scores = self._score(prepared, self._read_again(X, prepared.fitted), n_threads)
         out = np.empty_like(scores)
@@ -282,7 +336,14 @@ class Model:
         return out
 
     def predict(self, X: Any, *, n_threads: int | None = None) -> NDArray[Any]:
-        """The most probable class of each row, (n,), members of ``classes_``; of equal ones the first."""
+        """The most probable class of each row, (n,), members of ``classes_``; of equal ones the first.
+
+        Examples
+        --------
+        >>> import tallydraw as td
+        >>> td.NaiveBayes().fit([[0], [1], [1]], ["b", "a", "a"]).predict([[0], [1]]).tolist()
+        ['b', 'a']
+        """
         prepared = self._with_class("predict")
         scores = self._score(prepared, self._read_again(X, prepared.fitted), n_threads)
         best = scores.argmax(axis=1)
@@ -328,13 +389,30 @@ class Model:
         ------
         ValueError
             A label that is none of the classes, or an `out` or `dtype` that does not fit.
+
+        Examples
+        --------
+        >>> import tallydraw as td
+        >>> model = td.NaiveBayes().fit([[0, 1], [1, 0]], ["a", "b"])
+        >>> model.sample(2, y=["b", "a"], rng=1)
+        array([[1, 0],
+               [0, 1]], dtype=uint8)
         """
         return self._sample(n, y, rng, start, dtype, out, n_threads)[0]
 
     def sample_joint(
         self, n: int, *, rng: Any = None, start: int = 0, n_threads: int | None = None
     ) -> tuple[NDArray[Any], NDArray[Any]]:
-        """Draw rows and their classes: the `X` that :meth:`sample` draws, and (n,) labels."""
+        """Draw rows and their classes: the `X` that :meth:`sample` draws, and (n,) labels.
+
+        Examples
+        --------
+        >>> import tallydraw as td
+        >>> model = td.NaiveBayes().fit([[0, 1], [1, 0]], ["a", "b"])
+        >>> X, y = model.sample_joint(5, rng=1)
+        >>> bool((model.predict(X) == y).all())
+        True
+        """
         return self._sample_joint(n, rng, start, n_threads)
 
     # Information -----------------------------------------------------------------------------------------------------
@@ -346,6 +424,12 @@ class Model:
         ------
         ValueError
             There is no closed form and there are too many combinations.
+
+        Examples
+        --------
+        >>> import tallydraw as td
+        >>> round(td.Categorical().fit([0, 1]).entropy(), 6)
+        0.693147
         """
         _check.thread_count(n_threads)
         prepared = self._prepared()
@@ -362,6 +446,13 @@ class Model:
         ------
         ValueError
             The models are not over the same categories, or no exact value can be computed.
+
+        Examples
+        --------
+        >>> import tallydraw as td
+        >>> X = [[0, 0], [1, 1]]
+        >>> round(td.JointTable().fit(X).kl_divergence(td.NaiveBayes().fit(X)), 6)
+        0.693147
         """
         if not isinstance(other, Model):
             raise TypeError(f"other must be a Model, got {type(other).__name__}")
@@ -519,6 +610,7 @@ class Model:
             known, codes = find_classes(labels)
         else:
             codes = class_codes(labels, known)
+        known.flags.writeable = False
         k = len(known)
         counts = self._count(data, codes, k, sizes, weights, n_threads)
         one = np.array([k], np.int64)

@@ -109,6 +109,12 @@ class JointTable(Model):
         -------
         ndarray of bool, shape (n,)
             Whether the row, or with missing cells one that agrees with it elsewhere, was seen.
+
+        Examples
+        --------
+        >>> import tallydraw as td
+        >>> td.JointTable().fit([[0, 1], [1, 1]]).seen([[0, 1], [0, 0], [-1, 1]])
+        array([ True, False,  True])
         """
         _check.thread_count(n_threads)
         prepared = self._prepared()
@@ -130,6 +136,13 @@ class JointTable(Model):
         ------
         MemoryError
             The table would need more than `max_bytes`, naming the bytes.
+
+        Examples
+        --------
+        >>> import tallydraw as td
+        >>> td.JointTable(alpha=1).fit([[0, 1], [1, 1]]).dense()
+        array([[0.16666667, 0.33333333],
+               [0.16666667, 0.33333333]])
         """
         limit = _check.natural("max_bytes", max_bytes)
         prepared = self._prepared()
