@@ -1,4 +1,4 @@
-"""codes: combined codes of every dtype, layout, missing and unseen rule, parents and thread count; the first bad cell."""
+"""codes: combined codes of every dtype, layout, rule, structure and thread count; the first bad cell."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@
 namespace tallydraw::TALLYDRAW_ISA {
 
 /// Bytes of scratch that make_encoder fills; aligned to 8.
-constexpr index encoder_bytes(index d) { return 3 * 8 * (d + 512); }
+constexpr index encoder_bytes(index d) { return 6 * 8 * (d + 512); }
 
 /// What encode() met: some missing cell (a slot was written); a code that is no category and not missing.
 enum : unsigned { met_missing = 1, met_bad = 2 };
@@ -41,6 +41,10 @@ struct encoder {
   const void* last;       // [period] unsigned of the dtype's width: the largest valid code, at most `top`
   const void* slot;       // [period] of the tile's type: C_j
   const void* whole;      // [d] of the tile's type: Z_j
+  // Where no context has several features: one, or the feature itself times 0. [d] each.
+  const index* parent;      // null otherwise
+  const void* factor;       // of the tile's type: C_j, or 0 without a parent
+  const void* parent_slot;  // of the tile's type: C of the parent
 };
 
 /// f(std::uint8_t{}) … f(std::uint64_t{}): the unsigned type of this width.
@@ -114,6 +118,20 @@ inline encoder make_encoder(const codes_view& x, const code_rules& rules, const 
     auto* whole = reinterpret_cast<U*>(part + 16 * (s.d + 512));
     for (index i = 0; i < e.period; ++i) slot[i] = static_cast<U>(s.n_categories[i % s.d]);
     for (index j = 0; j < s.d; ++j) whole[j] = static_cast<U>(s.n_contexts[j] * s.n_categories[j]);
+    if (!e.contexts) return;
+    auto* parent = reinterpret_cast<index*>(part + 24 * (s.d + 512));
+    auto* factor = reinterpret_cast<U*>(part + 32 * (s.d + 512));
+    auto* parent_slot = reinterpret_cast<U*>(part + 40 * (s.d + 512));
+    e.parent = parent;
+    e.factor = factor;
+    e.parent_slot = parent_slot;
+    for (index j = 0; j < s.d; ++j) {
+      const index begin = s.context_begin[j], end = s.context_begin[j + 1];
+      if (end - begin > 1) e.parent = nullptr;
+      parent[j] = end > begin ? s.context[begin] : j;
+      factor[j] = static_cast<U>(end > begin ? s.n_categories[j] : 0);
+      parent_slot[j] = static_cast<U>(s.n_categories[parent[j]]);
+    }
   });
   return e;
 }
@@ -209,25 +227,36 @@ inline void combine(const encoder& e, const U* plain, index rows, index j0, inde
   const structure_view& s = e.s;
   const U* slot = static_cast<const U*>(e.slot);
   const U* whole = static_cast<const U*>(e.whole);
-  for (index r = 0; r < rows; ++r, plain += s.d) {
-    index j = j0;
+  const U* factor = static_cast<const U*>(e.factor);
+  const U* parent_slot = static_cast<const U*>(e.parent_slot);
+  const index* parent = e.parent;
+  for (index r = 0; r < rows; ++r, plain += s.d, tile += j1 - j0) {
+    U* out = tile - j0;
     if (e.chain) {
-      if (j == 0) *tile++ = plain[j++];
-      for (; j < j1; ++j) {
-        const U p = plain[j - 1], x = plain[j];
-        const U z = static_cast<U>(W{p} * slot[j] + x);
-        *tile++ = (p == slot[j - 1]) | (x == slot[j]) ? whole[j] : z;
+      if (j0 == 0) out[0] = plain[0];
+      for (index j = j0 == 0 ? 1 : j0; j < j1; ++j) {
+        const U gone = all_if<U>((plain[j - 1] == slot[j - 1]) | (plain[j] == slot[j]));
+        const U z = static_cast<U>(W{plain[j - 1]} * slot[j] + plain[j]);
+        out[j] = static_cast<U>((z & ~gone) | (whole[j] & gone));
       }
-    }
-    for (; j < j1; ++j) {
-      W z = 0;
-      bool missing = plain[j] == slot[j];
-      for (index i = s.context_begin[j]; i < s.context_begin[j + 1]; ++i) {
-        const index f = s.context[i];
-        z = z * slot[f] + plain[f];
-        missing |= plain[f] == slot[f];
+    } else if (parent) {
+      for (index j = j0; j < j1; ++j) {
+        const U p = plain[parent[j]];
+        const U gone = all_if<U>((p == parent_slot[j]) | (plain[j] == slot[j]));
+        const U z = static_cast<U>(W{p} * factor[j] + plain[j]);
+        out[j] = static_cast<U>((z & ~gone) | (whole[j] & gone));
       }
-      *tile++ = missing ? whole[j] : static_cast<U>(z * slot[j] + plain[j]);
+    } else {
+      for (index j = j0; j < j1; ++j) {
+        W z = 0;
+        bool missing = plain[j] == slot[j];
+        for (index i = s.context_begin[j]; i < s.context_begin[j + 1]; ++i) {
+          const index f = s.context[i];
+          z = z * slot[f] + plain[f];
+          missing |= plain[f] == slot[f];
+        }
+        out[j] = missing ? whole[j] : static_cast<U>(z * slot[j] + plain[j]);
+      }
     }
   }
 }
