@@ -1,4 +1,4 @@
-"""One draw from each row of a matrix of weights, without making a level: the twin of sample_rows.hpp, which says why."""
+"""One draw from each row of a matrix of weights, without making a level: the twin of sample_rows.hpp."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ def _find(w, negative, mark, lane, stretch, u):
 
 @kernel
 def _draw_floats(weights, bits, rows, first, u, mark, stretch, drawn):
-    """drawn[i] from row rows[first + i], or first + i where rows is empty, four at a time; the least bad place, or -1."""
+    """drawn[i] from row rows[first + i], or first + i where rows is empty; the least bad place, or -1."""
     columns = weights.shape[1]
     n = drawn.shape[0]
     bad = np.int64(-1)

@@ -15,7 +15,7 @@ __all__ = ["sample_rows"]
 FLAT = 1
 # Other dtypes and layouts than contiguous float64 and int64 are converted this many cells at a time.
 _CONVERTED_CELLS = 1 << 18
-# Preparing a row costs about as much as this many draws from it that add the row up; so many cells at most are prepared.
+# Preparing a row costs about as much as this many draws that add it up; so many cells at most are prepared.
 _DRAWS_TO_PREPARE = 16
 _PREPARED_CELLS = 1 << 24
 
@@ -107,7 +107,7 @@ def sample_rows(
 
 
 def matrix(name: str, weights: Any) -> NDArray[Any]:
-    """Weights of any numeric dtype and layout, categories on the last axis, not copied; values are checked where drawn."""
+    """Weights of any numeric dtype and layout, categories on the last axis, not copied; values are not checked yet."""
     array = np.asarray(weights)
     if array.dtype.kind not in "biuf":
         raise TypeError(f"{name} must be numeric, got dtype {array.dtype}")
