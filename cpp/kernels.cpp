@@ -12,9 +12,9 @@
 #include "tallydraw/philox.hpp"
 #include "tallydraw/posterior.hpp"
 #include "tallydraw/sample_categories.hpp"
+#include "tallydraw/sample_counts.hpp"
 #include "tallydraw/sample_features.hpp"
 #include "tallydraw/sample_paths.hpp"
-#include "tallydraw/sample_counts.hpp"
 #include "tallydraw/sample_rows.hpp"
 
 #define TALLYDRAW_STRING_(x) #x

@@ -433,9 +433,7 @@ def assert_same(a: Any, b: Any) -> None:
 
 def cases() -> list[Any]:
     return [
-        pytest.param(call, id=f"{name}-{i}")
-        for name, calls in (CALLS | MODELS).items()
-        for i, call in enumerate(calls)
+        pytest.param(call, id=f"{name}-{i}") for name, calls in (CALLS | MODELS).items() for i, call in enumerate(calls)
     ]
 
 

@@ -62,9 +62,9 @@ void bind_log_prob(py::module_& m) {
       py::arg("first").noconvert(), py::arg("rows").noconvert(), py::arg("out").noconvert(), py::arg("threads"));
   m.def(
       "log_prob_paths",
-      [](const py::array& x, const array<index>& offsets, const py::tuple& structure, const array<double>& probabilities,
-         const array<double>& logs, const array<index>& log_offsets, bool use_start, const array<double>& first,
-         array<double>& out, int threads) {
+      [](const py::array& x, const array<index>& offsets, const py::tuple& structure,
+         const array<double>& probabilities, const array<double>& logs, const array<index>& log_offsets, bool use_start,
+         const array<double>& first, array<double>& out, int threads) {
         const codes_view states = as_codes(x);
         const structure_view s = as_structure(structure);
         const pieces_view paths{states.data, states.type, offsets.data(), offsets.size() - 1, nullptr};

@@ -191,9 +191,7 @@ def count_transitions(
     return count_steps(pieces, None, c, 1, k, n_threads=n_threads).reshape((c,) * (k + 1))
 
 
-def count_rows(
-    X: Any, *, sample_weight: Any = None, n_threads: int | None = None
-) -> tuple[NDArray[Any], NDArray[Any]]:
+def count_rows(X: Any, *, sample_weight: Any = None, n_threads: int | None = None) -> tuple[NDArray[Any], NDArray[Any]]:
     """Count how often each distinct row occurs.
 
     Parameters

@@ -30,17 +30,17 @@ enum : unsigned { met_missing = 1, met_bad = 2 };
 struct encoder {
   codes_view x;
   structure_view s;
-  code_type tile;         // u8 … u64: the smallest that holds every combined code, slots included where they can occur
-  bool contexts;          // some feature has a context
-  bool chain;             // the context of every feature j > 0 is feature j - 1
+  code_type tile;  // u8 … u64: the smallest that holds every combined code, slots included where they can occur
+  bool contexts;   // some feature has a context
+  bool chain;      // the context of every feature j > 0 is feature j - 1
   bool unseen_is_missing;
-  bool named;             // one non-negative code, `missing`, is missing too
+  bool named;  // one non-negative code, `missing`, is missing too
   std::uint64_t missing;
-  std::uint64_t top;      // largest code of the dtype: as unsigned numbers, negative codes are above
-  index period;           // a multiple of d, so that narrow rows are encoded several at once
-  const void* last;       // [period] unsigned of the dtype's width: the largest valid code, at most `top`
-  const void* slot;       // [period] of the tile's type: C_j
-  const void* whole;      // [d] of the tile's type: Z_j
+  std::uint64_t top;  // largest code of the dtype: as unsigned numbers, negative codes are above
+  index period;       // a multiple of d, so that narrow rows are encoded several at once
+  const void* last;   // [period] unsigned of the dtype's width: the largest valid code, at most `top`
+  const void* slot;   // [period] of the tile's type: C_j
+  const void* whole;  // [d] of the tile's type: Z_j
   // Where no context has several features: one, or the feature itself times 0. [d] each.
   const index* parent;      // null otherwise
   const void* factor;       // of the tile's type: C_j, or 0 without a parent
@@ -51,9 +51,12 @@ struct encoder {
 template <class F>
 inline auto visit_unsigned(code_type type, F&& f) {
   switch (type) {
-    case code_type::u8: case code_type::i8: return f(std::uint8_t{});
-    case code_type::u16: case code_type::i16: return f(std::uint16_t{});
-    case code_type::u32: case code_type::i32: return f(std::uint32_t{});
+    case code_type::u8:
+    case code_type::i8: return f(std::uint8_t{});
+    case code_type::u16:
+    case code_type::i16: return f(std::uint16_t{});
+    case code_type::u32:
+    case code_type::i32: return f(std::uint32_t{});
     default: return f(std::uint64_t{});
   }
 }
@@ -79,9 +82,8 @@ inline encoder make_encoder(const codes_view& x, const code_rules& rules, const 
   e.s = s;
   e.unseen_is_missing = rules.unseen_is_missing;
   const bool is_signed = x.type >= code_type::i8;
-  e.top = visit_unsigned(x.type, [&](auto v) {
-    return static_cast<std::uint64_t>(static_cast<decltype(v)>(~v)) >> (is_signed ? 1 : 0);
-  });
+  e.top = visit_unsigned(
+      x.type, [&](auto v) { return static_cast<std::uint64_t>(static_cast<decltype(v)>(~v)) >> (is_signed ? 1 : 0); });
   e.named = rules.has_missing && rules.missing >= 0 && static_cast<std::uint64_t>(rules.missing) <= e.top;
   e.missing = e.named ? static_cast<std::uint64_t>(rules.missing) : 0;
   e.contexts = s.context_begin[s.d] > 0;
@@ -97,8 +99,10 @@ inline encoder make_encoder(const codes_view& x, const code_rules& rules, const 
     slots = slots || (rules.unseen_is_missing && z <= e.top);
   }
   if (!slots && most > 0) --most;
-  e.tile = most <= UINT8_MAX ? code_type::u8 : most <= UINT16_MAX ? code_type::u16
-         : most <= UINT32_MAX ? code_type::u32 : code_type::u64;
+  e.tile = most <= UINT8_MAX    ? code_type::u8
+           : most <= UINT16_MAX ? code_type::u16
+           : most <= UINT32_MAX ? code_type::u32
+                                : code_type::u64;
 
   e.period = s.d < 1 || s.d >= 512 ? s.d : (511 / s.d + 1) * s.d;
   char* part = static_cast<char*>(scratch);

@@ -30,7 +30,8 @@ struct kernel_table {
 
   // sample_categories.hpp
   void (*sample_categories)(const levels_view& levels, index n_categories, index n_rows, const index* rows,
-                            index purpose, std::uint64_t key, std::uint64_t start, outcomes_view out, index n, int threads);
+                            index purpose, std::uint64_t key, std::uint64_t start, outcomes_view out, index n,
+                            int threads);
 
   // sample_features.hpp
   void (*sample_features)(const structure_view& structure, const levels_view& levels, const index* y, std::uint64_t key,

@@ -27,10 +27,10 @@ inline index log_prob_messages_scratch(const structure_view& s, int threads) {
 
 /// What one thread needs for one row.
 struct row_messages {
-  double* added;    // [d]
-  scaled* below;    // [sum of C_j]: b_j from begin[j] on
-  index* begin;     // [d + 1]
-  bool* loud;       // [d]: some observed cell lies below this missing one
+  double* added;  // [d]
+  scaled* below;  // [sum of C_j]: b_j from begin[j] on
+  index* begin;   // [d + 1]
+  bool* loud;     // [d]: some observed cell lies below this missing one
 };
 
 /// What every feature adds to one row of plain codes x and combined codes z, for class c; into m.added.

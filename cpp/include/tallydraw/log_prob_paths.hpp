@@ -98,7 +98,8 @@ inline gap score_with_gaps(const chain_view& c, const U* x, index first, index n
         score_known(c, x, first, t, t + 1, sums);
       } else if (state == gap::forward) {
         for (index w = 0; w < c.n_classes; ++w) {
-          const scaled p = sum_of_products(transition + w * m * m + static_cast<index>(x[t]), m, forward + 2 * w * m, m);
+          const scaled p =
+              sum_of_products(transition + w * m * m + static_cast<index>(x[t]), m, forward + 2 * w * m, m);
           sums[w] += log_scaled(p.m, p.e);
         }
       }
@@ -151,7 +152,8 @@ inline index log_prob_paths(const pieces_view& paths, const structure_view& s, c
   char* parts = static_cast<char*>(scratch) + encoder_bytes(1);
   const index part = 8 * log_prob_paths_scratch(s, 1) - encoder_bytes(1);
   const index steps = n > 0 ? offsets[n] - offsets[0] : 0;
-  const index grain = steps <= 0 ? 1024 : std::max<index>(1, std::min<index>((n + threads - 1) / threads, 65536 * n / steps + 1));
+  const index grain =
+      steps <= 0 ? 1024 : std::max<index>(1, std::min<index>((n + threads - 1) / threads, 65536 * n / steps + 1));
   first_index bad;
   visit_unsigned(e.tile, [&](auto u) {
     using U = decltype(u);
@@ -195,7 +197,8 @@ inline index log_prob_paths(const pieces_view& paths, const structure_view& s, c
               }
               add_four(four, common, n_states, logs + log_offsets[1], out + i);
               for (int g = 0; g < 4; ++g)
-                score_known(c, four[g], 0, std::max<index>(1, common), offsets[i + g + 1] - offsets[i + g], out + i + g);
+                score_known(c, four[g], 0, std::max<index>(1, common), offsets[i + g + 1] - offsets[i + g],
+                            out + i + g);
               i += 4;
               continue;
             }

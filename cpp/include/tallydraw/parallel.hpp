@@ -25,8 +25,7 @@ inline void parallel_blocks(index n, index grain, int threads, Body&& body) {
   if (threads > 1 && pieces > 1) {
     const int team = static_cast<int>(std::min<index>(threads, pieces));
 #pragma omp parallel for num_threads(team) schedule(dynamic)
-    for (index p = 0; p < pieces; ++p)
-      body(p * grain, std::min(n, (p + 1) * grain), omp_get_thread_num());
+    for (index p = 0; p < pieces; ++p) body(p * grain, std::min(n, (p + 1) * grain), omp_get_thread_num());
     return;
   }
 #elif defined(TALLYDRAW_STD_THREADS)

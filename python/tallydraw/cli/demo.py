@@ -16,7 +16,7 @@ import tallydraw as td
 from tallydraw.cli import demo_figure, demo_world, info
 from tallydraw.cli.demo_cost import CELL_BYTES, Curve, cost_curves, seconds
 from tallydraw.cli.demo_cost import DRAWN as COST_DRAWN
-from tallydraw.cli.demo_style import count, duration, nats, new_console, new_table, size
+from tallydraw.cli.demo_style import count, duration, nats, new_console, new_notes, new_table, size
 
 __all__ = ["run"]
 
@@ -94,7 +94,7 @@ def run(output: Path, seed: int, quick: bool) -> None:
     with console.status("measuring the cost of sampling"):
         curves = cost_curves(digits[17].train, digits[2].train, max_bytes, seed, budget / 4)
     _print_cost(console, curves, max_bytes)
-    console.print(f"All of it: {info.kernels_in_use()}.", style="bold")
+    console.print(f"\nAll of it: {info.kernels_in_use()}.", style="bold")
     demo_figure.write(output, _real(digits[17]), results, curves, max_bytes)
     console.print(f"The picture: {output}\n")
     demo_world.ten_rows(console)
@@ -137,59 +137,70 @@ def _real(digits: Digits) -> NDArray[np.uint8]:
     return np.stack([digits.train[np.flatnonzero(digits.train_class == k)[0]] for k in range(10)])
 
 
-def _print_cost(console: Console, curves: list[Curve], max_bytes: int) -> None:
-    table = new_table(f"\nTime to fit, build and draw {COST_DRAWN:,} images of d pixels, one thread")
-    table.add_column("levels", justify="right")
-    for heading in (f"full joint table, up to {size(max_bytes)}", "d = 64 asks for", "factorised", "factorised"):
-        table.add_column(heading, justify="right")
-    for full, factorised in zip(curves[::2], curves[1::2], strict=True):
-        last, d = full.features[-1], factorised.features[-1]
-        table.add_row(
-            str(full.levels),
-            f"{duration(full.seconds[-1])} at d = {last}",
-            size(full.levels**d * CELL_BYTES),
-            *(f"{duration(factorised.seconds[i])} at d = {factorised.features[i]}" for i in (-3, -1)),
-        )
-    console.print(table)
-
-
 def _print_results(console: Console, results: list[Result], digits: Digits, rows: int) -> None:
-    table = new_table(
-        f"Handwritten digits, 8×8: {len(digits.train):,} images to learn from, {len(digits.test)} held out"
-    )
+    table = new_table(f"Handwritten digits, 8×8: {len(digits.train):,} to learn from, {len(digits.test)} held out")
     table.add_column("model")
-    for heading in ("α", "levels", "parameters", "log p an image", "right", "novel", "fit", "score", "draw"):
+    for heading in ("α", "params", "log p", "right", "novel", "fit", "score", "draw"):
         table.add_column(heading, justify="right")
-    for before, result in zip([None, *results], results, strict=False):
-        if before is not None and before.entry.levels != result.entry.levels:
-            table.add_section()
-        entry = result.entry
-        table.add_row(
-            entry.name,
-            f"{entry.alpha:g}",
-            str(entry.levels),
-            count(result.n_parameters),
-            nats(result.mean_log_prob),
-            "" if result.accuracy is None else f"{result.accuracy:.1%}",
-            f"{result.novel:.0%}",
-            *(f"{value:.3f}" for value in (result.fit, result.score, result.draw)),
-        )
+    blocks = {17: "17 grey levels, as they are", 2: f"2 levels: pixels from {THRESHOLD} of 16 on are ink"}
+    for levels, name in blocks.items():
+        table.add_section()
+        table.add_row(f"[dim]{name}[/dim]")
+        for result in results:
+            entry = result.entry
+            if entry.levels == levels:
+                table.add_row(
+                    entry.name,
+                    f"{entry.alpha:g}",
+                    count(result.n_parameters),
+                    nats(result.mean_log_prob),
+                    "" if result.accuracy is None else f"{result.accuracy:.1%}",
+                    f"{result.novel:.0%}",
+                    *(f"{value:.3f}" for value in (result.fit, result.score, result.draw)),
+                )
     console.print(table)
-    console.print(
-        f"levels   17: grey levels as they are; 2: pixels from {THRESHOLD} of 16 on. Compare log p within a block.\n"
-        "log p    held-out mean, in nats. right: held-out images given their class.\n"
-        f"novel    share of {DRAWN:,} drawn images that equal no training image.\n"
-        f"fit, score, draw   seconds for {rows:,} images (to fit and score: the training images, repeated);\n"
-        "         best of several runs, after a warm-up."
+    notes = new_notes()
+    notes.add_row("log p", "an image, in nats, mean of the held-out images; compare within a block")
+    notes.add_row("right", "held-out images given their class")
+    notes.add_row("novel", f"share of {DRAWN:,} drawn images that equal no training image")
+    notes.add_row(
+        "fit, score, draw",
+        f"seconds for {rows:,} images (to fit and score: the training images, repeated); "
+        "best of several runs, after a warm-up",
     )
     for result in results:
         if result.impossible:
-            entry, n = result.entry, f"{result.impossible} of {len(digits.test)}"
+            entry = result.entry
             why = (
                 "no training image equals them"
                 if entry.kind is td.JointTable
                 else "whatever the class, some pixel has a grey level not counted there"
             )
-            console.print(
-                f"−∞       {entry.name}, α = {entry.alpha:g}: {n} held-out images have probability 0:\n         {why}."
+            notes.add_row(
+                "−∞",
+                f"{entry.name}, α = {entry.alpha:g}: {result.impossible} of {len(digits.test)} held-out images have "
+                f"probability 0, as {why}",
             )
+    console.print(notes)
+
+
+def _print_cost(console: Console, curves: list[Curve], max_bytes: int) -> None:
+    table = new_table(f"\nTime to fit, build and draw {COST_DRAWN:,} images of d pixels, one thread")
+    some, d = curves[1].features[-3], curves[1].features[-1]
+    for heading in (
+        "levels",
+        f"full joint table,\nup to {size(max_bytes)}",
+        f"which at d = {d}\nasks for",
+        f"factorised,\nd = {some}",
+        f"factorised,\nd = {d}",
+    ):
+        table.add_column(heading, justify="right")
+    for full, factorised in zip(curves[::2], curves[1::2], strict=True):
+        table.add_row(
+            str(full.levels),
+            f"{duration(full.seconds[-1])} at d = {full.features[-1]}",
+            size(full.levels**d * CELL_BYTES),
+            duration(factorised.seconds[-3]),
+            duration(factorised.seconds[-1]),
+        )
+    console.print(table)

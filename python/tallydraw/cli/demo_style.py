@@ -9,9 +9,9 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-__all__ = ["count", "duration", "nats", "new_console", "new_table", "size"]
+__all__ = ["count", "duration", "nats", "new_console", "new_notes", "new_table", "size"]
 
-PIPE_WIDTH = 110  # where there is no terminal to ask
+PIPE_WIDTH = 80  # where there is no terminal to ask; every table and note fits
 
 
 def new_console() -> Console:
@@ -30,9 +30,18 @@ def new_table(title: str) -> Table:
         title_style="bold",
         header_style="bold",
         box=box.SIMPLE_HEAD,
+        show_edge=False,
         pad_edge=False,
-        padding=(0, 1),
+        padding=(0, 1, 0, 0),
     )
+
+
+def new_notes() -> Table:
+    """Words and what they mean, in two columns."""
+    notes = Table.grid(padding=(0, 2, 0, 0))
+    notes.add_column(no_wrap=True, style="dim")
+    notes.add_column()
+    return notes
 
 
 # Numbers in words ----------------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 import tallydraw as td
-from tallydraw.cli.demo_style import new_table
+from tallydraw.cli.demo_style import new_notes, new_table
 
 __all__ = ["avatars", "ten_rows"]
 
@@ -34,7 +34,7 @@ def ten_rows(console: Console) -> None:
     prior = np.asarray(bayes.class_prior_)
     given_class = np.exp(bayes.log_joint(x))[0] / prior
 
-    table = new_table(f"Ten rows x1 x2 y:  {TEN_ROWS}")
+    table = new_table(f"\nTen rows x1 x2 y:  {TEN_ROWS}")
     for heading in ("quantity", "y = 1", "y = 0"):
         table.add_column(heading, justify="left" if heading == "quantity" else "right")
     _add(table, "P(y)", prior[::-1])
@@ -42,7 +42,7 @@ def ten_rows(console: Console) -> None:
     _add(table, "P($ | y)", sign[::-1, SIGNS.index("$")])
     _add(table, "P([A, $] | y), the product of the two", given_class[::-1])
     _add(table, "P(y | [A, $]) by naive Bayes", bayes.predict_proba(x)[0, ::-1])
-    _add(table, "P(y | [A, $]) by the joint table: the one such row has y = 0", joint.predict_proba(x)[0, ::-1])
+    _add(table, "P(y | [A, $]) by the joint table: one such row", joint.predict_proba(x)[0, ::-1])
     console.print(table)
 
 
@@ -56,7 +56,7 @@ def _add(table: Table, label: str, values: Iterable[float]) -> None:
 AVATAR: dict[str, dict[str, int]] = {
     "hair style": {"short": 30, "long": 22, "curly": 16, "wavy": 12, "bun": 9, "braids": 7, "shaved": 4},
     "hair colour": {"brown": 34, "black": 26, "blond": 16, "grey": 12, "red": 8, "blue": 4},
-    "glasses": {"no glasses": 60, "round glasses": 25, "sunglasses": 15},
+    "glasses": {"no glasses": 60, "glasses": 25, "sunglasses": 15},
     "clothes": {"hoodie": 40, "shirt": 30, "jacket": 20, "overall": 10},
     "colour of the clothes": {
         "blue": 26, "black": 20, "white": 16, "grey": 12, "red": 10, "green": 8, "yellow": 5, "pink": 3,
@@ -84,38 +84,41 @@ def avatars(console: Console, seed: int) -> None:
     estimates = {name: np.exp(model.log_prob(every)) for name, model in models.items()}
     seen = td.count_categories(np.ravel_multi_index(tuple(shown.T), sizes), n_categories=n_combinations)
 
-    table = new_table(f"{n_combinations:,} avatars ({' · '.join(map(str, sizes))}), {OBSERVED} observed")
+    table = new_table(f"\n{n_combinations:,} avatars ({' · '.join(map(str, sizes))}), {OBSERVED} observed")
     table.add_column("combination")
     for heading in ("seen", "truth", *estimates):
         table.add_column(heading, justify="right")
     for row in _chosen(seen, p):
         cells = [f"{q[row]:.2g}" for q in (p, *estimates.values())]
-        table.add_row(_describe(every[row]), f"{seen[row]}×" if seen[row] else "never", *cells)
+        table.add_row(_describe(every[row]), f"{seen[row]}×", *cells)
     table.add_section()
     divergence, variation = _distances(samples, sizes, every, p)
     table.add_row("KL(truth‖estimate), nats", "", "0", *(_number(value) for value in divergence))
-    table.add_row("total variation to the truth", "", "0", *(_number(value) for value in variation))
+    table.add_row("total variation", "", "0", *(_number(value) for value in variation))
     drawn = [model.sample(DRAWN, rng=seed) for model in (truth, *models.values())]
     shares = [td.novelty(sample, shown) for sample in drawn]
-    table.add_row("share of drawn avatars never observed", "", *(f"{share:.0%}" for share in shares))
+    table.add_row("drawn, never observed", "", *(f"{share:.0%}" for share in shares))
     console.print(table)
 
+    notes = new_notes()
     most, total = int(seen.max()), OBSERVED + n_combinations
     if most > 1:
-        console.print(
-            f"Seen {_times(most)}: {most}/{OBSERVED} = {most / OBSERVED:g}; with a pseudocount of 1 "
-            f"({most}+1)/({OBSERVED}+{n_combinations}) = {(most + 1) / total:.2g}, "
-            f"and every unseen combination alike 1/{total} = {1 / total:.2g}."
+        notes.add_row(
+            f"{most}×",
+            f"{most}/{OBSERVED} = {most / OBSERVED:g}; with a pseudocount "
+            f"({most}+1)/({OBSERVED}+{n_combinations}) = {(most + 1) / total:.2g}",
         )
     else:
-        console.print(f"Nothing was seen twice with this seed; seen once is 1/{OBSERVED} = {1 / OBSERVED:g}.")
+        notes.add_row("1×", f"1/{OBSERVED} = {1 / OBSERVED:g}; nothing was seen twice with this seed")
+    notes.add_row("0×", f"every unseen combination alike: 0, or with a pseudocount 1/{total} = {1 / total:.2g}")
     repeated = sum(len(td.count_rows(sample)[1]) < OBSERVED for sample in samples)
-    console.print(
-        f"Of {REPEATS} such samples, {repeated} have a combination seen twice or more. KL and total variation are "
-        f"means over all {REPEATS}; KL is ∞ where an estimate says never of what can happen.\n"
-        "The factorised estimate multiplies five tables: an unseen combination of frequent values is likely, one of "
-        "rare values is not."
+    notes.add_row("+1", "a pseudocount of 1: each combination (joint), each category (factorised)")
+    notes.add_row(
+        "KL", f"and total variation: means over {REPEATS} such samples; ∞ where an estimate rules out the possible"
     )
+    notes.add_row("drawn", f"share of {DRAWN:,} draws that are none of the {OBSERVED} observations")
+    notes.add_row("seen", f"{repeated} of {REPEATS} such samples have a combination seen twice or more")
+    console.print(notes)
 
 
 def _fit(X: Matrix, sizes: list[int]) -> dict[str, Any]:
@@ -139,7 +142,7 @@ def _describe(codes: Matrix) -> str:
     style, hair, glasses, clothes, colour = (
         list(values)[code] for values, code in zip(AVATAR.values(), codes, strict=True)
     )
-    return f"{style} {hair} hair, {glasses}, {colour} {clothes}"
+    return f"{style} {hair} hair,\n{glasses}, {colour} {clothes}"
 
 
 def _distances(samples: Matrix, sizes: list[int], every: Matrix, p: Matrix) -> tuple[Matrix, Matrix]:
@@ -154,7 +157,3 @@ def _distances(samples: Matrix, sizes: list[int], every: Matrix, p: Matrix) -> t
 
 def _number(value: float) -> str:
     return "∞" if np.isinf(value) else f"{value:.2f}"
-
-
-def _times(n: int) -> str:
-    return "twice" if n == 2 else f"{n} times"
