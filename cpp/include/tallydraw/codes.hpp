@@ -17,6 +17,7 @@
 #include <type_traits>
 
 #include "tallydraw/prefetch.hpp"
+#include "tallydraw/transpose.hpp"
 #include "tallydraw/views.hpp"
 
 namespace tallydraw::TALLYDRAW_ISA {
@@ -203,21 +204,43 @@ inline unsigned encode_plain(const encoder& e, index row0, index row1, index j0,
     }
     return met;
   }
-  // Any other layout: column by column, in pieces that are gathered where they are not contiguous.
-  constexpr index piece = 256;
-  V gathered[piece];
-  U codes[piece];
+  // Rows with gaps: each gathered, then encoded.
+  constexpr index piece = 128;
+  const auto distance = [](index stride) { return stride < 0 ? -stride : stride; };
+  if (distance(x.column_stride) < distance(x.row_stride)) {
+    V row[piece];
+    for (index r = row0; r < row1; ++r, data += x.row_stride, tile += width)
+      for (index j = 0; j < width; j += piece) {
+        const index m = width - j < piece ? width - j : piece;
+        for (index i = 0; i < m; ++i) row[i] = load<V>(data + (j + i) * x.column_stride);
+        met |= encode_run<1>(e, reinterpret_cast<const char*>(row), m, last + j0 + j, slot + j0 + j, tile + j);
+      }
+    return met;
+  }
+  // Columns: up to 16 at a time, encoded one by one, then turned into rows.
+  constexpr index most_columns = 16;
+  V column[piece];
+  U columns[most_columns * piece];
+  U rows[most_columns * piece];
   for (index a = 0; a < row1 - row0; a += piece) {
     const index m = row1 - row0 - a < piece ? row1 - row0 - a : piece;
-    for (index j = 0; j < width; ++j) {
-      const char* column = data + a * x.row_stride + j * x.column_stride;
-      if (x.row_stride != size) {
-        for (index r = 0; r < m; ++r) gathered[r] = load<V>(column + r * x.row_stride);
-        column = reinterpret_cast<const char*>(gathered);
+    for (index j = 0, group = most_columns; j < width; j += group) {
+      while (group > width - j) group /= 2;
+      for (index i = 0; i < group; ++i) {
+        const char* from = data + a * x.row_stride + (j + i) * x.column_stride;
+        if (x.row_stride != size) {
+          for (index r = 0; r < m; ++r) column[r] = load<V>(from + r * x.row_stride);
+          from = reinterpret_cast<const char*>(column);
+        }
+        met |= encode_run<0>(e, from, m, last + j0 + j + i, slot + j0 + j + i, columns + i * m);
       }
-      met |= encode_run<0>(e, column, m, last + j0 + j, slot + j0 + j, codes);
-      U* out = tile + a * width + j;
-      for (index r = 0; r < m; ++r) out[r * width] = codes[r];
+      const U* turned = columns_to_rows(columns, rows, group, m);
+      U* to = tile + a * width + j;
+      if (group == most_columns)
+        for (index r = 0; r < m; ++r) std::memcpy(to + r * width, turned + r * most_columns, most_columns * sizeof(U));
+      else
+        for (index r = 0; r < m; ++r)
+          for (index i = 0; i < group; ++i) to[r * width + i] = turned[r * group + i];
     }
   }
   return met;

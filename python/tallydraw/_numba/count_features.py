@@ -15,19 +15,12 @@ _PRIVATE_CELLS = 1 << 17
 
 
 @inline
-def _combined(row, j, missing, has_missing, lenient, n_categories, context_begin, context):
-    """Combined code of cell j of a row: -1 where it, or a context cell, is missing, -2 where it is no category."""
-    z = np.int64(row[j])
-    if z < 0 or (has_missing and z == missing):
-        return -1
-    if z >= n_categories[j]:
-        return -1 if lenient else -2
-    if context_begin[j] == context_begin[j + 1]:
-        return z
+def _with_context(x, r, j, z, missing, has_missing, n_categories, context_begin, context):  # type: ignore[no-untyped-def]
+    """Combined code of the known cell z at (r, j): -1 where a cell of its context is missing."""
     code = 0
     for i in range(context_begin[j], context_begin[j + 1]):
         f = context[i]
-        c = np.int64(row[f])
+        c = np.int64(x[r, f])
         if c < 0 or c >= n_categories[f] or (has_missing and c == missing):
             return -1
         code = code * n_categories[f] + c
@@ -56,11 +49,18 @@ def _count(
     for r in range(n):
         k = y[r] if has_y else 0
         for j in range(f0, f1):
-            z = _combined(x[r], j, missing, has_missing, lenient, n_categories, context_begin, context)
-            if z >= 0:
-                counts[offsets[j] + k * n_contexts[j] * n_categories[j] + z] += 1
-            elif z == -2:
+            z = np.int64(x[r, j])  # never a view of a row: it would be counted in and out for every cell
+            if z < 0 or (has_missing and z == missing):
+                continue
+            if z >= n_categories[j]:
+                if lenient:
+                    continue
                 return r * d + j
+            if context_begin[j] < context_begin[j + 1]:
+                z = _with_context(x, r, j, z, missing, has_missing, n_categories, context_begin, context)
+                if z < 0:
+                    continue
+            counts[offsets[j] + k * n_contexts[j] * n_categories[j] + z] += 1
     return -1
 
 
@@ -87,11 +87,18 @@ def _count_weighted(
     for r in range(n):
         k = y[r] if has_y else 0
         for j in range(f0, f1):
-            z = _combined(x[r], j, missing, has_missing, lenient, n_categories, context_begin, context)
-            if z >= 0:
-                sums[offsets[j] + k * n_contexts[j] * n_categories[j] + z] += w[r]
-            elif z == -2:
+            z = np.int64(x[r, j])  # never a view of a row: it would be counted in and out for every cell
+            if z < 0 or (has_missing and z == missing):
+                continue
+            if z >= n_categories[j]:
+                if lenient:
+                    continue
                 return r * d + j
+            if context_begin[j] < context_begin[j + 1]:
+                z = _with_context(x, r, j, z, missing, has_missing, n_categories, context_begin, context)
+                if z < 0:
+                    continue
+            sums[offsets[j] + k * n_contexts[j] * n_categories[j] + z] += w[r]
     return -1
 
 
