@@ -240,3 +240,15 @@ def test_wide_keys_agree_with_narrow_ones(backend: str) -> None:
     query[:, 4:] = 0
     assert wide.log_prob(query).tolist() == narrow.log_prob(query[:, :4]).tolist()
     assert wide.sample(50, rng=1)[:, :4].tolist() == narrow.sample(50, rng=1).tolist()
+
+
+def test_rows_of_no_weight(backend: str) -> None:
+    model = td.JointTable(n_categories=2).fit([[0], [1]], sample_weight=[0, 2])
+    assert model.log_prob([[0], [1]]).tolist() == [-np.inf, 0]
+    assert model.sample(100, rng=1).ravel().tolist() == [1] * 100
+    assert model.kl_divergence(td.JointTable(n_categories=2).fit([[1]])) == 0
+    assert model.partial_fit([[0]]).row_counts_.tolist() == [1.0, 2.0]
+    nothing = td.JointTable(n_categories=2).fit([[0], [1]], sample_weight=[0, 0])
+    np.testing.assert_allclose(np.exp(nothing.log_prob([[0], [1]])), 0.5, rtol=1e-15)
+    assert set(nothing.sample(100, rng=1).ravel().tolist()) == {0, 1}
+    assert nothing.row_counts_.tolist() == [0, 0]

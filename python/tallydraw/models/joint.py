@@ -124,13 +124,15 @@ class JointTable(Model):
             out[rows] = place >= 0
         return out
 
-    def dense(self, *, max_bytes: int = 2**30) -> NDArray[np.float64]:
+    def dense(self, *, max_bytes: int = 2**30, n_threads: int | None = None) -> NDArray[np.float64]:
         """The full table of probabilities, shape (C_1, …, C_d), or (K, C_1, …, C_d) of p(x, y).
 
         Parameters
         ----------
         max_bytes : int, default 2**30
             A larger table is refused.
+        n_threads : int, optional
+            The result does not depend on it.
 
         Raises
         ------
@@ -144,6 +146,7 @@ class JointTable(Model):
         array([[0.16666667, 0.33333333],
                [0.16666667, 0.33333333]])
         """
+        _check.thread_count(n_threads)
         limit = _check.natural("max_bytes", max_bytes)
         prepared = self._prepared()
         estimate: Estimate = prepared.probabilities
