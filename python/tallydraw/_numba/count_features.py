@@ -15,7 +15,7 @@ _PRIVATE_CELLS = 1 << 17
 
 
 @inline
-def _with_context(x, r, j, z, missing, has_missing, n_categories, context_begin, context):  # type: ignore[no-untyped-def]
+def _with_context(x, r, j, z, missing, has_missing, n_categories, context_begin, context):
     """Combined code of the known cell z at (r, j): -1 where a cell of its context is missing."""
     code = 0
     for i in range(context_begin[j], context_begin[j + 1]):
