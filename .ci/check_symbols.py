@@ -56,7 +56,7 @@ def main() -> int:
     if len(modules) != 1:
         problems.append(f"expected one linked module, found {[str(m) for m in modules]}")
     for module in modules:
-        # The module is linked with -flto and stripped: what the kernel objects do not account for came from elsewhere.
+        # What the kernel objects do not account for came from elsewhere.
         extra = wide(module) - sum(counts.values())
         if extra:
             problems.append(f"{module.name} has {extra} wide instructions more than its kernel objects")

@@ -1,6 +1,10 @@
 // All kernels, compiled once an instruction set: TALLYDRAW_ISA names the namespace of this object.
 #include "tallydraw/kernels.hpp"
 
+#ifdef _MSC_VER
+#pragma fp_contract(off)  // what -ffp-contract=off is elsewhere
+#endif
+
 #include "tallydraw/count_features.hpp"
 #include "tallydraw/count_transitions.hpp"
 #include "tallydraw/elementary.hpp"

@@ -40,13 +40,16 @@ def parameters(function: Any) -> list[str]:
         return re.findall(r"(?:^|, )(\w+):", arguments.split(") ->")[0])
 
 
-@pytest.mark.parametrize("name", ["_core", "_numba"])
+MODULES = [{"cpp": "_core", "numba": "_numba"}[name] for name in td.backend.available()]
+
+
+@pytest.mark.parametrize("name", MODULES)
 def test_backend_has_exactly_the_functions_of_the_stub(name: str) -> None:
     module = importlib.import_module(f"tallydraw.{name}")
     assert sorted(public_functions(module)) == sorted(stub_functions())
 
 
-@pytest.mark.parametrize("name", ["_core", "_numba"])
+@pytest.mark.parametrize("name", MODULES)
 @pytest.mark.parametrize("function", sorted(stub_functions()))
 def test_backend_has_the_parameter_names_of_the_stub(name: str, function: str) -> None:
     module = importlib.import_module(f"tallydraw.{name}")

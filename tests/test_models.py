@@ -673,3 +673,47 @@ def test_where_no_exact_value_is_known() -> None:
         wide.entropy()
     with pytest.raises(ValueError, match=f"{2**30} combinations"):
         wide.kl_divergence(wide)
+
+
+def test_no_features_is_one_clear_error(backend: str) -> None:
+    for model in (td.NaiveBayes(n_categories=2), td.MarkovChain(n_categories=2), td.JointTable(), td.NaiveBayes()):
+        with pytest.raises(ValueError, match="at least one feature"):
+            model.fit(np.zeros((4, 0), np.int64))
+
+
+def test_weights_that_sum_to_infinity_are_refused() -> None:
+    with pytest.raises(OverflowError, match="scale the weights down"):
+        td.NaiveBayes().fit([[0], [1]], [0, 1], sample_weight=[1.7e308] * 2)
+    heavy = td.NaiveBayes().fit([[0]], sample_weight=[1.7e308])
+    with pytest.raises(OverflowError, match="passes the largest float64"):
+        heavy + heavy
+    assert td.Tables.from_arrays([[1.7e308, 1.7e308]]).normalize()[0].tolist() == [0.5, 0.5]
+
+
+@pytest.mark.parametrize("labels", [["a", np.nan], ["1", 1, 1.0], [b"a\0", b"a"], [2**63, 2**63 + 1, -1]])
+def test_labels_are_never_changed_in_silence(labels: list[object]) -> None:
+    with pytest.raises((TypeError, ValueError), match=r"y\[\d\] is "):
+        td.NaiveBayes().fit(np.zeros((len(labels), 1), np.int64), labels)
+
+
+def test_masked_arrays_are_refused() -> None:
+    masked = np.ma.array([1, 2], mask=[0, 1])
+    with pytest.raises(TypeError, match="masked array"):
+        td.count_categories(masked)
+    with pytest.raises(TypeError, match="masked array"):
+        td.sample_categories(masked, 3)
+    with pytest.raises(TypeError, match="masked array"):
+        td.NaiveBayes().fit([[0], [1]], masked)
+
+
+def test_tables_cannot_be_made_writable() -> None:
+    tables = td.Tables.from_arrays([[0.25, 0.75]])
+    with pytest.raises(ValueError, match="WRITEABLE"):
+        tables.values.setflags(write=True)
+
+
+def test_alpha_set_after_the_fit_is_checked() -> None:
+    model = td.JointTable(n_categories=2).fit([[0, 1], [1, 1]], [0, 1])
+    model.alpha = -0.1
+    with pytest.raises(ValueError, match="alpha"):
+        model.log_prob([[0, 0]])

@@ -76,11 +76,6 @@ class Sequences:
     def lengths(self) -> NDArray[np.int64]:
         return np.diff(self._offsets)
 
-    @property
-    def total_length(self) -> int:
-        """Length of all sequences together."""
-        return int(self._offsets[-1])
-
     def largest(self) -> int:
         """The largest state, or -1 where there is none."""
         arrays = self._pieces if self._pieces is not None else [self._array]

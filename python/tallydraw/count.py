@@ -237,6 +237,8 @@ def infer_categories(name: str, x: NDArray[Any], *, missing: int | None = None) 
     """(d,) largest code + 1 of each feature of (n,) or (n, d) codes; 1 where nothing is seen."""
     if x.shape[0] == 0:
         raise ValueError(f"{name} has no rows: pass n_categories=")
+    if x.ndim == 2 and x.shape[1] == 0:
+        raise ValueError(f"{name} must have at least one feature, got shape {x.shape}")
     columns = x.reshape(len(x), -1) if x.ndim == 1 else x
     most = np.zeros(columns.shape[1], columns.dtype)
     for a, b in backend.blocks(len(columns), 4 * columns.shape[1]):
@@ -262,6 +264,8 @@ def count_cells(
 ) -> NDArray[Any]:
     """Flat counts of checked codes (n,) or (n, d) under a structure: int64, or float64 with weights."""
     n = len(codes)
+    if structure.n_features == 0:
+        raise ValueError(f"{name} must have at least one feature, got shape {codes.shape}")
     weights = None if sample_weight is None else _check.sample_weight(sample_weight, n)
     lenient = _check.unseen_rule(unseen)
     wanted = _check.thread_count(n_threads)

@@ -77,8 +77,8 @@ class Tables(Sequence[NDArray[Any]]):
         self._structure = structure or make_structure(n_categories, parents, n_classes, order)
         if values.shape != (int(self._structure.offsets[-1]),):
             raise ValueError(f"values must have {int(self._structure.offsets[-1])} cells, got shape {values.shape}")
+        values.flags.writeable = False  # the buffer itself: a view could be made writable again
         self.values = values.view()
-        self.values.flags.writeable = False
         self.parents = parents
         self.n_classes = n_classes
         self.order = order
@@ -211,7 +211,11 @@ class Tables(Sequence[NDArray[Any]]):
         if not isinstance(other, Tables):
             return NotImplemented
         self._require_same(other, "+")
-        total = self.values + other.values
+        with np.errstate(over="ignore"):
+            total = self.values + other.values
+        if total.dtype.kind == "f" and not np.isfinite(total).all():
+            cell = int(np.flatnonzero(~np.isfinite(total))[0])
+            raise OverflowError(f"the sum of table {self._structure.locate(cell)[0]} passes the largest float64")
         if total.dtype.kind == "i" and np.any(total < 0):
             cell = int(np.flatnonzero(total < 0)[0])
             raise OverflowError(f"the sum of table {self._structure.locate(cell)[0]} passes 2**63 - 1")
@@ -288,7 +292,14 @@ class Tables(Sequence[NDArray[Any]]):
             rows = weights[begin:end].reshape(-1, c)
             _levels.check_rows(rows, "counts", self._structure, begin)
             # Integers are summed exactly, floats left to right.
-            total = rows.sum(axis=1) if rows.dtype.kind == "i" else np.cumsum(rows, axis=1)[:, -1]
+            if rows.dtype.kind == "i":
+                total = rows.sum(axis=1)
+            else:
+                with np.errstate(over="ignore"):
+                    total = np.cumsum(rows, axis=1)[:, -1]
+                if not np.isfinite(total).all():  # as levels do: a power of two changes no ratio
+                    rows = np.where(np.isfinite(total)[:, None], rows, np.ldexp(rows, -64))
+                    total = np.cumsum(rows, axis=1)[:, -1]
             np.divide(rows, total[:, None], out=theta[begin:end].reshape(-1, c))
         return self._like(theta, weights if weights.dtype.kind == "i" else None)
 

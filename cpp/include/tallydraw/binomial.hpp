@@ -114,7 +114,10 @@ inline bool near_mode(double k, double n, double p, double q) noexcept {
   const double mean = (n + 2.0) * p;
   const double z = k + 1.0;
   const double z_rest = n - k + 1.0;
-  return has_series(z, mean, z - mean) & has_series(z_rest, (n + 2.0) * q, mean - z) & (z > 10.0) & (z_rest > 10.0);
+  // Every condition is looked at: a branch would cost more.
+  const int series =
+      static_cast<int>(has_series(z, mean, z - mean)) & static_cast<int>(has_series(z_rest, (n + 2.0) * q, mean - z));
+  return (series & static_cast<int>(z > 10.0) & static_cast<int>(z_rest > 10.0)) != 0;
 }
 
 /// 1 / x.

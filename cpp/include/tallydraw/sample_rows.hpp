@@ -1,6 +1,6 @@
 // One draw from each row of a matrix of weights, by the contract of levels without making a level.
 //
-// The outcome of a uniform u is the first c with u < L_c (DESIGN: levels). Two stages a row: running sums, left to
+// The outcome of a uniform u is the first c with u < L_c (see levels.hpp). Two stages a row: running sums, left to
 // right, that leave a mark every few columns; then the one stretch between two marks that holds the crossing. Several
 // rows are summed side by side, since one running sum is a chain of additions that each wait for the last.
 // Integers cross exactly where cum_c >= ceil((u + 1) N / 2^64). For floats, no S_c below u 2^-64 S lowered by 2^-50 can

@@ -10,7 +10,7 @@ from numpy.typing import DTypeLike, NDArray
 
 def codes(name: str, x: Any, *, ndim: int) -> NDArray[Any]:
     """Integer codes of `ndim` dimensions in native byte order, otherwise as they are (dtype, strides, read-only)."""
-    array = np.asarray(x)
+    array = unmasked(name, x)
     if array.dtype.kind == "b":
         array = array.view(np.uint8)
     if array.dtype.kind not in "iu":
@@ -26,6 +26,15 @@ def codes(name: str, x: Any, *, ndim: int) -> NDArray[Any]:
     if not array.dtype.isnative:
         array = array.astype(array.dtype.newbyteorder("="))
     return array
+
+
+def unmasked(name: str, x: Any) -> NDArray[Any]:
+    """`x` as an array; a masked array is refused, because its mask would be forgotten."""
+    if isinstance(x, np.ma.MaskedArray):
+        raise TypeError(
+            f"{name} is a masked array: pass {name}.filled(-1), a negative code being missing, or its weights"
+        )
+    return np.asarray(x)
 
 
 def code_error(name: str, x: NDArray[Any], bad: int, n_categories: NDArray[np.int64]) -> ValueError:
@@ -66,7 +75,7 @@ def class_codes(y: Any, n: int, n_classes: Any = None, name: str = "y") -> tuple
 
 def sample_weight(w: Any, n: int) -> NDArray[np.float64]:
     """(n,) float64 weights, finite and non-negative."""
-    array = np.asarray(w)
+    array = unmasked("sample_weight", w)
     if array.dtype.kind not in "biuf":
         raise TypeError(f"sample_weight must be numeric, got dtype {array.dtype}")
     if array.shape != (n,):
@@ -76,6 +85,9 @@ def sample_weight(w: Any, n: int) -> NDArray[np.float64]:
     if not good.all():
         row = int(np.flatnonzero(~good)[0])
         raise ValueError(f"sample_weight[{row}] is {array[row]}: weights must be finite and non-negative")
+    with np.errstate(over="ignore"):
+        if not np.isfinite(array.sum()):
+            raise OverflowError("sample_weight sums to infinity: scale the weights down")
     return array
 
 
@@ -84,7 +96,7 @@ def weights(name: str, w: Any) -> NDArray[Any]:
 
     Only dtype and shape are checked here; values are checked where the levels are made, or in the kernel.
     """
-    array = np.asarray(w)
+    array = unmasked(name, w)
     if array.dtype.kind not in "biuf":
         raise TypeError(f"{name} must be numeric, got dtype {array.dtype}")
     if array.ndim == 0:

@@ -23,6 +23,9 @@ from tallydraw._numba.sample_rows import sample_rows
 
 __all__ = [
     "build_guides",
+    "count_features",
+    "count_features_weighted",
+    "count_transitions",
     "exp",
     "instruction_set",
     "instruction_sets",

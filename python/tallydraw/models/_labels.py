@@ -7,14 +7,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tallydraw._check.arrays import unmasked
+
 _NUMERIC = "biuf"
 
 
 def label_array(y: Any, n: int | None = None, name: str = "y") -> NDArray[Any]:
     """(n,) labels of any dtype without a missing one; `n` is the number of rows they must belong to."""
-    array = np.asarray(y)
+    array = unmasked(name, y)
     if array.ndim != 1:
         raise ValueError(f"{name} must hold one label a row, got shape {array.shape}")
+    if not isinstance(y, np.ndarray) and array.dtype.kind in "USf":
+        array = _unmixed(y, array, name)
     if n is not None and len(array) != n:
         raise ValueError(f"{name} must have one label a row ({n}), got {len(array)}")
     if array.dtype.kind not in _NUMERIC + "USTOmM":
@@ -28,6 +32,18 @@ def label_array(y: Any, n: int | None = None, name: str = "y") -> NDArray[Any]:
     if missing.any():
         row = int(np.flatnonzero(missing)[0])
         raise ValueError(f"{name}[{row}] is {array[row]}: a class may not be missing; leave the row out")
+    return array
+
+
+def _unmixed(y: Any, array: NDArray[Any], name: str) -> NDArray[Any]:
+    """`array` as NumPy made it of a list, unless that changed a label: 1 is not "1", and NaN not "nan"."""
+    for row, label in enumerate(y):
+        if label is None or label != label:
+            raise ValueError(f"{name}[{row}] is {label}: a class may not be missing; leave the row out")
+        if label != array[row].item():
+            raise TypeError(
+                f"{name}[{row}] is {label!r}, but would become {array[row].item()!r} beside the other labels"
+            )
     return array
 
 

@@ -192,6 +192,7 @@ class JointTable(Model):
         return count_labelled_rows(codes, y, k, weights, _check.smallest_unsigned(int(sizes.max()) - 1))
 
     def _estimate(self, fitted: Fitted) -> tuple[Any, Tables | None]:
+        self._check_parameters(fitted.sizes)  # alpha may have been set since the fit
         estimate = Estimate(fitted.counts, fitted.sizes, Fraction(np.asarray(self.alpha).item()))
         return estimate, None if fitted.classes is None else estimate.prior()
 
