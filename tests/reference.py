@@ -263,8 +263,8 @@ def count_transitions(sequences, n_states, order):
 def sample_categories(
     rows: Sequence[Sequence[int]], which: Sequence[int], purpose: int, key: int, start: int
 ) -> list[int]:
-    """Flat draws start, start + 1, ... mod 2**64; draw i from the levels rows[which[i]]."""
-    return [outcome(rows[b], flat_uniform(key, (start + i) % 2**64, purpose)) for i, b in enumerate(which)]
+    """Flat draws start, start + 1, ...; draw i from the levels rows[which[i]]."""
+    return [outcome(rows[b], flat_uniform(key, start + i, purpose)) for i, b in enumerate(which)]
 
 
 def sample_features(
@@ -285,7 +285,7 @@ def sample_features(
                     code = 0
                     for a in context:
                         code = code * sizes[a] + row[a]
-                    row[j] = outcome(tables[j][k][code], uniform(key, (start + i) % 2**64, j, 0))
+                    row[j] = outcome(tables[j][k][code], uniform(key, start + i, j, 0))
         result.append([row[j] for j in range(len(tables))])
     return result
 
@@ -306,7 +306,7 @@ def sample_paths(
     for i, k in enumerate(y):
         path: list[int] = []
         for t in range(length):
-            u = uniform(key, (start + i) % 2**64, t, 0)
+            u = uniform(key, start + i, t, 0)
             code = 0
             for state in path[max(0, t - order) :]:
                 code = code * n_states + state

@@ -163,6 +163,8 @@ def test_many_categories_are_counted(backend):
         (lambda: td.count_features([[0]], sample_weight=[np.nan]), ValueError, r"sample_weight\[0\] is nan"),
         (lambda: td.count_features([[0]], sample_weight=[1, 2]), ValueError, "must have one weight a row"),
         (lambda: td.count_features([[0]], n_categories=0), ValueError, "n_categories of feature 0 must be at least 1"),
+        (lambda: td.count_features([[0]], n_categories=2**64), ValueError, r"n_categories must be at most 2\*\*63 - 1"),
+        (lambda: td.count_features([[0]], n_categories=2**63), ValueError, r"feature 0 must be at most 2\*\*63 - 1"),
         (lambda: td.count_features([[0]], n_categories=2.0), TypeError, "n_categories must be an integer"),
         (lambda: td.count_features([[0]], unseen="ignore"), ValueError, "unseen must be 'error' or 'missing'"),
         (lambda: td.count_features([[0]], n_threads=0), ValueError, "n_threads must be at least 1"),

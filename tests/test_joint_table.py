@@ -252,3 +252,19 @@ def test_rows_of_no_weight(backend: str) -> None:
     np.testing.assert_allclose(np.exp(nothing.log_prob([[0], [1]])), 0.5, rtol=1e-15)
     assert set(nothing.sample(100, rng=1).ravel().tolist()) == {0, 1}
     assert nothing.row_counts_.tolist() == [0, 0]
+
+
+def test_very_large_alpha(backend: str) -> None:
+    table = td.JointTable(alpha=1e308, n_categories=2).fit([[0, 1], [1, 1]])
+    assert table.dense().tolist() == [[0.25, 0.25], [0.25, 0.25]]
+    assert table.log_prob([[0, 0]]).tolist() == pytest.approx([np.log(0.25)])
+    assert sorted(np.unique(table.sample(200, rng=1), axis=0).tolist()) == [[0, 0], [0, 1], [1, 0], [1, 1]]
+
+
+def test_more_categories_than_can_be_drawn_uniformly(backend: str) -> None:
+    X = [[0, 5], [2**39, 1]]
+    assert td.JointTable(n_categories=2**40).fit(X).sample(50, rng=1).max() == 2**39
+    smoothed = td.JointTable(n_categories=2**40, alpha=1).fit(X)
+    assert smoothed.log_prob(X).tolist() == pytest.approx([np.log(2) - 80 * np.log(2)] * 2)
+    with pytest.raises(MemoryError, match=f"table of {2**41} categories"):
+        smoothed.sample(3)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from places import PLACES, at
 from tallydraw import _levels
 from tallydraw._structure import make_structure
-from tallydraw.sample.categories import draw_flat
+from tallydraw.sample.categories import write_flat
 
 TOP = 2**64 - 1
 SIZES = [1, 2, 3, 8, 15, 16, 17, 40, 300]
@@ -107,12 +107,15 @@ def draw(levels, rows, key, start, n):
     """Flat draws, one of the kernels' ways for few, more, and (without a guide) very many categories."""
     c = levels.shape[-1]
     prepared = _levels.with_guides(levels.reshape(-1), structure(c, len(levels)))
-    out = draw_flat(prepared, c, rows, 1, key, start, (n,), np.uint32)
+    out = np.empty(n, np.uint32)
+    write_flat(out, prepared, c, rows, 1, key, start, None)
     if c > 16:
         bisect = prepared._replace(
             guide=np.empty(0, np.uint32), guide_offsets=np.zeros(2, np.int64), guide_bits=np.array([-1])
         )
-        assert draw_flat(bisect, c, rows, 1, key, start, (n,), np.uint32).tolist() == out.tolist()
+        again = np.empty(n, np.uint32)
+        write_flat(again, bisect, c, rows, 1, key, start, None)
+        assert again.tolist() == out.tolist()
     return out.tolist()
 
 

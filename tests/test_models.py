@@ -250,6 +250,26 @@ def test_a_parameter_may_be_changed_after_the_fit(case: Case, y: Any) -> None:
     assert model.log_prob(case.every).tolist() == case.make(alpha=1).fit(case.data, y).log_prob(case.every).tolist()
 
 
+def test_a_parameter_belongs_to_the_model() -> None:
+    """Changing an array or list that was passed changes no model; what the fit settled is not set again."""
+    alpha, tied = np.array([1.0, 2.0]), [[0, 1], [2]]
+    model = td.Categorical(alpha=alpha).fit([0, 1])
+    before = model.probabilities_[0].tolist()
+    alpha[0] = 50.0
+    assert model.probabilities_[0].tolist() == before
+    assert td.Categorical(alpha=alpha).fit([0, 1]).probabilities_[0].tolist() != before
+    with pytest.raises(ValueError, match="read-only"):
+        model.alpha[0] = 3.0
+    die = td.Categorical(tied=tied)
+    tied[0].append(3)
+    assert die.fit([0, 2, 2]).probabilities_[0].tolist() == pytest.approx([1 / 6, 1 / 6, 2 / 3])
+    for name, value in (("n_categories", 3), ("order", 2), ("homogeneous", True)):
+        chain = td.MarkovChain()
+        setattr(chain, name, value)  # before the fit
+        with pytest.raises(AttributeError, match=f"{name} is settled by the first fit"):
+            setattr(td.MarkovChain().fit([[0, 1]]), name, value)
+
+
 def test_repr_shows_what_differs_from_the_defaults() -> None:
     assert repr(td.NaiveBayes()) == "NaiveBayes()"
     assert repr(td.MarkovChain(alpha=1, order=2)) == "MarkovChain(alpha=1, order=2)"
@@ -717,3 +737,44 @@ def test_alpha_set_after_the_fit_is_checked() -> None:
     model.alpha = -0.1
     with pytest.raises(ValueError, match="alpha"):
         model.log_prob([[0, 0]])
+
+
+@pytest.mark.parametrize("y", LABELS.values(), ids=LABELS)
+def test_a_failed_draw_leaves_the_generator_alone(case: Case, y: Any) -> None:
+    model = case.make().fit(case.data, y)
+    rng = np.random.default_rng(7)
+    before = rng.bit_generator.state
+    good = case.sample(model, 3, rng=0)
+    for options in (
+        {"out": np.empty(good.shape[:-1] + (good.shape[-1] + 1,), np.uint8)},
+        {"out": good.tolist()},
+        {"dtype": "datetime64[s]"},
+        {"start": 2**64 - 1},
+        {"n_threads": 0},
+        {"y": ["unknown"] * 3},
+    ):
+        with pytest.raises((TypeError, ValueError)):
+            case.sample(model, 3, rng=rng, **options)
+        assert rng.bit_generator.state == before
+
+
+def test_no_log_probability_is_positive_and_no_entropy_negative() -> None:
+    for k in (3, 7, 10, 11):
+        y = np.arange(k)
+        model = td.NaiveBayes(n_categories=2).fit(np.zeros((k, 2), int), y)
+        assert model.log_prob([[-1, -1], [0, 0]]).max() <= 0
+    one = td.Categorical().fit([0, 0])
+    assert not np.signbit(one.entropy())
+    table = td.JointTable(n_categories=3).fit(X[:, :2] % 3, Y)
+    assert table.kl_divergence(table) >= 0
+
+
+def test_an_iterator_is_refused() -> None:
+    for call in (
+        lambda: td.NaiveBayes().fit(row for row in X),
+        lambda: td.MarkovChain(homogeneous=True).fit((row for row in X), Y),
+        lambda: td.NaiveBayes().fit(X, iter(Y)),
+        lambda: td.count_features(iter(X)),
+    ):
+        with pytest.raises(TypeError, match=r"can be read only once: pass list\("):
+            call()

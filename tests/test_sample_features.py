@@ -12,6 +12,9 @@ from places import PLACES, at
 from scipy import stats
 from tallydraw import _check
 
+# Numbers of first draws: the stream has 2**64, and no test takes more than 1000.
+STARTS = st.integers(0, 2**64 - 1000)
+
 
 def random_tables(rng, sizes, parents=None, n_classes=None, order=1, integers=True):
     contexts = [reference.context_of(parents, j, order) for j in range(len(sizes))]
@@ -64,7 +67,7 @@ def stacks(draw):
 
 
 @settings(deadline=None, max_examples=60)
-@given(stacks(), st.sampled_from([0, 1, 2, 7, 20, 65]), st.integers(0, 2**64 - 1), st.integers(0, 2**32))
+@given(stacks(), st.sampled_from([0, 1, 2, 7, 20, 65]), STARTS, st.integers(0, 2**32))
 def test_equals_the_reference(tables, n, start, seed):
     y = None if tables.n_classes is None else np.random.default_rng(seed).integers(0, tables.n_classes, n)
     answer = expected(tables, n, y, seed, start)
@@ -121,11 +124,13 @@ def test_every_instruction_set(case):
         assert np.array_equal(drawn[0], other)
 
 
-def test_the_stream_wraps(backend):
+def test_the_end_of_the_stream(backend):
     tables = td.Tables.from_arrays([[1, 2, 3]] * 6)
-    across = td.sample_features(tables, 30, rng=1, start=2**64 - 11)
-    assert across.tolist() == expected(tables, 30, None, 1, 2**64 - 11)
-    assert np.array_equal(across[11:], td.sample_features(tables, 19, rng=1))
+    last = td.sample_features(tables, 30, rng=1, start=2**64 - 30)
+    assert last.tolist() == expected(tables, 30, None, 1, 2**64 - 30)
+    for draw in (td.sample_features, lambda t, n, **more: td.Sampler(t).sample(n, **more)):
+        with pytest.raises(ValueError, match="start must be at most"):
+            draw(tables, 31, rng=1, start=2**64 - 30)
 
 
 def test_dtypes_and_outputs(backend):

@@ -250,7 +250,8 @@ def test_bad_arguments(backend):
     with pytest.raises(TypeError, match="rows must hold integer"):
         td.sample_rows(w, rows=[0.0])
     with pytest.raises(ValueError, match="start"):
-        td.sample_rows(w, start=2**64)
+        td.sample_rows(w, start=2**64 - len(w) + 1)
+    assert len(td.sample_rows(w, start=2**64 - len(w))) == len(w)
     with pytest.raises(ValueError, match="n_threads"):
         td.sample_rows(w, n_threads=0)
 

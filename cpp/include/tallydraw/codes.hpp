@@ -176,6 +176,16 @@ inline unsigned encode_run(const encoder& e, const char* x, index n, const V* la
   return (any_slot ? met_missing : 0u) | (any_bad && !e.unseen_is_missing ? met_bad : 0u);
 }
 
+/// n cells that lie `stride` bytes apart, side by side.
+template <class V>
+inline void gather(const char* from, index stride, index n, V* to) {
+  constexpr index twice = 2 * sizeof(V);  // every other column: a stride that compilers know becomes whole vectors
+  if (stride == twice)
+    for (index i = 0; i < n; ++i) to[i] = load<V>(from + i * twice);
+  else
+    for (index i = 0; i < n; ++i) to[i] = load<V>(from + i * stride);
+}
+
 /// Plain codes of rows [row0, row1) x features [j0, j1): x_j, or C_j where the cell is missing.
 template <class V, class U>
 inline unsigned encode_plain(const encoder& e, index row0, index row1, index j0, index j1, U* tile) {
@@ -204,32 +214,48 @@ inline unsigned encode_plain(const encoder& e, index row0, index row1, index j0,
     }
     return met;
   }
-  // Rows with gaps: each gathered, then encoded.
-  constexpr index piece = 128;
   const auto distance = [](index stride) { return stride < 0 ? -stride : stride; };
   if (distance(x.column_stride) < distance(x.row_stride)) {
-    V row[piece];
+    // Rows with gaps: gathered, many of them where they are whole, then encoded.
+    constexpr index room = 1024;
+    V side_by_side[room];
+    const char* const from = reinterpret_cast<const char*>(side_by_side);
+    if (width == x.d && e.period <= room) {
+      for (index r = row0; r < row1;) {
+        index cells = 0;
+        for (; cells < e.period && r < row1; ++r, data += x.row_stride, cells += width)
+          gather(data, x.column_stride, width, side_by_side + cells);
+        met |= encode_run<1>(e, from, cells, last, slot, tile);
+        tile += cells;
+      }
+      return met;
+    }
     for (index r = row0; r < row1; ++r, data += x.row_stride, tile += width)
-      for (index j = 0; j < width; j += piece) {
-        const index m = width - j < piece ? width - j : piece;
-        for (index i = 0; i < m; ++i) row[i] = load<V>(data + (j + i) * x.column_stride);
-        met |= encode_run<1>(e, reinterpret_cast<const char*>(row), m, last + j0 + j, slot + j0 + j, tile + j);
+      for (index j = 0; j < width; j += room) {
+        const index m = width - j < room ? width - j : room;
+        gather(data + j * x.column_stride, x.column_stride, m, side_by_side);
+        met |= encode_run<1>(e, from, m, last + j0 + j, slot + j0 + j, tile + j);
       }
     return met;
   }
-  // Columns: up to 16 at a time, encoded one by one, then turned into rows.
+  // Columns: up to 16 at a time, encoded one by one, then turned into rows. Each is read a few cache lines at a time,
+  // more than one of which no hardware sees coming.
   constexpr index most_columns = 16;
+  constexpr index piece = 512 / sizeof(U);
   V column[piece];
   U columns[most_columns * piece];
   U rows[most_columns * piece];
   for (index a = 0; a < row1 - row0; a += piece) {
     const index m = row1 - row0 - a < piece ? row1 - row0 - a : piece;
     for (index j = 0, group = most_columns; j < width; j += group) {
+      if (group == most_columns && width - j < group && j > 0) j = width - group;  // some columns again
       while (group > width - j) group /= 2;
       for (index i = 0; i < group; ++i) {
         const char* from = data + a * x.row_stride + (j + i) * x.column_stride;
+        if (x.row_stride == size && j + i + most_columns < width)
+          for (index at = 0; at < m * size; at += 64) prefetch(from + most_columns * x.column_stride + at);
         if (x.row_stride != size) {
-          for (index r = 0; r < m; ++r) column[r] = load<V>(from + r * x.row_stride);
+          gather(from, x.row_stride, m, column);
           from = reinterpret_cast<const char*>(column);
         }
         met |= encode_run<0>(e, from, m, last + j0 + j + i, slot + j0 + j + i, columns + i * m);

@@ -32,8 +32,7 @@ inline void sample_flat(const feature_levels& f, const index* rows, std::uint32_
   }
 }
 
-/// out[i] = flat draw start + i (mod 2^64) for `draw_purpose`, from table row rows[i] of the n_rows,
-/// or row 0.
+/// out[i] = flat draw start + i, which is below 2^64, for `draw_purpose`, from table row rows[i] of the n_rows, or row 0.
 inline void sample_categories(const levels_view& levels, index n_categories, index n_rows, const index* rows,
                               index draw_purpose, std::uint64_t key, std::uint64_t start, outcomes_view out, index n,
                               int threads) {
@@ -41,13 +40,8 @@ inline void sample_categories(const levels_view& levels, index n_categories, ind
   const std::uint32_t tag = counter_tag(static_cast<purpose>(draw_purpose), 0);
   with_outcomes(out, [&](auto* to) {
     parallel_blocks(n, index{1} << 14, threads, [&](index begin, index end, int) {
-      const std::uint64_t first = start + static_cast<std::uint64_t>(begin);
-      const std::uint64_t until_wrap = std::uint64_t{0} - first;  // 0: as far as 2^64
-      const index split = until_wrap != 0 && until_wrap < static_cast<std::uint64_t>(end - begin)
-                              ? begin + static_cast<index>(until_wrap)
-                              : end;
-      sample_flat(f, rows ? rows + begin : nullptr, tag, key, first, split - begin, to + begin);
-      sample_flat(f, rows ? rows + split : nullptr, tag, key, 0, end - split, to + split);
+      sample_flat(f, rows ? rows + begin : nullptr, tag, key, start + static_cast<std::uint64_t>(begin), end - begin,
+                  to + begin);
     });
   });
 }

@@ -160,7 +160,7 @@ inline void draw_chunk(const feature_draws<T>& draws, index n) {
   }
 }
 
-/// out (n, d): row i is row start + i (mod 2^64) of the stream, of class y[i].
+/// out (n, d): row i is row start + i, which is below 2^64, of the stream, of class y[i].
 inline void sample_features(const structure_view& s, const levels_view& levels, const index* y, std::uint64_t key,
                             std::uint64_t start, outcomes_view out, index n, int threads) {
   bool in_order = true;

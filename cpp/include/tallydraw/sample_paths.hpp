@@ -75,8 +75,8 @@ inline void draw_paths(const structure_view& s, const levels_view& levels, const
   }
 }
 
-/// out (n, length): path i is row start + i (mod 2^64) of the stream, of class y[i]. `initial`
-/// (n, k): the first k states or, where step > 0 (then at least k), the k states before it; null: they are drawn.
+/// out (n, length): path i is row start + i, which is below 2^64, of the stream, of class y[i]. `initial` (n, k): the
+/// first k states or, where step > 0 (then at least k), the k states before it; null: they are drawn.
 inline void sample_paths(const structure_view& s, const levels_view& levels, const index* y, const index* initial,
                          std::uint64_t key, std::uint64_t start, index step, outcomes_view out, index n, index length,
                          int threads) {

@@ -8,6 +8,7 @@ from tallydraw._check.random import RNG, key
 from tallydraw._check.scalars import (
     alpha_value,
     category_counts,
+    first_number,
     natural,
     size_of,
     thread_count,
@@ -23,6 +24,7 @@ __all__ = [
     "code_error",
     "codes",
     "distributions",
+    "first_number",
     "key",
     "natural",
     "output",

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from tallydraw._check.scalars import natural
+
 
 def codes(name: str, x: Any, *, ndim: int) -> NDArray[Any]:
     """Integer codes of `ndim` dimensions in native byte order, otherwise as they are (dtype, strides, read-only)."""
@@ -34,6 +36,8 @@ def unmasked(name: str, x: Any) -> NDArray[Any]:
         raise TypeError(
             f"{name} is a masked array: pass {name}.filled(-1), a negative code being missing, or its weights"
         )
+    if hasattr(x, "__next__"):
+        raise TypeError(f"{name} is a {type(x).__name__}, which can be read only once: pass list({name})")
     return np.asarray(x)
 
 
@@ -64,8 +68,6 @@ def class_codes(y: Any, n: int, n_classes: Any = None, name: str = "y") -> tuple
             raise ValueError(f"{name} is empty: pass n_classes=")
         k = most + 1
     else:
-        from tallydraw._check.scalars import natural
-
         k = natural("n_classes", n_classes, least=1)
         if most >= k:
             row = int(np.flatnonzero(array >= k)[0])

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tallydraw._check.scalars import natural
+
 
 def axis_of(axis: Any, ndim: int) -> int:
     """An axis counted from the end, -ndim to -1."""
-    from tallydraw._check.scalars import natural
-
     number = natural("axis", axis, least=-ndim, most=ndim - 1)
     return number if number < 0 else number - ndim
 

@@ -24,6 +24,11 @@ def natural(name: str, value: Any, *, least: int = 0, most: int = 2**63 - 1) -> 
     return number
 
 
+def first_number(start: Any, n: int) -> int:
+    """The number of the first of n draws of a stream, which has 2**64 of them."""
+    return natural("start", start, most=2**64 - max(1, n))
+
+
 def thread_count(n_threads: Any) -> int | None:
     """None, or a positive number of threads."""
     return None if n_threads is None else natural("n_threads", n_threads, least=1, most=4096)
@@ -48,6 +53,8 @@ def unseen_rule(unseen: Any) -> bool:
 def category_counts(n_categories: Any, d: int, name: str = "n_categories") -> NDArray[np.int64]:
     """(d,) numbers of categories from one number or one a feature."""
     array = np.asarray(n_categories)
+    if array.dtype.kind == "O" and all(type(c) is int for c in array.flat):
+        raise ValueError(f"{name} must be at most 2**63 - 1, got {max(array.flat)}")
     if array.dtype.kind not in "iu":
         raise TypeError(f"{name} must be an integer or one integer a feature, got dtype {array.dtype}")
     if array.ndim > 1 or (array.ndim == 1 and array.size != d):
@@ -55,7 +62,8 @@ def category_counts(n_categories: Any, d: int, name: str = "n_categories") -> ND
     array = np.broadcast_to(array, (d,))
     bad = np.flatnonzero((array < 1) | (array > np.uint64(2**63 - 1)))
     if bad.size:
-        raise ValueError(f"{name} of feature {bad[0]} must be at least 1, got {array[bad[0]]}")
+        bound = "at least 1" if array[bad[0]] < 1 else "at most 2**63 - 1"
+        raise ValueError(f"{name} of feature {bad[0]} must be {bound}, got {array[bad[0]]}")
     return np.ascontiguousarray(array, dtype=np.int64)
 
 

@@ -47,14 +47,10 @@ def sample_categories(
     picked = np.empty(0, np.int64) if rows is None else rows
 
     def draw(begin: int, end: int, _: int) -> None:
-        wrap = min(end, max(begin, 2**64 - start))  # draws past 2**64 begin anew
-        for a, b in ((begin, wrap), (wrap, end)):
-            if a < b:
-                first = np.uint64((start + a) % 2**64)
-                part = picked[a:b] if len(picked) else picked
-                _flat(
-                    levels.level, levels.high, levels.guide, np.int64(n_categories), bits, part, tag, np.uint64(key),
-                    first, out[a:b],
-                )  # fmt: skip
+        part = picked[begin:end] if len(picked) else picked
+        _flat(
+            levels.level, levels.high, levels.guide, np.int64(n_categories), bits, part, tag, np.uint64(key),
+            np.uint64(start + begin), out[begin:end],
+        )  # fmt: skip
 
     parallel_blocks(len(out), max(1 << 14, -(-len(out) // (4 * threads))), threads, draw)

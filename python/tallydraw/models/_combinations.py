@@ -14,6 +14,7 @@ from tallydraw.models._row_counts import RowCounts
 from tallydraw.models._sums import log
 from tallydraw.tables import Tables
 
+_MOST_CELLS = 1 << 28
 _LN2 = 0.6931471805599453
 _FLOAT_BITS = (
     1000  # numbers of fewer bits are taken to float64 as they are; beyond, logs take mantissa and exponent apart
@@ -51,10 +52,11 @@ class Estimate:
         return float(self.full.logs[-1, 0])
 
     def theta(self) -> NDArray[np.float64]:
-        """(D,) probabilities of the rows seen, of a table without a class."""
-        if self.total.numerator.bit_length() < _FLOAT_BITS:
-            return (self.counts[:, 0] + float(self.alpha)) / float(self.total)
-        return np.array([float((Fraction(c) + self.alpha) / self.total) for c in self.counts[:, 0].tolist()])
+        """(D, K) probabilities of the rows seen, with each class."""
+        if max(self.alpha.numerator.bit_length(), self.total.numerator.bit_length()) < _FLOAT_BITS:
+            return (self.counts + float(self.alpha)) / float(self.total)
+        exact = [float((Fraction(c) + self.alpha) / self.total) for c in self.counts.reshape(-1).tolist()]
+        return np.array(exact).reshape(self.counts.shape)
 
     def unseen_mass(self, n: int) -> float:
         """Probability of n combinations that were never seen."""
@@ -130,7 +132,13 @@ class Draws:
         self.component = _weights_table(weights, n_classes=len(totals) if has_class else None)
         self.uniform: Tables | None = None
         if any(w[1] > 0 for w in weights):
-            ones = np.ones(int(estimate.sizes.sum()), np.int64)
+            cells = sum(estimate.sizes.tolist())
+            if cells > _MOST_CELLS:
+                raise MemoryError(
+                    f"with alpha > 0 all combinations are drawn, from a table of {cells} categories in all, more than "
+                    f"{_MOST_CELLS}: encode the values that occur as 0, 1, 2, … or set alpha=0"
+                )
+            ones = np.ones(cells, np.int64)
             self.uniform = Tables(ones, estimate.sizes)
         counts = np.array(estimate.counts.T, order="C")
         if len(estimate.rows) == 0:

@@ -15,6 +15,16 @@ def is_number(alpha: Any) -> bool:
     return not isinstance(alpha, (list, tuple)) and np.ndim(alpha) == 0
 
 
+def own_parameter(value: Any) -> Any:
+    """The same value, but nobody else's to change: a read-only copy of an array, a tuple instead of a list."""
+    if isinstance(value, np.ndarray):
+        value = value.copy()
+        value.flags.writeable = False
+    elif isinstance(value, (list, tuple)):
+        value = tuple(own_parameter(v) for v in value)
+    return value
+
+
 def same_parameter(a: Any, b: Any) -> bool:
     """Equality of numbers, arrays and nested lists of them."""
     if isinstance(a, (list, tuple)) and isinstance(b, (list, tuple)):

@@ -62,13 +62,10 @@ class Data:
 
 
 class Draw(NamedTuple):
-    """What is asked of a draw: rows start, …, start + n - 1 of the stream of `key`, of classes `y`; steps of a path."""
+    """What is asked of a draw: rows start, start + 1, … of the stream of `key`, of classes `y`, written to `out`."""
 
-    n: int
+    out: NDArray[Any]
     y: NDArray[np.int64] | None
     key: int
     start: int
-    dtype: Any
-    out: Any
     n_threads: int | None
-    length: int | None = None

@@ -15,7 +15,7 @@ from tallydraw.count import count_cells, infer_categories
 from tallydraw.log_prob import require_probabilities
 from tallydraw.models._labels import class_codes, find_classes, label_array
 from tallydraw.models._names import check_names, feature_names
-from tallydraw.models._parameters import is_number, same_parameter, stated_prior
+from tallydraw.models._parameters import is_number, own_parameter, same_parameter, stated_prior
 from tallydraw.models._state import Data, Draw, Fitted, Prepared
 from tallydraw.models._sums import difference, exp, weighted_sum
 from tallydraw.sample.categories import LABELS, write_flat
@@ -49,11 +49,13 @@ class Model:
     Notes
     -----
     A model holds counts and one table of probabilities made from them. Counts add: :meth:`partial_fit`, ``+`` and ``-``
-    replace them as a whole, so a failed call changes nothing and threads may read while one thread fits. A pickle
-    holds counts (or stated probabilities) and parameters, nothing derived.
+    replace them as a whole, so a failed call changes nothing and threads may read while one thread fits. Threads that
+    fit at once fit models of their own and add them. A pickle holds counts (or stated probabilities) and parameters,
+    nothing derived.
     """
 
     _parameters: ClassVar[tuple[str, ...]] = ("alpha", "n_categories", "missing", "unseen")
+    _frozen: ClassVar[tuple[str, ...]] = ("n_categories",)  # what a fit settles for good
     _data_name: ClassVar[str] = "X"
 
     def __init__(
@@ -66,6 +68,11 @@ class Model:
         _check.unseen_rule(unseen)
         self._fitted: Fitted | None = None
         self._cache: Prepared | None = None
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in self._frozen and self.__dict__.get("_fitted") is not None:
+            raise AttributeError(f"{name} is settled by the first fit: make another {type(self).__name__}")
+        object.__setattr__(self, name, own_parameter(value) if name in self._parameters else value)
 
     # From data to counts ---------------------------------------------------------------------------------------------
 
@@ -270,7 +277,7 @@ class Model:
             return scores[:, 0]
         out = np.empty(len(scores), np.float64)
         backend.kernels().log_sum_exp(scores, out, backend.threads(_check.thread_count(n_threads), scores.size))
-        return out
+        return np.minimum(out, 0.0, out=out)  # a sum of probabilities that are one may round past it
 
     def log_joint(self, X: Any, *, n_threads: int | None = None) -> NDArray[np.float64]:
         """Log-probability of each row with each class, log p(x, y), prior included.
@@ -434,10 +441,10 @@ class Model:
         _check.thread_count(n_threads)
         prepared = self._prepared()
         known = self._entropy(prepared)
-        if known is not None:
-            return known
-        logs = self.log_prob(self._all_rows(prepared.fitted, "entropy"), n_threads=n_threads)
-        return weighted_sum(exp(logs), -logs)
+        if known is None:
+            logs = self.log_prob(self._all_rows(prepared.fitted, "entropy"), n_threads=n_threads)
+            known = weighted_sum(exp(logs), -logs)
+        return max(0.0, known)
 
     def kl_divergence(self, other: Model, *, n_threads: int | None = None) -> float:
         """Kullback-Leibler divergence of `other` from this model in nats, exact as :meth:`entropy`; may be inf.
@@ -464,11 +471,11 @@ class Model:
                 f"{theirs.fitted.sizes.tolist()}"
             )
         known = self._kl_divergence(prepared, other, theirs)
-        if known is not None:
-            return known
-        rows = self._all_rows(prepared.fitted, "kl_divergence")
-        logs = self.log_prob(rows, n_threads=n_threads)
-        return weighted_sum(exp(logs), difference(logs, other.log_prob(rows, n_threads=n_threads)))
+        if known is None:
+            rows = self._all_rows(prepared.fitted, "kl_divergence")
+            logs = self.log_prob(rows, n_threads=n_threads)
+            known = weighted_sum(exp(logs), difference(logs, other.log_prob(rows, n_threads=n_threads)))
+        return max(0.0, known)
 
     # What a subclass says of itself ----------------------------------------------------------------------------------
 
@@ -563,8 +570,12 @@ class Model:
         """(n, K) log p(x, y), or (n, 1) log p(x)."""
         raise NotImplementedError
 
-    def _draw(self, prepared: Prepared, request: Draw) -> NDArray[Any]:
-        """(n, d) drawn rows."""
+    def _shape(self, prepared: Prepared, n: int, length: int | None) -> tuple[int, ...]:
+        """The shape of n drawn rows; of `length` steps, where rows have no length of their own."""
+        return n, len(prepared.fitted.sizes)
+
+    def _draw(self, prepared: Prepared, draw: Draw) -> None:
+        """Write the rows that are asked for."""
         raise NotImplementedError
 
     def _entropy(self, prepared: Prepared) -> float | None:
@@ -696,7 +707,7 @@ class Model:
     ) -> tuple[NDArray[Any], NDArray[np.int64]]:
         prepared = self._prepared()
         n = _check.natural("n", n)
-        start = _check.natural("start", start, most=2**64 - 1)
+        start = _check.first_number(start, n)
         team = _check.thread_count(n_threads)
         codes: NDArray[np.int64] | None = None
         if prepared.classes is None:
@@ -708,7 +719,8 @@ class Model:
                 raise ValueError(f"y must be one label or one for each of the {n} rows, got {len(labels)}")
             codes = class_codes(labels, prepared.classes)
             codes = np.full(n, codes[0]) if np.ndim(y) == 0 else codes
-        key = _check.key(rng)
+        rows = _check.output(self._shape(prepared, n, length), int(prepared.fitted.sizes.max()) - 1, dtype, out)
+        key = _check.key(rng)  # last: a call that fails leaves the caller's generator as it was
         if prepared.prior is not None and codes is None:
             labels_drawn = np.empty(n, _check.smallest_unsigned(len(prepared.prior[0]) - 1))
             write_flat(
@@ -722,8 +734,8 @@ class Model:
                 team,
             )
             codes = labels_drawn.astype(np.int64)
-        X = self._draw(prepared, Draw(n, codes, key, start, dtype, out, team, length))
-        return X, cast(NDArray[np.int64], codes)
+        self._draw(prepared, Draw(rows, codes, key, start, team))
+        return rows, cast(NDArray[np.int64], codes)
 
     def _all_rows(self, fitted: Fitted, what: str) -> NDArray[np.int64]:
         """Every combination of categories, (prod C, d), or (C,) for one variable."""

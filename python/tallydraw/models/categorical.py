@@ -128,12 +128,12 @@ class Categorical(Model):
             name="x",
         )
 
-    def _draw(self, prepared: Prepared, request: Draw) -> NDArray[Any]:
+    def _shape(self, prepared: Prepared, n: int, length: int | None) -> tuple[int, ...]:
+        return (n,)
+
+    def _draw(self, prepared: Prepared, draw: Draw) -> None:
         theta = prepared.probabilities
-        c = int(theta.n_categories[0])
-        out = _check.output((request.n,), c - 1, request.dtype, request.out)
-        write_flat(out, theta.levels(), c, request.y, FLAT, request.key, request.start, request.n_threads)
-        return out
+        write_flat(draw.out, theta.levels(), int(theta.n_categories[0]), draw.y, FLAT, *draw[2:])
 
     def _entropy(self, prepared: Prepared) -> float | None:
         theta = _marginal(prepared)

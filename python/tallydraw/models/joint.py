@@ -161,7 +161,7 @@ class JointTable(Model):
             raise MemoryError(f"the full table has {len(sizes)} axes: an array has at most 32")
         table = np.full((k or 1, estimate.combinations), float(estimate.alpha / estimate.total))
         places = _rows.pack(estimate.rows, sizes).astype(np.int64)
-        table[:, places] = ((estimate.counts + float(estimate.alpha)) / float(estimate.total)).T
+        table[:, places] = estimate.theta().T
         full: NDArray[np.float64] = table.reshape(([] if k is None else [k]) + sizes)
         return full
 
@@ -252,41 +252,39 @@ class JointTable(Model):
                 pattern = Pattern(estimate, np.flatnonzero(mask))
                 yield rows, pattern.places(codes[rows]), pattern
 
-    def _draw(self, prepared: Prepared, request: Draw) -> NDArray[Any]:
+    def _draw(self, prepared: Prepared, draw: Draw) -> None:
         estimate: Estimate = prepared.probabilities
-        n, y, key, start, team = request.n, request.y, request.key, request.start, request.n_threads
-        shape = (n, len(estimate.sizes))
-        out = _check.output(shape, int(estimate.sizes.max()) - 1, request.dtype, request.out)
+        out, y, stream = draw.out, draw.y, draw[2:]
+        n = len(out)
         draws = estimate.draws()
         where: Any = slice(None)
         if draws.uniform is not None:
-            write_rows(out, draws.uniform.structure, draws.uniform.levels(), None, key, start, team)
+            write_rows(out, draws.uniform.structure, draws.uniform.levels(), None, *stream)
             component = np.empty(n, np.uint8)
-            write_flat(component, draws.component.levels(), 2, y, COMPONENT, key, start, team)
+            write_flat(component, draws.component.levels(), 2, y, COMPONENT, *stream)
             where = np.flatnonzero(component == 0)
             if len(where) == 0:
-                return out
+                return
         stored = int(draws.stored.n_categories[0])
         place = np.empty(n, _check.smallest_unsigned(stored - 1))
-        write_flat(place, draws.stored.levels(), stored, y, FLAT, key, start, team)
+        write_flat(place, draws.stored.levels(), stored, y, FLAT, *stream)
         for a in range(0, n, _BLOCK):
             if isinstance(where, slice):
                 out[a : a + _BLOCK] = estimate.rows[place[a : a + _BLOCK]]
             else:
                 part = where[a : a + _BLOCK]
                 out[part] = estimate.rows[place[part]]
-        return out
 
     def _entropy(self, prepared: Prepared) -> float | None:
         p: Estimate = prepared.probabilities.marginal()
         logs = p.full.logs[:-1, 0]
-        known = weighted_sum(p.theta(), -logs)
+        known = weighted_sum(p.theta()[:, 0], -logs)
         rest = p.unseen_mass(p.combinations - len(p.rows))
         return known + (rest * -p.log_unseen if rest else 0.0)
 
     def _kl_divergence(self, prepared: Prepared, other: Model, theirs: Prepared) -> float | None:
         p: Estimate = prepared.probabilities.marginal()
-        theta, logs = p.theta(), p.full.logs[:-1, 0]
+        theta, logs = p.theta()[:, 0], p.full.logs[:-1, 0]
         rest = p.combinations - len(p.rows)
         if p.unseen_mass(rest) == 0:
             return weighted_sum(theta, difference(logs, other.log_prob(p.rows)))

@@ -68,6 +68,7 @@ class MarkovChain(Model):
     """
 
     _parameters = ("alpha", "n_categories", "missing", "unseen", "order", "homogeneous")
+    _frozen = ("n_categories", "order", "homogeneous")
 
     def __init__(
         self,
@@ -247,18 +248,15 @@ class MarkovChain(Model):
             data.codes, theta, prepared.log_prior, missing=self.missing, unseen=self.unseen, n_threads=n_threads
         )
 
-    def _draw(self, prepared: Prepared, request: Draw) -> NDArray[Any]:
+    def _shape(self, prepared: Prepared, n: int, length: int | None) -> tuple[int, ...]:
+        return super()._shape(prepared, n, length) if length is None else (n, length)
+
+    def _draw(self, prepared: Prepared, draw: Draw) -> None:
         theta = prepared.probabilities
-        most = int(theta.n_categories.max()) - 1
         if self.homogeneous:
-            out = _check.output((request.n, request.length or 0), most, request.dtype, request.out)
-            write_paths(
-                out, theta.structure, theta.levels(), request.y, None, request.key, request.start, request.n_threads
-            )
+            write_paths(draw.out, theta.structure, theta.levels(), draw.y, None, *draw[2:])
         else:
-            out = _check.output((request.n, len(theta)), most, request.dtype, request.out)
-            write_rows(out, theta.structure, theta.levels(), request.y, request.key, request.start, request.n_threads)
-        return out
+            write_rows(draw.out, theta.structure, theta.levels(), *draw[1:])
 
     def _entropy(self, prepared: Prepared) -> float | None:
         self._require_positions("entropy")

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tallydraw import _check
 from tallydraw.log_prob import score_features
 from tallydraw.models._state import Draw, Prepared
 from tallydraw.models._sums import difference, log, weighted_sum
@@ -55,12 +54,9 @@ class NaiveBayes(Model):
             n_threads=n_threads,
         )
 
-    def _draw(self, prepared: Prepared, request: Draw) -> NDArray[Any]:
+    def _draw(self, prepared: Prepared, draw: Draw) -> None:
         theta = prepared.probabilities
-        shape = (request.n, len(theta))
-        out = _check.output(shape, int(theta.n_categories.max()) - 1, request.dtype, request.out)
-        write_rows(out, theta.structure, theta.levels(), request.y, request.key, request.start, request.n_threads)
-        return out
+        write_rows(draw.out, theta.structure, theta.levels(), *draw[1:])
 
     def _entropy(self, prepared: Prepared) -> float | None:
         if prepared.classes is not None:

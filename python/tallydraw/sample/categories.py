@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -74,30 +75,12 @@ def sample_categories(
             f"weights must have shape (C,), got {array.shape}; sample_rows draws from one distribution a row"
         )
     shape = out.shape if size is None and isinstance(out, np.ndarray) else _check.size_of(size)
-    start = _check.natural("start", start, most=2**64 - 1)
+    start = _check.first_number(start, math.prod(shape))
     n_threads = _check.thread_count(n_threads)
     result = _check.output(shape, len(array) - 1, dtype, out)
     levels = _levels.prepare(array, make_structure(np.array([len(array)])))
     write_flat(result, levels, len(array), None, FLAT, _check.key(rng), start, n_threads)
     return result[()] if size is None and out is None else result
-
-
-def draw_flat(
-    levels: _levels.Levels,
-    n_categories: int,
-    rows: NDArray[np.int64] | None,
-    purpose: int,
-    key: int,
-    start: int,
-    shape: tuple[int, ...],
-    dtype: DTypeLike | None = None,
-    out: NDArray[Any] | None = None,
-    n_threads: int | None = None,
-) -> NDArray[Any]:
-    """Flat draws of any purpose, checked already; draw i from table row ``rows[i]`` (flat), or row 0."""
-    result = _check.output(shape, n_categories - 1, dtype, out)
-    write_flat(result, levels, n_categories, rows, purpose, key, start, n_threads)
-    return result
 
 
 def write_flat(
@@ -115,6 +98,6 @@ def write_flat(
 
     def draw(a: int, b: int, block: NDArray[Any]) -> None:
         part = None if rows is None else rows[a:b]
-        kernels.sample_categories(levels, n_categories, part, purpose, key, (start + a) % 2**64, block, threads)
+        kernels.sample_categories(levels, n_categories, part, purpose, key, start + a, block, threads)
 
     _blocks.write(out, n_categories - 1, 1, draw, flat=True)

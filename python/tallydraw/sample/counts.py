@@ -86,7 +86,7 @@ def sample_counts(
             f"totals of shape {t.shape} do not broadcast against weights of shape {w.shape} without its last axis"
         ) from None
     n, c = math.prod(shape), w.shape[-1]
-    start = _check.natural("start", start, most=2**64 - 1 - n)
+    start = _check.first_number(start, n)
     n_threads = _check.thread_count(n_threads)
     most = int(t.max()) if t.size else 0
     result = _check.output((*shape, c), most, np.int64 if out is None else None, out)

@@ -71,7 +71,7 @@ def sample_features(
     stack = tables if isinstance(tables, Tables) else Tables.from_arrays(tables)
     n = _check.natural("n", n)
     classes = classes_of_rows(stack, y, n)
-    start = _check.natural("start", start, most=2**64 - 1)
+    start = _check.first_number(start, n)
     n_threads = _check.thread_count(n_threads)
     levels = stack.levels()
     shape = (n, len(stack))
@@ -100,12 +100,12 @@ def write_rows(
     start: int,
     n_threads: int | None,
 ) -> None:
-    """Rows start, start + 1, … mod 2**64 of the stream into `out` (n, d), checked already."""
+    """Rows start, start + 1, … of the stream into `out` (n, d), checked already."""
     kernels = backend.kernels()
     threads = backend.threads(n_threads, out.size)
 
     def draw(a: int, b: int, block: NDArray[Any]) -> None:
         part = None if y is None else y[a:b]
-        kernels.sample_features(structure, levels, part, key, (start + a) % 2**64, block, threads)
+        kernels.sample_features(structure, levels, part, key, start + a, block, threads)
 
     _blocks.write(out, int(structure.n_categories.max()) - 1, structure.n_features, draw)

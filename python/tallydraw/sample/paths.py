@@ -87,7 +87,7 @@ def sample_paths(
         if joint.shape != (states,) * order:
             raise ValueError(f"initial_weights must have shape {(states,) * order}, got {joint.shape}")
         _check_rows("initial_weights", joint.reshape(-1) if order > 1 else joint, joint.shape)
-    start = _check.natural("start", start, most=2**64 - 1)
+    start = _check.first_number(start, n)
     n_threads = _check.thread_count(n_threads)
     result = _check.output((n, length), states - 1, dtype, out)
     structure = make_structure(np.full(order + 1, states), np.arange(order + 1) - 1, None, order)
@@ -163,7 +163,7 @@ def write_paths(
     start: int,
     n_threads: int | None,
 ) -> None:
-    """Paths start, start + 1, … mod 2**64 of the stream into `out` (n, length), checked already.
+    """Paths start, start + 1, … of the stream into `out` (n, length), checked already.
 
     `structure` and `levels` are those of a homogeneous chain of order k: features 0 … k - 1 start it, feature k is the
     transition of each later step. `y` (n,) are classes, `initial` (n, k) given start states.
@@ -180,7 +180,7 @@ def write_paths(
         for step, end in backend.blocks(length, b - a):
             whole = step == 0 and end == length
             piece = block if whole else np.empty((b - a, end - step), block.dtype)
-            kernels.sample_paths(structure, levels, classes, before, key, (start + a) % 2**64, step, piece, threads)
+            kernels.sample_paths(structure, levels, classes, before, key, start + a, step, piece, threads)
             if not whole:
                 block[:, step:end] = piece
                 before = np.ascontiguousarray(block[:, max(0, end - order) : end], dtype=np.int64)

@@ -89,7 +89,7 @@ def sample_rows(
         )
     chosen = None if rows is None else _row_numbers(rows, len(w))
     shape, n = ((len(w),), len(w)) if chosen is None else (np.shape(rows), len(chosen))
-    start = _check.natural("start", start, most=2**64 - 1 - n)
+    start = _check.first_number(start, n)
     n_threads = _check.thread_count(n_threads)
     result = _check.output(shape, w.shape[1] - 1, dtype, out)
     # Errors of weights are met while drawing: a caller's own array is written only after the last draw.

@@ -134,7 +134,7 @@ class Sampler:
         """
         # One draw costs little more than its key: nothing here is checked that is not given.
         if start or type(start) is not int:
-            start = _check.natural("start", start, most=2**64 - 1)
+            start = _check.first_number(start, self._rows or 1)
         if (
             size is None
             and rows is None
@@ -183,6 +183,7 @@ class Sampler:
             except ValueError:
                 raise ValueError(f"rows of shape {array.shape} do not broadcast to {shape}") from None
             flat = np.ascontiguousarray(array, dtype=np.int64).reshape(-1)
+        start = _check.first_number(start, math.prod(shape))
         result = _check.output(shape, self._n_categories - 1, dtype, out)
         write_flat(result, self._levels, self._n_categories, flat, FLAT, _check.key(rng), start, n_threads)
         return result[()] if shape == () and out is None else result
@@ -217,6 +218,7 @@ class Sampler:
             except ValueError:
                 raise ValueError(f"rows of shape {np.shape(rows)} do not broadcast to {shape}") from None
             y = _check.class_codes(y, n, tables.n_classes, "rows")[0]
+        start = _check.first_number(start, n)
         result = _check.output((*shape, d), self._n_categories - 1, dtype, out)
         matrix = (
             result.reshape(n, d) if result.flags.c_contiguous or result.ndim == 2 else np.empty((n, d), result.dtype)
