@@ -23,8 +23,10 @@ _NEEDS = {"cpp": "tallydraw._core", "numba": "numba"}
 
 # Work below this many cells, draws or steps is done by one thread: starting a team costs more.
 SERIAL_WORK = 1 << 15
-# One kernel call does at most this much work, about a tenth of a second, so that Ctrl-C is heard in time.
+# One kernel call does at most this much work, about a tenth of a second, so that Ctrl-C is heard in time; on a backend
+# whose dearest cells cost several times as much, so much less.
 BLOCK_WORK = 1 << 25
+_COST = {"cpp": 1, "numba": 8}
 
 _name: str
 _kernels: Any
@@ -160,7 +162,7 @@ def _affinity() -> int:
 
 def blocks(n: int, work_per_row: int = 1) -> Iterator[tuple[int, int]]:
     """Slices [a, b) of n rows, each at most BLOCK_WORK of work: between them Python hears Ctrl-C."""
-    step = max(1, BLOCK_WORK // max(1, work_per_row))
+    step = max(1, BLOCK_WORK // (_COST[_name] * max(1, work_per_row)))
     for a in range(0, n, step):
         yield a, min(n, a + step)
 
