@@ -26,14 +26,6 @@
 
 namespace tallydraw::TALLYDRAW_ISA {
 
-static int max_threads() {
-#ifdef _OPENMP
-  return omp_get_max_threads();
-#else
-  return 1;
-#endif
-}
-
 static void philox_words(const std::uint32_t* counters, index n, std::uint64_t key, std::uint32_t* words) {
   for (index i = 0; i < n; ++i) {
     std::uint32_t x[4][1];

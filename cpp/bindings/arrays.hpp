@@ -6,8 +6,10 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <cstddef>
+#include <cstdint>
+#include <memory>
 #include <optional>
-#include <string>
 
 #include "tallydraw/kernels.hpp"
 
@@ -83,15 +85,19 @@ inline outcomes_view as_outcomes(py::array& out) {
                                           : outcome_type::u64};
 }
 
+/// Memory that a kernel is lent, not initialised, so that what is not touched costs nothing.
+inline std::unique_ptr<std::uint64_t[]> scratch_words(index words) {
+  return std::unique_ptr<std::uint64_t[]>(new std::uint64_t[static_cast<std::size_t>(words)]);
+}
+
 template <class T>
 inline const T* data_or_null(const optional_array<T>& x) {
   return x ? x->data() : nullptr;
 }
 
-// One function a verb, called by module.cpp.
+// Called by module.cpp.
 void bind_backend(py::module_& m);
 void bind_elementary(py::module_& m);
-void bind_sample_rows(py::module_& m);
 void bind_sample(py::module_& m);
 void bind_count(py::module_& m);
 void bind_log_prob(py::module_& m);

@@ -6,11 +6,6 @@
 namespace tallydraw {
 namespace {
 
-/// Scratch that a kernel is lent, uninitialised.
-std::unique_ptr<std::uint64_t[]> scratch_words(index words) {
-  return std::unique_ptr<std::uint64_t[]>(new std::uint64_t[static_cast<std::size_t>(words)]);
-}
-
 index count_features(const py::array& X, const optional_array<index>& y, std::optional<index> missing,
                      bool unseen_is_missing, const py::tuple& structure, array<index>& counts, int threads) {
   const codes_view x = as_codes(X);

@@ -4,16 +4,6 @@
 #include <memory>
 
 namespace tallydraw {
-namespace {
-
-/// Memory that a kernel works in: not initialised, so that what is not touched costs nothing.
-struct scratch_memory {
-  explicit scratch_memory(index n) : words(new std::uint64_t[static_cast<std::size_t>(n)]) {}
-  std::unique_ptr<std::uint64_t[]> words;
-};
-
-}  // namespace
-
 void bind_log_prob(py::module_& m) {
   // Every kernel below works on checked buffers and touches no Python object: the GIL is released for other threads.
   m.def(
@@ -30,9 +20,8 @@ void bind_log_prob(py::module_& m) {
         std::uint8_t* marks = incomplete.mutable_data();
         double* to = out.mutable_data();
         const py::gil_scoped_release release;
-        const scratch_memory scratch(active_kernels().log_prob_features_scratch(x.n, s.d, threads));
-        return active_kernels().log_prob_features(x, rules, s, from, offsets, begin, marks, to, scratch.words.get(),
-                                                  threads);
+        const auto scratch = scratch_words(active_kernels().log_prob_features_scratch(x.n, s.d, threads));
+        return active_kernels().log_prob_features(x, rules, s, from, offsets, begin, marks, to, scratch.get(), threads);
       },
       py::arg("X"), py::arg("missing"), py::arg("unseen_is_missing"), py::arg("structure"), py::arg("logs").noconvert(),
       py::arg("log_offsets").noconvert(), py::arg("first").noconvert(), py::arg("incomplete").noconvert(),
@@ -53,9 +42,9 @@ void bind_log_prob(py::module_& m) {
         const index n_rows = rows.size();
         double* to = out.mutable_data();
         const py::gil_scoped_release release;
-        const scratch_memory scratch(active_kernels().log_prob_messages_scratch(s, threads));
-        active_kernels().log_prob_messages(x, rules, s, theta, from, offsets, begin, which, n_rows, to,
-                                           scratch.words.get(), threads);
+        const auto scratch = scratch_words(active_kernels().log_prob_messages_scratch(s, threads));
+        active_kernels().log_prob_messages(x, rules, s, theta, from, offsets, begin, which, n_rows, to, scratch.get(),
+                                           threads);
       },
       py::arg("X"), py::arg("missing"), py::arg("unseen_is_missing"), py::arg("structure"),
       py::arg("probabilities").noconvert(), py::arg("logs").noconvert(), py::arg("log_offsets").noconvert(),
@@ -74,8 +63,8 @@ void bind_log_prob(py::module_& m) {
         const double* begin = first.data();
         double* to = out.mutable_data();
         const py::gil_scoped_release release;
-        const scratch_memory scratch(active_kernels().log_prob_paths_scratch(s, threads));
-        return active_kernels().log_prob_paths(paths, s, theta, from, places, use_start, begin, to, scratch.words.get(),
+        const auto scratch = scratch_words(active_kernels().log_prob_paths_scratch(s, threads));
+        return active_kernels().log_prob_paths(paths, s, theta, from, places, use_start, begin, to, scratch.get(),
                                                threads);
       },
       py::arg("x"), py::arg("offsets").noconvert(), py::arg("structure"), py::arg("probabilities").noconvert(),

@@ -1,15 +1,21 @@
-// Sampling: categories, features, paths.
+// Sampling: categories, features, paths, one draw from each row of a matrix, multinomial counts.
 #include "arrays.hpp"
 
 namespace tallydraw {
 
+// Every kernel below works on checked buffers and touches no Python object: the GIL is released for other threads.
 void bind_sample(py::module_& m) {
   m.def(
       "build_guides",
       [](const py::tuple& structure, const array<std::uint64_t>& level, const array<index>& guide_offsets,
          const array<index>& guide_bits, array<std::uint32_t>& guide) {
-        active_kernels().build_guides(as_structure(structure), level.data(), guide_offsets.data(), guide_bits.data(),
-                                      guide.mutable_data());
+        const structure_view s = as_structure(structure);
+        const std::uint64_t* const l = level.data();
+        const index* const offsets = guide_offsets.data();
+        const index* const bits = guide_bits.data();
+        std::uint32_t* const to = guide.mutable_data();
+        const py::gil_scoped_release release;
+        active_kernels().build_guides(s, l, offsets, bits, to);
       },
       py::arg("structure"), py::arg("level").noconvert(), py::arg("guide_offsets").noconvert(),
       py::arg("guide_bits").noconvert(), py::arg("guide").noconvert());
@@ -22,7 +28,6 @@ void bind_sample(py::module_& m) {
         const index n = out.size();
         const index n_rows = py::cast<py::array>(levels[0]).size() / n_categories;
         const index* const r = data_or_null(rows);
-        // The loop touches no Python object.
         const py::gil_scoped_release release;
         active_kernels().sample_categories(l, n_categories, n_rows, r, purpose, key, start, view, n, threads);
       },
@@ -37,7 +42,6 @@ void bind_sample(py::module_& m) {
         const outcomes_view view = as_outcomes(out);
         const index n = out.shape(0);
         const index* const classes = data_or_null(y);
-        // The loop touches no Python object.
         const py::gil_scoped_release release;
         active_kernels().sample_features(s, l, classes, key, start, view, n, threads);
       },
@@ -55,12 +59,44 @@ void bind_sample(py::module_& m) {
         const index length = out.shape(1);
         const index* const classes = data_or_null(y);
         const index* const states = data_or_null(initial);
-        // The loop touches no Python object.
         const py::gil_scoped_release release;
         active_kernels().sample_paths(s, l, classes, states, key, start, step, view, n, length, threads);
       },
       py::arg("structure"), py::arg("levels"), py::arg("y").noconvert(), py::arg("initial").noconvert(), py::arg("key"),
       py::arg("start"), py::arg("step"), py::arg("out").noconvert(), py::arg("threads"));
+  m.def(
+      "sample_rows",
+      [](const py::array& weights, const optional_array<index>& rows, std::uint64_t key, std::uint64_t start,
+         py::array out, int threads) {
+        const bool floats = py::isinstance<array<double>>(weights);
+        if (!floats && !py::isinstance<array<index>>(weights))
+          throw py::type_error("weights must be a C-contiguous array of float64 or int64");
+        const auto* f = floats ? static_cast<const double*>(weights.data()) : nullptr;
+        const auto* i = floats ? nullptr : static_cast<const index*>(weights.data());
+        const index columns = weights.shape(1);
+        const index* chosen = data_or_null(rows);
+        const outcomes_view view = as_outcomes(out);
+        const index n = out.shape(0);
+        const py::gil_scoped_release release;
+        return active_kernels().sample_rows(f, i, columns, chosen, n, key, start, view, threads);
+      },
+      py::arg("weights"), py::arg("rows").noconvert(), py::arg("key"), py::arg("start"), py::arg("out"),
+      py::arg("threads"));
+  m.def(
+      "sample_counts",
+      [](const array<std::uint64_t>& level, const array<index>& rows, const array<index>& totals, std::uint64_t key,
+         std::uint64_t start, array<index>& out, int threads) {
+        const index columns = level.shape(1);
+        const index n = out.shape(0);
+        const auto* l = level.data();
+        const auto* r = rows.data();
+        const auto* t = totals.data();
+        auto* to = out.mutable_data();
+        const py::gil_scoped_release release;
+        active_kernels().sample_counts(l, columns, r, t, n, key, start, to, threads);
+      },
+      py::arg("level").noconvert(), py::arg("rows").noconvert(), py::arg("totals").noconvert(), py::arg("key"),
+      py::arg("start"), py::arg("out").noconvert(), py::arg("threads"));
 }
 
 }  // namespace tallydraw

@@ -11,9 +11,10 @@ namespace tallydraw::TALLYDRAW_ISA {
 /// Features side by side in a tile: as many as bytes in the widest vector register, one cache line.
 constexpr index tile_width = 64;
 
-/// Few categories, in byte lanes: 64 features are compared with categories c and c + 1 side by side, and the bytes that are
-/// equal are added; two at a time, so that the sums stay in registers. `rows` names up to 255 rows of the tile, so no byte
-/// overflows; 64 bytes are read from the start of a row, those past the tile's width belong to nobody. lanes[j] = how often feature j is c, lanes[64 + j] = how often it is c + 1.
+/// Few categories, in byte lanes: 64 features are compared with categories c and c + 1 side by side, and the bytes that
+/// are equal are added; two at a time, so that the sums stay in registers. `rows` names up to 255 rows of the tile, so
+/// no byte overflows; 64 bytes are read from the start of a row, those past the tile's width belong to nobody.
+/// lanes[j] = how often feature j is c, lanes[64 + j] = how often it is c + 1.
 inline void count_lanes(const std::uint8_t* tile, index stride, const std::int32_t* rows, index n_rows, std::uint8_t c,
                         std::uint8_t* lanes) {
   std::uint8_t sums[2][tile_width] = {};

@@ -261,17 +261,6 @@ inline void outcomes_from_rows(feature_levels f, const index* rows, const std::u
   }
 }
 
-/// f(p), p being the outcomes' first cell in their own type.
-template <class Function>
-inline void with_outcomes(outcomes_view out, Function&& f) {
-  switch (out.type) {
-    case outcome_type::u8: f(static_cast<std::uint8_t*>(out.data)); break;
-    case outcome_type::u16: f(static_cast<std::uint16_t*>(out.data)); break;
-    case outcome_type::u32: f(static_cast<std::uint32_t*>(out.data)); break;
-    case outcome_type::u64: f(static_cast<std::uint64_t*>(out.data)); break;
-  }
-}
-
 /// guide[i] of every table row: the first c with i * 2^(64 - bits) < L_c.
 inline void build_guides(const structure_view& s, const std::uint64_t* level, const index* guide_offsets,
                          const index* guide_bits, std::uint32_t* guide) {

@@ -4,8 +4,14 @@
 // Blocks of rows x tiles of features: the tables of a tile stay in the second-level cache while many rows use them.
 #pragma once
 
+#include <algorithm>
+#include <cstdint>
+#include <cstring>
+#include <type_traits>
+
 #include "tallydraw/codes.hpp"
 #include "tallydraw/parallel.hpp"
+#include "tallydraw/views.hpp"
 
 namespace tallydraw::TALLYDRAW_ISA {
 

@@ -4,6 +4,10 @@
 // the end they add nothing, at the beginning they are summed over the start weights, or, without them, skipped.
 #pragma once
 
+#include <algorithm>
+#include <cstdint>
+#include <type_traits>
+
 #include "tallydraw/codes.hpp"
 #include "tallydraw/parallel.hpp"
 #include "tallydraw/scaled.hpp"

@@ -17,6 +17,15 @@
 
 namespace tallydraw::TALLYDRAW_ISA {
 
+/// How many threads the environment asks for.
+inline int max_threads() {
+#ifdef _OPENMP
+  return omp_get_max_threads();
+#else
+  return 1;
+#endif
+}
+
 /// Calls body(begin, end, thread) for the pieces [0, grain), [grain, 2 grain), … of [0, n), on at most `threads`
 /// threads, in any order; `thread` < threads. body must not throw.
 template <class Body>

@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "tallydraw/levels.hpp"
+#include "tallydraw/outcomes.hpp"
 #include "tallydraw/parallel.hpp"
 #include "tallydraw/philox.hpp"
 #include "tallydraw/views.hpp"

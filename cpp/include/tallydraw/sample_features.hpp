@@ -10,6 +10,7 @@
 #include <type_traits>
 
 #include "tallydraw/levels.hpp"
+#include "tallydraw/outcomes.hpp"
 #include "tallydraw/parallel.hpp"
 #include "tallydraw/philox.hpp"
 #include "tallydraw/tile.hpp"

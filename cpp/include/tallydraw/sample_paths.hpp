@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "tallydraw/levels.hpp"
+#include "tallydraw/outcomes.hpp"
 #include "tallydraw/parallel.hpp"
 #include "tallydraw/philox.hpp"
 #include "tallydraw/tile.hpp"

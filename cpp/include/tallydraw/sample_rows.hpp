@@ -9,7 +9,9 @@
 
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 
+#include "tallydraw/outcomes.hpp"
 #include "tallydraw/parallel.hpp"
 #include "tallydraw/philox.hpp"
 #include "tallydraw/prefetch.hpp"
@@ -216,11 +218,6 @@ inline void draw_together(const typename Rule::weight* const* row, const typenam
   }
 }
 
-template <class Out>
-inline void store(const index* from, index n, Out* out) noexcept {
-  for (index i = 0; i < n; ++i) out[i] = static_cast<Out>(from[i]);
-}
-
 template <class Rule>
 inline void sample(const typename Rule::weight* weights, index C, const index* rows, index n, std::uint64_t key,
                    std::uint64_t start, outcomes_view out, int threads, first_index* bad) noexcept {
@@ -258,12 +255,9 @@ inline void sample(const typename Rule::weight* weights, index C, const index* r
           if (drawn[l].bad) bad->report(table[l] * C + drawn[l].column);
         }
       }
-      switch (out.type) {
-        case outcome_type::u8: store(outcome, m, static_cast<std::uint8_t*>(out.data) + a); break;
-        case outcome_type::u16: store(outcome, m, static_cast<std::uint16_t*>(out.data) + a); break;
-        case outcome_type::u32: store(outcome, m, static_cast<std::uint32_t*>(out.data) + a); break;
-        case outcome_type::u64: store(outcome, m, static_cast<std::uint64_t*>(out.data) + a); break;
-      }
+      with_outcomes(out, [&](auto* to) {
+        for (index i = 0; i < m; ++i) to[a + i] = static_cast<std::remove_pointer_t<decltype(to)>>(outcome[i]);
+      });
     }
   });
 }

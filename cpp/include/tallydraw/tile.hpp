@@ -11,7 +11,7 @@
 
 namespace tallydraw::TALLYDRAW_ISA {
 
-/// Cells of a tile of outcomes of type T, and its sides: at most max_rows rows; all powers of two.
+/// Cells of a tile of outcomes of type T, and its sides: at most max_tile_rows rows; all powers of two.
 template <class T>
 constexpr index tile_cells = sizeof(T) <= 2 ? 2048 : 512;
 constexpr index max_tile_rows = 512;

@@ -1,4 +1,4 @@
-// Vectors of 64-bit lanes for Philox, one definition an instruction set. The one place with intrinsics: the products
+// Vectors of 64-bit lanes for Philox, one definition an instruction set. Written with intrinsics: the products
 // want 32 x 32 -> 64 bits in every lane, which compilers do not find in plain loops (measured: 2 to 9 times slower).
 #pragma once
 
