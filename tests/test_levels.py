@@ -109,9 +109,9 @@ def draw(levels, rows, key, start, n):
     prepared = _levels.with_guides(levels.reshape(-1), structure(c, len(levels)))
     out = np.empty(n, np.uint32)
     write_flat(out, prepared, c, rows, 1, key, start, None)
-    if c > 16:
+    if c > 4:
         bisect = prepared._replace(
-            guide=np.empty(0, np.uint32), guide_offsets=np.zeros(2, np.int64), guide_bits=np.array([-1])
+            guide=np.empty(0, prepared.guide.dtype), guide_offsets=np.zeros(2, np.int64), guide_bits=np.array([-1])
         )
         again = np.empty(n, np.uint32)
         write_flat(again, bisect, c, rows, 1, key, start, None)
@@ -206,7 +206,7 @@ def test_guides(place):
 
 
 def test_where_there_is_no_guide():
-    assert [_levels.guide_bits_of(c) for c in (1, 16, 17, 256, 257, 2**32, 2**32 + 1)] == [-1, -1, 6, 9, 10, 30, -1]
+    assert [_levels.guide_bits_of(c) for c in (1, 4, 5, 256, 257, 2**32, 2**32 + 1)] == [-1, -1, 5, 10, 10, 30, -1]
 
 
 # Weights that are none ----------------------------------------------------------------------------------------------

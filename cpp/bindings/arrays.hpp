@@ -63,17 +63,6 @@ inline structure_view as_structure(const py::tuple& s) {
   return view;
 }
 
-/// The tuple tallydraw._levels.Levels; its arrays must outlive the view.
-inline levels_view as_levels(const py::tuple& l) {
-  levels_view view{};
-  view.level = py::cast<array<std::uint64_t>>(l[0]).data();
-  view.high = py::cast<array<std::uint32_t>>(l[1]).data();
-  view.guide = py::cast<array<std::uint32_t>>(l[2]).data();
-  view.guide_offsets = py::cast<array<index>>(l[3]).data();
-  view.guide_bits = py::cast<array<index>>(l[4]).data();
-  return view;
-}
-
 /// A writable C-contiguous unsigned array.
 inline outcomes_view as_outcomes(py::array& out) {
   if (out.dtype().kind() != 'u' || !(out.flags() & py::array::c_style))
@@ -83,6 +72,18 @@ inline outcomes_view as_outcomes(py::array& out) {
                               : size == 2 ? outcome_type::u16
                               : size == 4 ? outcome_type::u32
                                           : outcome_type::u64};
+}
+
+/// The tuple tallydraw._levels.Levels, to draw outcomes like `out` from; its arrays must outlive the view.
+inline levels_view as_levels(const py::tuple& l, const outcomes_view& out) {
+  levels_view view{};
+  view.level = py::cast<array<std::uint64_t>>(l[0]).data();
+  view.high = py::cast<array<std::uint32_t>>(l[1]).data();
+  view.guide = out.type == outcome_type::u8 ? static_cast<const void*>(py::cast<array<std::uint8_t>>(l[2]).data())
+                                            : py::cast<array<std::uint32_t>>(l[2]).data();
+  view.guide_offsets = py::cast<array<index>>(l[3]).data();
+  view.guide_bits = py::cast<array<index>>(l[4]).data();
+  return view;
 }
 
 /// Memory that a kernel is lent, not initialised, so that what is not touched costs nothing.

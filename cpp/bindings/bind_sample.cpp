@@ -8,14 +8,18 @@ void bind_sample(py::module_& m) {
   m.def(
       "build_guides",
       [](const py::tuple& structure, const array<std::uint64_t>& level, const array<index>& guide_offsets,
-         const array<index>& guide_bits, array<std::uint32_t>& guide) {
+         const array<index>& guide_bits, py::array& guide) {
         const structure_view s = as_structure(structure);
         const std::uint64_t* const l = level.data();
         const index* const offsets = guide_offsets.data();
         const index* const bits = guide_bits.data();
-        std::uint32_t* const to = guide.mutable_data();
+        const bool narrow = py::isinstance<array<std::uint8_t>>(guide);
+        if (!narrow && !py::isinstance<array<std::uint32_t>>(guide))
+          throw py::type_error("guide must be a C-contiguous array of uint8 or uint32");
+        auto* const bytes = narrow ? static_cast<std::uint8_t*>(guide.mutable_data()) : nullptr;
+        auto* const words = narrow ? nullptr : static_cast<std::uint32_t*>(guide.mutable_data());
         const py::gil_scoped_release release;
-        active_kernels().build_guides(s, l, offsets, bits, to);
+        active_kernels().build_guides(s, l, offsets, bits, bytes, words);
       },
       py::arg("structure"), py::arg("level").noconvert(), py::arg("guide_offsets").noconvert(),
       py::arg("guide_bits").noconvert(), py::arg("guide").noconvert());
@@ -23,8 +27,8 @@ void bind_sample(py::module_& m) {
       "sample_categories",
       [](const py::tuple& levels, index n_categories, const optional_array<index>& rows, index purpose,
          std::uint64_t key, std::uint64_t start, py::array& out, int threads) {
-        const levels_view l = as_levels(levels);
         const outcomes_view view = as_outcomes(out);
+        const levels_view l = as_levels(levels, view);
         const index n = out.size();
         const index n_rows = py::cast<py::array>(levels[0]).size() / n_categories;
         const index* const r = data_or_null(rows);
@@ -38,8 +42,8 @@ void bind_sample(py::module_& m) {
       [](const py::tuple& structure, const py::tuple& levels, const optional_array<index>& y, std::uint64_t key,
          std::uint64_t start, py::array& out, int threads) {
         const structure_view s = as_structure(structure);
-        const levels_view l = as_levels(levels);
         const outcomes_view view = as_outcomes(out);
+        const levels_view l = as_levels(levels, view);
         const index n = out.shape(0);
         const index* const classes = data_or_null(y);
         const py::gil_scoped_release release;
@@ -53,8 +57,8 @@ void bind_sample(py::module_& m) {
          const optional_array<index>& initial, std::uint64_t key, std::uint64_t start, index step, py::array& out,
          int threads) {
         const structure_view s = as_structure(structure);
-        const levels_view l = as_levels(levels);
         const outcomes_view view = as_outcomes(out);
+        const levels_view l = as_levels(levels, view);
         const index n = out.shape(0);
         const index length = out.shape(1);
         const index* const classes = data_or_null(y);

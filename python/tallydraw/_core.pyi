@@ -46,8 +46,8 @@ def count_transitions(
 
 # sample: a draw is a pure function of (key, row, feature)
 def build_guides(
-    structure: Structure, level: NDArray[np.uint64], guide_offsets: Counts, guide_bits: Counts, guide: NDArray[np.uint32]
-) -> None: ...  # guide entry i of a table row: the first c with i * 2**(64 - bits) < L_c
+    structure: Structure, level: NDArray[np.uint64], guide_offsets: Counts, guide_bits: Counts, guide: NDArray[Any]
+) -> None: ...  # uint8 or uint32; entry i of a table row: the first c with i * 2**(64 - bits) < L_c
 def sample_categories(
     levels: Levels, n_categories: int, rows: Counts | None, purpose: int, key: int, start: int, out: Outcomes, threads: int
 ) -> None: ...  # flat draws start, start + 1, …; draw t from table row rows[t - start], or row 0

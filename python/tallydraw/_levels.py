@@ -28,7 +28,7 @@ class Levels(NamedTuple):
 
     level: NDArray[np.uint64]
     high: NDArray[np.uint32]
-    guide: NDArray[np.uint32]
+    guide: NDArray[Any]
     guide_offsets: NDArray[np.int64]
     guide_bits: NDArray[np.int64]
 
@@ -47,16 +47,17 @@ def with_guides(level: NDArray[np.uint64], structure: Structure) -> Levels:
     bits = np.array([guide_bits_of(int(c)) for c in structure.n_categories], np.int64)
     sizes = np.where(bits < 0, 0, structure.n_classes * structure.n_contexts << np.maximum(bits, 0))
     offsets = np.concatenate([[0], np.cumsum(sizes)])
-    guide = np.empty(int(offsets[-1]), np.uint32)
+    narrow = int(structure.n_categories.max()) <= 256  # as outcomes are
+    guide = np.empty(int(offsets[-1]), np.uint8 if narrow else np.uint32)
     if guide.size:
         backend.kernels().build_guides(structure, level, offsets, bits, guide)
     return Levels(level, (level >> np.uint64(32)).astype(np.uint32), guide, offsets, bits)
 
 
 def guide_bits_of(c: int) -> int:
-    """log2 of the guide's length, about twice the categories; -1 for a few, which are compared with all levels, and for
+    """log2 of the guide's length, a few times the categories; -1 for a few, which are compared with all levels, and for
     more than a guide's entry can number, which are searched by halving."""
-    return -1 if c <= 16 or c > 2**32 else min(30, (c - 1).bit_length() + 1)
+    return -1 if c <= 4 or c > 2**32 else min(30, (c - 1).bit_length() + (2 if c <= 256 else 1))
 
 
 def row_levels(

@@ -26,7 +26,7 @@ struct kernel_table {
 
   // levels.hpp
   void (*build_guides)(const structure_view& structure, const std::uint64_t* level, const index* guide_offsets,
-                       const index* guide_bits, std::uint32_t* guide);
+                       const index* guide_bits, std::uint8_t* bytes, std::uint32_t* words);
 
   // sample_categories.hpp
   void (*sample_categories)(const levels_view& levels, index n_categories, index n_rows, const index* rows,

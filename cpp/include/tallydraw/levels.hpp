@@ -4,7 +4,7 @@
 //
 // Searches look at the upper 32 bits of u and of the levels. Only where these are equal does the low word of u decide;
 // it is then computed, and the outcome is exact. Three strategies:
-//   few      all levels compared, a block of draws at once;
+//   few      all levels compared, a block of draws from one table row at once;
 //   guide    a guide table (Chen & Asau 1974, "On generating random variates from an empirical distribution") names
 //            the first candidate, a short scan the outcome;
 //   bisect   both words of u and a binary search, for tables past 2^32 cells.
@@ -12,6 +12,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <type_traits>
 #include <utility>
 
 #include "tallydraw/philox.hpp"
@@ -29,45 +30,57 @@
 namespace tallydraw::TALLYDRAW_ISA {
 
 /// Tables of at most this many categories have no guide and are compared with all their levels.
-constexpr index few_categories = 16;
+constexpr index few_categories = 4;
 
 /// Draws that are compared side by side.
 constexpr index group_size = 64;
 
-/// The table rows of one feature. Passed by value: outcomes are bytes, which may alias whatever is behind a reference.
+/// The entries of guides: bytes where outcomes are.
+template <class T>
+using guide_type = std::conditional_t<sizeof(T) == 1, std::uint8_t, std::uint32_t>;
+
+/// The table rows of one feature with outcomes of type T. Passed by value: outcomes are bytes, which may alias whatever
+/// is behind a reference.
+template <class T>
 struct feature_levels {
   const std::uint64_t* level;
   const std::uint32_t* high;
-  const std::uint32_t* guide;
+  const guide_type<T>* guide;
   index n;     // categories
   index bits;  // log2 of the guide's length, negative: none
   index rows;
 
   /// Bytes that searches of one table row may touch.
-  index row_bytes() const { return 4 * (n + (bits < 0 ? 0 : index{1} << bits)); }
+  index row_bytes() const { return 4 * n + (bits < 0 ? 0 : static_cast<index>(sizeof(guide_type<T>)) << bits); }
   /// Whether the table rows are too many for the nearer caches, so that draws wait for memory unless it is asked ahead.
   bool far() const { return rows * row_bytes() > index{1} << 19; }
 };
 
-inline feature_levels feature_of(const levels_view& levels, index n_categories, index first_cell, index j, index rows) {
+template <class T>
+inline feature_levels<T> feature_of(const levels_view& levels, index n_categories, index first_cell, index j,
+                                    index rows) {
   return {levels.level + first_cell,
           levels.high + first_cell,
-          levels.guide + levels.guide_offsets[j],
+          static_cast<const guide_type<T>*>(levels.guide) + levels.guide_offsets[j],
           n_categories,
           levels.guide_bits[j],
           rows};
 }
 
-inline feature_levels feature_of(const structure_view& s, const levels_view& levels, index j) {
-  return feature_of(levels, s.n_categories[j], s.offsets[j], j, s.n_classes * s.n_contexts[j]);
+template <class T>
+inline feature_levels<T> feature_of(const structure_view& s, const levels_view& levels, index j) {
+  return feature_of<T>(levels, s.n_categories[j], s.offsets[j], j, s.n_classes * s.n_contexts[j]);
 }
 
 /// Asks for the lines of table row `row`, where they are few.
-inline void prefetch_row(const feature_levels& f, index row) {
+template <class T>
+inline void prefetch_row(const feature_levels<T>& f, index row) {
+  constexpr index line = 64;
   if (f.row_bytes() > index{1} << 13) return;
-  for (index c = 0; c < f.n; c += 16) prefetch(f.high + row * f.n + c);
+  for (index c = 0; c < f.n; c += line / 4) prefetch(f.high + row * f.n + c);
   if (f.bits >= 0)
-    for (index i = 0; i < index{1} << f.bits; i += 16) prefetch(f.guide + (row << f.bits) + i);
+    for (index i = 0; i < index{1} << f.bits; i += line / static_cast<index>(sizeof(guide_type<T>)))
+      prefetch(f.guide + (row << f.bits) + i);
 }
 
 /// The uniform of high word `word` and low word low(i): met once in millions of draws, and kept out of their way.
@@ -77,32 +90,28 @@ TALLYDRAW_NOINLINE std::uint64_t uniform_of(std::uint32_t word, const Low& low, 
   return u < UINT64_MAX ? u : UINT64_MAX - 1;
 }
 
-/// The outcome from table row `row` by comparison with every level; low(i) gives the low word.
-template <class Low>
-inline index outcome_few(feature_levels f, index row, std::uint32_t word, const Low& low, index i) {
-  const std::uint32_t* high = f.high + row * f.n;
+/// The outcome from the levels of one table row with C cells by comparison with every level; low(i) gives the low word.
+template <index C, class Low>
+inline index outcome_few(const std::uint32_t* high, const std::uint64_t* level, std::uint32_t word, const Low& low,
+                         index i) {
   index c = 0;
-  bool tie = false;
-  for (index k = 0; k < f.n - 1; ++k) {
-    c += word >= high[k];
-    tie |= word == high[k];
-  }
-  if (tie) {
+  for (index k = 0; k < C - 1; ++k) c += word >= high[k];
+  if (word == high[c - (c > 0)]) {  // the largest level that is reached
     const std::uint64_t u = uniform_of(word, low, i);
-    const std::uint64_t* level = f.level + row * f.n;
     for (c = 0; u >= level[c];) ++c;
   }
   return c;
 }
 
 /// The guide's entry for a draw from table row `row`.
-inline const std::uint32_t* guide_entry(feature_levels f, index row, std::uint32_t word) {
+template <class T>
+inline const guide_type<T>* guide_entry(feature_levels<T> f, index row, std::uint32_t word) {
   return f.guide + (row << f.bits) + static_cast<index>(std::uint64_t{word} >> (32 - f.bits));
 }
 
 /// The outcome from table row `row`, where the guide names candidate `c`, by a scan.
-template <class Low>
-inline index outcome_from(feature_levels f, index row, index c, std::uint32_t word, const Low& low, index i) {
+template <class T, class Low>
+inline index outcome_from(feature_levels<T> f, index row, index c, std::uint32_t word, const Low& low, index i) {
   const std::uint32_t* high = f.high + row * f.n;
   c += word > high[c];  // nearly always enough; the upper half of the last level is 2^32 - 1
   if (word >= high[c]) {
@@ -117,14 +126,14 @@ inline index outcome_from(feature_levels f, index row, index c, std::uint32_t wo
 }
 
 /// The outcome from table row `row` by its guide and a scan.
-template <class Low>
-inline index outcome_guide(feature_levels f, index row, std::uint32_t word, const Low& low, index i) {
+template <class T, class Low>
+inline index outcome_guide(feature_levels<T> f, index row, std::uint32_t word, const Low& low, index i) {
   return outcome_from(f, row, static_cast<index>(*guide_entry(f, row, word)), word, low, i);
 }
 
 /// The outcome from table row `row` by binary search.
-template <class Low>
-inline index outcome_bisect(feature_levels f, index row, std::uint32_t word, const Low& low, index i) {
+template <class T, class Low>
+inline index outcome_bisect(feature_levels<T> f, index row, std::uint32_t word, const Low& low, index i) {
   const std::uint64_t u = uniform_of(word, low, i);
   const std::uint64_t* level = f.level + row * f.n;
   index least = 0;
@@ -177,8 +186,11 @@ inline bool compare_group(const std::uint32_t* high, const std::uint32_t* words,
 
 using group_comparison = bool (*)(const std::uint32_t*, const std::uint32_t*, std::uint8_t*);
 
+/// Draws from one table row of at most this many categories are compared in groups, whether there is a guide or not.
+constexpr index most_compared = 16;
+
 inline group_comparison comparison_of(index n_categories) {
-  static constexpr group_comparison of[few_categories] = {
+  static constexpr group_comparison of[most_compared] = {
       nullptr,           compare_group<1>,  compare_group<2>,  compare_group<3>, compare_group<4>,  compare_group<5>,
       compare_group<6>,  compare_group<7>,  compare_group<8>,  compare_group<9>, compare_group<10>, compare_group<11>,
       compare_group<12>, compare_group<13>, compare_group<14>, compare_group<15>};
@@ -187,9 +199,9 @@ inline group_comparison comparison_of(index n_categories) {
 
 /// Outcomes by guides that are far away: their lines are asked for a group ahead of the draws that wait for them.
 template <class T, class Row, class Low>
-inline void outcomes_far(feature_levels f, Row&& row, const std::uint32_t* words, index n, T* out, const Low& low) {
+inline void outcomes_far(feature_levels<T> f, Row&& row, const std::uint32_t* words, index n, T* out, const Low& low) {
   constexpr index group = 256;
-  std::uint32_t candidate[group];
+  guide_type<T> candidate[group];
   for (index begin = 0; begin < n; begin += group) {
     const index end = n - begin < group ? n : begin + group;
     for (index i = begin; i < end; ++i) prefetch(guide_entry(f, row(i), words[i]));
@@ -205,15 +217,13 @@ inline void outcomes_far(feature_levels f, Row&& row, const std::uint32_t* words
 /// out[i] = the outcome of words[i] from the one table row `row`, for i < n; low(i) gives the low word of draw i.
 /// `words` must be readable up to the next multiple of group_size.
 template <class T, class Low>
-inline void outcomes_from_row(feature_levels f, index row, const std::uint32_t* words, index n, T* out,
+inline void outcomes_from_row(feature_levels<T> f, index row, const std::uint32_t* words, index n, T* out,
                               const Low& low) {
-  if (f.bits >= 0) {
-    if (f.row_bytes() > index{1} << 19) return outcomes_far(f, [=](index) { return row; }, words, n, out, low);
-    for (index i = 0; i < n; ++i) out[i] = static_cast<T>(outcome_guide(f, row, words[i], low, i));
-  } else if (f.n == 1) {
+  if (f.n == 1) {
     for (index i = 0; i < n; ++i) out[i] = 0;
-  } else if (f.n <= few_categories) {
+  } else if (f.n <= most_compared) {
     const std::uint32_t* high = f.high + row * f.n;
+    const std::uint64_t* level = f.level + row * f.n;
     const group_comparison compare = comparison_of(f.n);
     for (index begin = 0; begin < n; begin += group_size) {
       const index size = n - begin < group_size ? n - begin : group_size;
@@ -223,47 +233,62 @@ inline void outcomes_from_row(feature_levels f, index row, const std::uint32_t* 
           const std::uint32_t word = words[begin + i];
           bool close = false;
           for (index k = 0; k < f.n - 1; ++k) close |= word >> 17 == high[k] >> 17;
-          if (close) c[i] = static_cast<std::uint8_t>(outcome_few(f, row, word, low, begin + i));
+          if (!close) continue;
+          const std::uint64_t u = uniform_of(word, low, begin + i);
+          for (c[i] = 0; u >= level[c[i]];) ++c[i];
         }
       if (size == group_size)
         for (index i = 0; i < group_size; ++i) out[begin + i] = c[i];
       else
         for (index i = 0; i < size; ++i) out[begin + i] = c[i];
     }
-  } else {
+  } else if (f.bits < 0) {
     for (index i = 0; i < n; ++i) out[i] = static_cast<T>(outcome_bisect(f, row, words[i], low, i));
+  } else if (f.row_bytes() > index{1} << 19) {
+    outcomes_far(f, [=](index) { return row; }, words, n, out, low);
+  } else {
+    for (index i = 0; i < n; ++i) out[i] = static_cast<T>(outcome_guide(f, row, words[i], low, i));
   }
 }
 
-/// out[i] = the outcome of words[i] from table row rows[i], for i < n; low(i) gives the low word of draw i.
-template <class T, class Low>
-inline void outcomes_from_rows(feature_levels f, const index* rows, const std::uint32_t* words, index n, T* out,
-                               const Low& low) {
-  if (f.bits >= 0) {
-    if (f.far()) return outcomes_far(f, [=](index i) { return rows[i]; }, words, n, out, low);
-    for (index i = 0; i < n; ++i) out[i] = static_cast<T>(outcome_guide(f, rows[i], words[i], low, i));
-    return;
+/// The same from table row rows[i] for draw i, of f.n <= C categories, which are few.
+template <index C, class T, class Row, class Low>
+inline void outcomes_few(feature_levels<T> f, const Row* rows, const std::uint32_t* words, index n, T* out,
+                         const Low& low) {
+  if (f.n == C) {
+    for (index i = 0; i < n; ++i) {
+      const index first = static_cast<index>(rows[i]) * C;
+      out[i] = static_cast<T>(outcome_few<C>(f.high + first, f.level + first, words[i], low, i));
+    }
+  } else if constexpr (C > 2) {
+    outcomes_few<C - 1>(f, rows, words, n, out, low);
   }
-  if (f.far())
-    for (index i = 0; i < n; ++i) prefetch(f.high + rows[i] * f.n);
+}
+
+/// The same of any number of categories; Row is any type that holds the number of a table row.
+template <class T, class Row, class Low>
+inline void outcomes_from_rows(feature_levels<T> f, const Row* rows, const std::uint32_t* words, index n, T* out,
+                               const Low& low) {
+  const auto row = [=](index i) { return static_cast<index>(rows[i]); };
   if (f.n == 1) {
     for (index i = 0; i < n; ++i) out[i] = 0;
-  } else if (f.n == 2) {
-    for (index i = 0; i < n; ++i) {
-      const std::uint32_t high = f.high[2 * rows[i]];
-      out[i] = words[i] >= high;
-      if (words[i] == high) out[i] = uniform_of(words[i], low, i) >= f.level[2 * rows[i]];
-    }
   } else if (f.n <= few_categories) {
-    for (index i = 0; i < n; ++i) out[i] = static_cast<T>(outcome_few(f, rows[i], words[i], low, i));
+    if (f.far())
+      for (index i = 0; i < n; ++i) prefetch(f.high + row(i) * f.n);
+    outcomes_few<few_categories>(f, rows, words, n, out, low);
+  } else if (f.bits < 0) {
+    for (index i = 0; i < n; ++i) out[i] = static_cast<T>(outcome_bisect(f, row(i), words[i], low, i));
+  } else if (f.far()) {
+    outcomes_far(f, row, words, n, out, low);
   } else {
-    for (index i = 0; i < n; ++i) out[i] = static_cast<T>(outcome_bisect(f, rows[i], words[i], low, i));
+    for (index i = 0; i < n; ++i) out[i] = static_cast<T>(outcome_guide(f, row(i), words[i], low, i));
   }
 }
 
 /// guide[i] of every table row: the first c with i * 2^(64 - bits) < L_c.
-inline void build_guides(const structure_view& s, const std::uint64_t* level, const index* guide_offsets,
-                         const index* guide_bits, std::uint32_t* guide) {
+template <class G>
+inline void build_guides_of(const structure_view& s, const std::uint64_t* level, const index* guide_offsets,
+                            const index* guide_bits, G* guide) {
   for (index j = 0; j < s.d; ++j) {
     const index bits = guide_bits[j];
     if (bits < 0) continue;
@@ -271,15 +296,24 @@ inline void build_guides(const structure_view& s, const std::uint64_t* level, co
     const index rows = s.n_classes * s.n_contexts[j];
     for (index row = 0; row < rows; ++row) {
       const std::uint64_t* l = level + s.offsets[j] + row * n;
-      std::uint32_t* g = guide + guide_offsets[j] + (row << bits);
+      G* g = guide + guide_offsets[j] + (row << bits);
       index c = 0;
       for (index i = 0; i < index{1} << bits; ++i) {
         const std::uint64_t edge = bits == 0 ? 0 : static_cast<std::uint64_t>(i) << (64 - bits);
         while (edge >= l[c]) ++c;
-        g[i] = static_cast<std::uint32_t>(c);
+        g[i] = static_cast<G>(c);
       }
     }
   }
+}
+
+/// Exactly one of `bytes` and `words` is not null.
+inline void build_guides(const structure_view& s, const std::uint64_t* level, const index* guide_offsets,
+                         const index* guide_bits, std::uint8_t* bytes, std::uint32_t* words) {
+  if (bytes)
+    build_guides_of(s, level, guide_offsets, guide_bits, bytes);
+  else
+    build_guides_of(s, level, guide_offsets, guide_bits, words);
 }
 
 }  // namespace tallydraw::TALLYDRAW_ISA

@@ -2,6 +2,8 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
+#include <type_traits>
 
 #include "tallydraw/levels.hpp"
 #include "tallydraw/outcomes.hpp"
@@ -11,10 +13,42 @@
 
 namespace tallydraw::TALLYDRAW_ISA {
 
-/// Draws start … start + n - 1, which do not pass 2^64, from table row 0, or rows[i].
+/// What the first bits of a word decide, of one table row that very many draws are made from: cell i holds the outcome
+/// of every u that begins with the bits i; where a level lies inside the cell, the first candidate, marked as open.
+struct direct_table {
+  static constexpr index bits = 13;
+  static constexpr index least_draws = 1 << 14;  // that pay for the table
+  static constexpr index most_categories = 512;   // beyond, too many cells are open
+  static constexpr std::uint16_t open = 1 << 15;
+  std::uint16_t cell[1 << bits];
+
+  template <class T>
+  explicit direct_table(const feature_levels<T>& f) {
+    index i = 0;
+    for (index c = 0; c < f.n; ++c) {
+      const std::uint16_t outcome = static_cast<std::uint16_t>(c);
+      const index last = static_cast<index>(f.level[c] >> (64 - bits));
+      for (; i < last; ++i) cell[i] = outcome;
+      if (i == last && f.level[c] << bits != 0) cell[i++] = outcome | open;
+    }
+  }
+};
+
+/// out[i] = the outcome of words[i]; low(i) gives the low word of draw i.
+template <class T, class Low>
+inline void outcomes_direct(const feature_levels<T>& f, const direct_table& table, const std::uint32_t* words, index n,
+                            T* out, const Low& low) {
+  for (index i = 0; i < n; ++i) {
+    index c = table.cell[words[i] >> (32 - direct_table::bits)];
+    if (c & direct_table::open) c = outcome_from(f, 0, c ^ direct_table::open, words[i], low, i);
+    out[i] = static_cast<T>(c);
+  }
+}
+
+/// Draws start … start + n - 1 from table row 0, or rows[i]; `direct` may be null.
 template <class T>
-inline void sample_flat(const feature_levels& f, const index* rows, std::uint32_t tag, std::uint64_t key,
-                        std::uint64_t start, index n, T* out) {
+inline void sample_flat(const feature_levels<T>& f, const direct_table* direct, const index* rows, std::uint32_t tag,
+                        std::uint64_t key, std::uint64_t start, index n, T* out) {
   constexpr index block = 1024;
   std::uint32_t words[4 + block + group_size] = {};
   for (index begin = 0; begin < n; begin += block) {
@@ -26,7 +60,9 @@ inline void sample_flat(const feature_levels& f, const index* rows, std::uint32_
       const std::uint64_t t = first + static_cast<std::uint64_t>(i);
       return one_word(key, tag + 1, t / 4, t % 4);
     };
-    if (rows)
+    if (direct)
+      outcomes_direct(f, *direct, words + skip, size, out + begin, low);
+    else if (rows)
       outcomes_from_rows(f, rows + begin, words + skip, size, out + begin, low);
     else
       outcomes_from_row(f, 0, words + skip, size, out + begin, low);
@@ -37,12 +73,17 @@ inline void sample_flat(const feature_levels& f, const index* rows, std::uint32_
 inline void sample_categories(const levels_view& levels, index n_categories, index n_rows, const index* rows,
                               index draw_purpose, std::uint64_t key, std::uint64_t start, outcomes_view out, index n,
                               int threads) {
-  const feature_levels f = feature_of(levels, n_categories, 0, 0, n_rows);
   const std::uint32_t tag = counter_tag(static_cast<purpose>(draw_purpose), 0);
   with_outcomes(out, [&](auto* to) {
+    const auto f = feature_of<std::remove_pointer_t<decltype(to)>>(levels, n_categories, 0, 0, n_rows);
+    const bool use_direct =
+        !rows && n >= direct_table::least_draws && f.bits >= 0 && n_categories <= direct_table::most_categories;
+    std::optional<direct_table> direct;
+    if (use_direct) direct.emplace(f);
+    const direct_table* const table = use_direct ? &*direct : nullptr;
     parallel_blocks(n, index{1} << 14, threads, [&](index begin, index end, int) {
-      sample_flat(f, rows ? rows + begin : nullptr, tag, key, start + static_cast<std::uint64_t>(begin), end - begin,
-                  to + begin);
+      sample_flat(f, table, rows ? rows + begin : nullptr, tag, key, start + static_cast<std::uint64_t>(begin),
+                  end - begin, to + begin);
     });
   });
 }

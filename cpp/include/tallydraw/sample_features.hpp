@@ -74,7 +74,7 @@ inline void draw_tile(const feature_draws<T>& draws, index first, index size, in
     // Outcomes, feature by feature.
     for (index p = 0; p < size; ++p) {
       const index j = feature_at(p);
-      const feature_levels f = feature_of(s, draws.levels, j);
+      const auto f = feature_of<T>(s, draws.levels, j);
       const auto low = [key = draws.key, tag, j, of = static_cast<const std::uint64_t*>(rows)](index i) {
         return one_word(key, tag + 1, of[i], static_cast<std::uint64_t>(j));
       };
@@ -84,7 +84,7 @@ inline void draw_tile(const feature_draws<T>& draws, index first, index size, in
         if (begin == 0 && p + 1 < size) {  // the next feature's table row comes while this one is drawn from
           const index next = feature_at(p + 1);
           if (s.context_begin[next] == s.context_begin[next + 1])
-            prefetch_row(feature_of(s, draws.levels, next), of_class);
+            prefetch_row(feature_of<T>(s, draws.levels, next), of_class);
         }
         outcomes_from_row(f, of_class, words + p * stride, m, codes + p * stride, low);
         continue;

@@ -38,7 +38,10 @@ inline void draw_paths(const structure_view& s, const levels_view& levels, const
   if (step > 0)
     for (index i = 0; i < n; ++i)
       for (index t = 0; t < order; ++t) context[i] = context[i] * categories + initial[i * order + t];
-  index table_row[max_tile_paths];
+  // Of order 1 without a class the state before is the table row.
+  const bool simple = order == 1 && !y;
+  T last[max_tile_paths];
+  const T* previous = nullptr;
   for (index i = 0; i < n; ++i) rows[i] = first + static_cast<std::uint64_t>(i);
 
   for (index begin = 0; begin < length; begin += steps) {
@@ -52,19 +55,31 @@ inline void draw_paths(const structure_view& s, const levels_view& levels, const
       if (t < order && initial) {
         for (index i = 0; i < n; ++i) code[i] = static_cast<T>(initial[i * order + t]);
       } else {
-        const feature_levels f = feature_of(s, levels, j);
-        for (index i = 0; i < n; ++i) table_row[i] = (y ? y[i] * s.n_contexts[j] : 0) + context[i];
+        const auto f = feature_of<T>(s, levels, j);
+        const std::uint32_t* const word = words + (ahead + p) * stride;
         const auto low = [key, tag, t, of = static_cast<const std::uint64_t*>(rows)](index i) {
           return one_word(key, tag + 1, of[i], static_cast<std::uint64_t>(t));
         };
-        outcomes_from_rows(f, table_row, words + (ahead + p) * stride, n, code, low);
+        if (previous && j == order) {
+          outcomes_from_rows(f, previous, word, n, code, low);
+        } else {
+          index table_row[max_tile_paths];
+          for (index i = 0; i < n; ++i) table_row[i] = (y ? y[i] * s.n_contexts[j] : 0) + context[i];
+          outcomes_from_rows(f, table_row, word, n, code, low);
+        }
       }
-      if (order == 1)
-        for (index i = 0; i < n; ++i) context[i] = static_cast<index>(code[i]);
-      else if (t < order)
-        for (index i = 0; i < n; ++i) context[i] = context[i] * categories + static_cast<index>(code[i]);
-      else if (order > 0)
-        for (index i = 0; i < n; ++i) context[i] = context[i] % oldest * categories + static_cast<index>(code[i]);
+      if (simple) {
+        previous = code;
+        continue;
+      }
+      for (index i = 0; i < n; ++i) {
+        const index older = t < order ? context[i] : context[i] % oldest;
+        context[i] = order > 0 ? older * categories + static_cast<index>(code[i]) : 0;
+      }
+    }
+    if (previous && begin + m < length) {
+      for (index i = 0; i < n; ++i) last[i] = previous[i];
+      previous = last;
     }
     if (stride == 1) {
       std::memcpy(out + begin, codes, static_cast<std::size_t>(m) * sizeof(T));

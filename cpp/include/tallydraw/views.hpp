@@ -54,11 +54,11 @@ struct structure_view {
 
 /// Cumulative levels of table rows, ready to draw from (see levels.hpp). `high` holds the upper halves of `level`.
 /// Feature j has, for each of its table rows, 2^guide_bits[j] guide entries from guide_offsets[j] on
-/// (none where guide_bits[j] < 0).
+/// (none where guide_bits[j] < 0), of type uint8 where outcomes are, else uint32.
 struct levels_view {
   const std::uint64_t* level;
   const std::uint32_t* high;
-  const std::uint32_t* guide;
+  const void* guide;
   const index* guide_offsets;
   const index* guide_bits;
 };
