@@ -47,6 +47,7 @@ extern const kernel_table kernels = {
     /*log_posterior=*/log_posterior,
     /*build_guides=*/build_guides,
     /*sample_categories=*/sample_categories,
+    /*sample_one=*/sample_one,
     /*sample_features=*/sample_features,
     /*sample_paths=*/sample_paths,
     /*sample_rows=*/sample_rows,

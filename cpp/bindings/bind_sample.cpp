@@ -38,6 +38,12 @@ void bind_sample(py::module_& m) {
       py::arg("levels"), py::arg("n_categories"), py::arg("rows").noconvert(), py::arg("purpose"), py::arg("key"),
       py::arg("start"), py::arg("out").noconvert(), py::arg("threads"));
   m.def(
+      "sample_one",
+      [](const array<std::uint64_t>& level, std::uint64_t key, std::uint64_t draw) {
+        return active_kernels().sample_one(level.data(), level.size(), key, draw);  // shorter than releasing the GIL
+      },
+      py::arg("level").noconvert(), py::arg("key"), py::arg("draw"));
+  m.def(
       "sample_features",
       [](const py::tuple& structure, const py::tuple& levels, const optional_array<index>& y, std::uint64_t key,
          std::uint64_t start, py::array& out, int threads) {

@@ -15,6 +15,7 @@ Codes = NDArray[np.integer]
 Counts = NDArray[np.int64]
 Floats = NDArray[np.float64]
 Outcomes = NDArray[np.unsignedinteger]  # the smallest unsigned dtype that holds every outcome
+Guide = NDArray[np.uint8] | NDArray[np.uint32]
 
 # backend
 def instruction_sets() -> list[str]: ...
@@ -46,11 +47,12 @@ def count_transitions(
 
 # sample: a draw is a pure function of (key, row, feature)
 def build_guides(
-    structure: Structure, level: NDArray[np.uint64], guide_offsets: Counts, guide_bits: Counts, guide: NDArray[Any]
+    structure: Structure, level: NDArray[np.uint64], guide_offsets: Counts, guide_bits: Counts, guide: Guide
 ) -> None: ...  # uint8 or uint32; entry i of a table row: the first c with i * 2**(64 - bits) < L_c
 def sample_categories(
     levels: Levels, n_categories: int, rows: Counts | None, purpose: int, key: int, start: int, out: Outcomes, threads: int
 ) -> None: ...  # flat draws start, start + 1, …; draw t from table row rows[t - start], or row 0
+def sample_one(level: NDArray[np.uint64], key: int, draw: int) -> int: ...  # flat draw of purpose 1; level (C,)
 def sample_features(
     structure: Structure, levels: Levels, y: Counts | None, key: int, start: int, out: Outcomes, threads: int
 ) -> None: ...  # out (n, d)

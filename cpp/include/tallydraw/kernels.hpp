@@ -33,6 +33,8 @@ struct kernel_table {
                             index purpose, std::uint64_t key, std::uint64_t start, outcomes_view out, index n,
                             int threads);
 
+  index (*sample_one)(const std::uint64_t* level, index n, std::uint64_t key, std::uint64_t draw);
+
   // sample_features.hpp
   void (*sample_features)(const structure_view& structure, const levels_view& levels, const index* y, std::uint64_t key,
                           std::uint64_t start, outcomes_view out, index n, int threads);

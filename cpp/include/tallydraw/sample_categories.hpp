@@ -1,6 +1,7 @@
 // Flat draws: draw t is word t mod 4 of row t div 4, so draws [a, b) can be made alone.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <optional>
 #include <type_traits>
@@ -86,6 +87,14 @@ inline void sample_categories(const levels_view& levels, index n_categories, ind
                   end - begin, to + begin);
     });
   });
+}
+
+/// Flat draw `draw` of purpose::flat from the levels of one table row with n cells: by halving, which needs nothing
+/// prepared.
+inline index sample_one(const std::uint64_t* level, index n, std::uint64_t key, std::uint64_t draw) {
+  const std::uint64_t high = one_word(key, counter_tag(purpose::flat, 0), draw / 4, draw % 4);
+  const std::uint64_t u = high << 32 | one_word(key, counter_tag(purpose::flat, 1), draw / 4, draw % 4);
+  return std::upper_bound(level, level + n - 1, std::min(u, UINT64_MAX - 1)) - level;
 }
 
 }  // namespace tallydraw::TALLYDRAW_ISA

@@ -35,8 +35,8 @@ def key(rng: Any) -> int:
             except (TypeError, ValueError) as error:
                 raise type(error)(_message(rng)) from error
         return int(seed.generate_state(1, np.uint64)[0])
-    a, b = (int(word) for word in bits.random_raw(2))
-    return ((a << 32) ^ b) & 0xFFFF_FFFF_FFFF_FFFF
+    word = bits.random_raw
+    return ((word() << 32) ^ word()) & 0xFFFF_FFFF_FFFF_FFFF
 
 
 def _message(rng: Any) -> str:

@@ -15,7 +15,7 @@ from tallydraw._numba.log_prob_paths import log_prob_paths
 from tallydraw._numba.parallel import max_threads
 from tallydraw._numba.philox import philox
 from tallydraw._numba.posterior import log_posterior, log_sum_exp, posterior
-from tallydraw._numba.sample_categories import sample_categories
+from tallydraw._numba.sample_categories import sample_categories, sample_one
 from tallydraw._numba.sample_counts import sample_counts
 from tallydraw._numba.sample_features import sample_features
 from tallydraw._numba.sample_paths import sample_paths
@@ -42,6 +42,7 @@ __all__ = [
     "sample_categories",
     "sample_counts",
     "sample_features",
+    "sample_one",
     "sample_paths",
     "sample_rows",
     "use_instruction_set",

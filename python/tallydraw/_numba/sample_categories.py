@@ -7,12 +7,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tallydraw._numba.levels import outcome
+from tallydraw._numba.levels import outcome, uniform_of
 from tallydraw._numba.parallel import kernel, parallel_blocks
-from tallydraw._numba.philox import counter_tag, fill_cells
+from tallydraw._numba.philox import FLAT, counter_tag, fill_cells, one_word
 
 _BLOCK = 1024
 _2, _3 = np.uint64(2), np.uint64(3)
+_TAG = counter_tag(FLAT, 0)
 
 
 @kernel
@@ -54,3 +55,21 @@ def sample_categories(
         )  # fmt: skip
 
     parallel_blocks(len(out), max(1 << 14, -(-len(out) // (4 * threads))), threads, draw)
+
+
+@kernel
+def _one(level, key, draw):
+    row, feature = draw >> _2, draw & _3
+    u = uniform_of(one_word(key, _TAG, row, feature), key, _TAG, row, feature)
+    least, most = 0, level.shape[0] - 1
+    while least < most:
+        middle = (least + most) // 2
+        if u < level[middle]:
+            most = middle
+        else:
+            least = middle + 1
+    return least
+
+
+def sample_one(level: NDArray[np.uint64], key: int, draw: int) -> int:
+    return int(_one(level, np.uint64(key), np.uint64(draw)))

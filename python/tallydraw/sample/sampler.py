@@ -45,7 +45,7 @@ class Sampler:
     array([0, 0, 0, 1, 1, 1, 0, 0], dtype=uint8)
     """
 
-    __slots__ = ("_dtype", "_levels", "_n_categories", "_rows", "weights")
+    __slots__ = ("_dtype", "_levels", "_n_categories", "_rows", "_single", "weights")
 
     weights: NDArray[Any] | Tables
 
@@ -56,6 +56,7 @@ class Sampler:
             put(self, "_levels", weights.levels())
             put(self, "_n_categories", int(weights.n_categories.max()))
             put(self, "_rows", None)
+            put(self, "_single", None)
         else:
             array = np.array(_check.weights("weights", weights))
             if array.ndim > 2 or array.shape[0] == 0:
@@ -69,11 +70,13 @@ class Sampler:
             put(self, "_levels", _levels.with_guides(level, structure))
             put(self, "_n_categories", c)
             put(self, "_rows", None if array.ndim == 1 else len(array))
+            put(self, "_single", self._levels.level if array.ndim == 1 else None)
         put(self, "_dtype", _check.smallest_unsigned(self._n_categories - 1))
 
     _levels: _levels.Levels
     _n_categories: int
     _rows: int | None
+    _single: NDArray[np.uint64] | None  # the levels of the one distribution
     _dtype: np.dtype[Any]
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -134,21 +137,16 @@ class Sampler:
         """
         # One draw costs little more than its key: nothing here is checked that is not given.
         if start or type(start) is not int:
-            start = _check.first_number(start, self._rows or 1)
+            start = _check.first_number(start, 1)
         if (
             size is None
             and rows is None
             and dtype is None
             and out is None
             and n_threads is None
-            and type(self.weights) is not Tables
+            and self._single is not None
         ):
-            one = np.empty(1 if self._rows is None else self._rows, self._dtype)
-            picked = None if self._rows is None else np.arange(self._rows)
-            backend.kernels().sample_categories(
-                self._levels, self._n_categories, picked, FLAT, _check.key(rng), start, one, 1
-            )
-            return one[0] if self._rows is None else one
+            return self._dtype.type(backend.kernels().sample_one(self._single, _check.key(rng), start))
         n_threads = _check.thread_count(n_threads)
         if isinstance(self.weights, Tables):
             return self._sample_tables(self.weights, size, rows, rng, start, dtype, out, n_threads)
