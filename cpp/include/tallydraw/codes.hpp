@@ -208,8 +208,11 @@ inline unsigned encode_plain(const encoder& e, index row0, index row1, index j0,
   if (x.column_stride == size) {
     constexpr index ahead = 16;
     for (index r = row0; r < row1; ++r, data += x.row_stride, tile += width) {
-      if (row1 - r > ahead)
-        for (index at = 0; at < width * size; at += 64) prefetch(data + ahead * x.row_stride + at);
+      if (row1 - r > ahead) {
+        const char* const next = data + ahead * x.row_stride;
+        for (index at = 0; at < width * size; at += 64) prefetch(next + at);
+        prefetch(next + width * size - 1);  // a row seldom begins where a line does
+      }
       met |= encode_run<1>(e, data, width, last + j0, slot + j0, tile);
     }
     return met;

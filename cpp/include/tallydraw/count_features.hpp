@@ -55,8 +55,9 @@ inline count_plan plan_counts(const codes_view& x, const structure_view& s, bool
   }
   plan.tile_bytes = round_up(plan.block * plan.width * 8 + tile_width);
   plan.plain_bytes = contexts ? round_up(plan.block * s.d * 8) : 0;
-  plan.thread_bytes = plan.tile_bytes + plan.plain_bytes + round_up(4 * plan.block) + round_up(4 * plan.cells) +
-                      round_up(8 * (s.n_classes + 1)) + round_up(4 * plan.width);
+  plan.thread_bytes = plan.tile_bytes + plan.plain_bytes + round_up(4 * plan.block) +
+                      round_up(sizeof(small_count) * plan.cells) + round_up(8 * (s.n_classes + 1)) +
+                      round_up(4 * plan.width);
   return plan;
 }
 
@@ -108,8 +109,8 @@ inline void count_task(const encoder& e, const count_plan& plan, index row0, ind
   scratch += plan.tile_bytes + plan.plain_bytes;
   auto* rows = reinterpret_cast<std::int32_t*>(scratch);
   scratch += round_up(4 * plan.block);
-  auto* table = reinterpret_cast<std::uint32_t*>(scratch);
-  scratch += round_up(4 * plan.cells);
+  auto* table = reinterpret_cast<small_count*>(scratch);
+  scratch += round_up(sizeof(small_count) * plan.cells);
   auto* group = reinterpret_cast<index*>(scratch);
   scratch += round_up(8 * (s.n_classes + 1));
   auto* base = reinterpret_cast<std::int32_t*>(scratch);
@@ -119,15 +120,33 @@ inline void count_task(const encoder& e, const count_plan& plan, index row0, ind
     base[j] = static_cast<std::int32_t>(cells);
     cells += s.n_categories[j0 + j] + 1;
   }
-  for (index i = 0; i < s.n_classes * cells; ++i) table[i] = 0;
+  const index filled = s.n_classes * cells;
+  for (index i = 0; i < filled; ++i) table[i] = 0;
+  const auto empty = [&] {
+    lock.acquire();  // integers: whichever thread comes first, the sums are the same
+    for (index k = 0; k < s.n_classes; ++k)
+      for (index j = 0; j < width; ++j) {
+        const small_count* from = table + k * cells + base[j];
+        index* to = counts + s.offsets[j0 + j] + k * s.n_categories[j0 + j];
+        for (index c = 0; c < s.n_categories[j0 + j]; ++c) to[c] += from[c];
+      }
+    lock.release();
+  };
 
+  index since = 0;  // rows since the table was empty
   for (index a = row0; a < row1; a += plan.block) {
     const index b = a + plan.block < row1 ? a + plan.block : row1;
+    if (since + b - a > most_small) {
+      empty();
+      for (index i = 0; i < filled; ++i) table[i] = 0;
+      since = 0;
+    }
+    since += b - a;
     const unsigned met = encode(e, a, b, j0, j1, tile, static_cast<U*>(nullptr));
     if (met & met_bad) return bad.report(first_bad(e, a, b));
     group_rows(y ? y + a : nullptr, b - a, s.n_classes, rows, group);
     for (index k = 0; k < s.n_classes; ++k) {
-      std::uint32_t* mine = table + k * cells;
+      small_count* mine = table + k * cells;
       if constexpr (sizeof(U) == 1) {
         if (plan.lanes) {
           index most = 0;
@@ -139,7 +158,9 @@ inline void count_task(const encoder& e, const count_plan& plan, index row0, ind
               count_lanes(tile, width, rows + g, m, static_cast<std::uint8_t>(c), lanes_met);
               for (index i = 0; i < 2; ++i)
                 for (index j = 0; j < width; ++j)
-                  if (c + i < s.n_categories[j0 + j]) mine[base[j] + c + i] += lanes_met[i * tile_width + j];
+                  if (c + i < s.n_categories[j0 + j])
+                    mine[base[j] + c + i] =
+                        static_cast<small_count>(mine[base[j] + c + i] + lanes_met[i * tile_width + j]);
             }
           }
           continue;
@@ -149,14 +170,7 @@ inline void count_task(const encoder& e, const count_plan& plan, index row0, ind
     }
   }
 
-  lock.acquire();  // integers: whichever thread comes first, the sums are the same
-  for (index k = 0; k < s.n_classes; ++k)
-    for (index j = 0; j < width; ++j) {
-      const std::uint32_t* from = table + k * cells + base[j];
-      index* to = counts + s.offsets[j0 + j] + k * s.n_categories[j0 + j];
-      for (index c = 0; c < s.n_categories[j0 + j]; ++c) to[c] += from[c];
-    }
-  lock.release();
+  empty();
 }
 
 /// One task that owns features [first, last) of all rows.

@@ -8,6 +8,10 @@
 
 namespace tallydraw::TALLYDRAW_ISA {
 
+/// A private count, emptied into the result before it can overflow: half the bytes stay nearer.
+using small_count = std::uint16_t;
+constexpr index most_small = UINT16_MAX;
+
 /// Features side by side in a tile: as many as bytes in the widest vector register, one cache line.
 constexpr index tile_width = 64;
 
@@ -32,10 +36,13 @@ inline void count_lanes(const std::uint8_t* tile, index stride, const std::int32
 /// different tables, so an increment seldom waits for the store of the one before it.
 template <class U>
 inline void count_rows(const U* tile, index stride, const std::int32_t* rows, index n_rows, index width,
-                       const std::int32_t* base, std::uint32_t* table) {
+                       const std::int32_t* base, small_count* table) {
   for (index r = 0; r < n_rows; ++r) {
     const U* row = tile + rows[r] * stride;
-    for (index j = 0; j < width; ++j) ++table[base[j] + static_cast<index>(row[j])];
+    index j = 0;
+    for (; j + 8 <= width; j += 8)
+      for (index i = 0; i < 8; ++i) ++table[base[j + i] + static_cast<index>(row[j + i])];
+    for (; j < width; ++j) ++table[base[j] + static_cast<index>(row[j])];
   }
 }
 

@@ -19,7 +19,7 @@ namespace tallydraw::TALLYDRAW_ISA {
 struct direct_table {
   static constexpr index bits = 13;
   static constexpr index least_draws = 1 << 14;  // that pay for the table
-  static constexpr index most_categories = 512;   // beyond, too many cells are open
+  static constexpr index most_categories = 512;  // beyond, too many cells are open
   static constexpr std::uint16_t open = 1 << 15;
   std::uint16_t cell[1 << bits];
 
