@@ -1,6 +1,7 @@
 """Measures every workload against its peers and the other backend, and writes `results.md`.
 
-    python benchmarks/report.py                      # all; TALLYDRAW_BENCH=full for the published figures
+    python benchmarks/report.py                      # all; TALLYDRAW_BENCH sets the size
+    python benchmarks/report.py --publish            # and the figures and the README's table; with TALLYDRAW_BENCH=full
     python benchmarks/report.py --only "draws C=256" # workloads whose verb or name contains this
     python benchmarks/report.py --isa x86-64-v3      # the core with a narrower instruction set forced
 
@@ -30,6 +31,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "2")
 import bench_joint_vs_product as joint
 import limits
 import peers
+import scaling
 import tallydraw as td
 import workloads
 from workloads import SIZE, THREADS, Workload
@@ -37,6 +39,9 @@ from workloads import SIZE, THREADS, Workload
 SAMPLE_SECONDS = 0.01  # shorter calls are repeated until they take this long
 PAIR_SECONDS = {"quick": 0.05, "medium": 1.5, "full": 10.0}[SIZE]
 MOST_PAIRS = 31
+HERE = Path(__file__).resolve().parent
+README, IMAGES = HERE.parent / "README.md", HERE.parent / "docs" / "images"
+MARKS = "<!-- measured: written by benchmarks/report.py -->\n", "<!-- end of measured -->"
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 NOISE = 0.05  # paired runs of the same call differ by less
 
@@ -263,6 +268,33 @@ def derived_table(rows: list[Row]) -> list[str]:
     return lines
 
 
+def headline(rows: list[Row], isa: str, options: argparse.Namespace) -> str:
+    """The README's table: every workload in its plain layout, against NumPy's best idiom and the fastest other tool."""
+    lines = [
+        *machine(isa, options),
+        "",
+        "| workload | ns | of one | × best NumPy idiom | × fastest other tool |",
+        "|---|---:|---|---:|---|",
+    ]
+    for row in rows:
+        if row.workload.small or row.workload.layout != "row-major uint8":
+            continue
+        numpy = row.of(NUMPY)
+        others = {n: r for n, r in row.ratios.items() if n not in numpy and n != "Numba backend"}
+        tool = min(others, key=lambda name: others[name], default=None)
+        best = fmt(min(numpy.values())) if numpy else "–"
+        against = "–" if tool is None else f"{fmt(others[tool])} ({tool})"
+        lines.append(f"| {row.workload.name} | {row.core_ns:.3g} | {row.workload.unit} | {best} | {against} |")
+    return "\n".join(lines) + "\n"
+
+
+def publish(text: str) -> None:
+    """Put `text` between the README's marks."""
+    begin, end = MARKS
+    before, rest = README.read_text(encoding="utf-8").split(begin)
+    README.write_text(before + begin + "\n" + text + "\n" + end + rest.split(end)[1], encoding="utf-8")
+
+
 def machine(isa: str, options: argparse.Namespace) -> list[str]:
     tools = ", ".join(f"{name} {version}" for name, version in peers.versions().items())
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
@@ -274,7 +306,12 @@ def machine(isa: str, options: argparse.Namespace) -> list[str]:
 
 
 def report(
-    rows: list[Row], skipped: dict[str, str], failed: dict[str, str], isa: str, options: argparse.Namespace
+    rows: list[Row],
+    skipped: dict[str, str],
+    failed: dict[str, str],
+    growth: list[str],
+    isa: str,
+    options: argparse.Namespace,
 ) -> str:
     few = [row for row in rows if row.workload.small]
     many = [row for row in rows if not row.workload.small]
@@ -302,15 +339,23 @@ def report(
     ]
     if few:
         lines += ["", "## Few rows: what a call costs beside its work", "", *ratio_table(few, isa, options.threads)]
-    if not options.only and not options.core_only:
-        td.backend.use("cpp", instruction_set=options.isa)
-        lines += ["", "## Full joint table against factorised model", ""]
-        lines += joint.tables(joint.over_components(), joint.over_categories())
+    lines += growth
     if skipped:
         lines += ["", "## Not measured", "", *(f"- {name}: {reason}" for name, reason in sorted(skipped.items()))]
     if failed:
         lines += ["", "## Failed", "", *(f"- {name}: {reason}" for name, reason in failed.items())]
     return "\n".join(lines) + "\n"
+
+
+def how_it_grows(options: argparse.Namespace) -> list[str]:
+    """Sections on growth, and their figures."""
+    td.backend.use("cpp", instruction_set=options.isa)
+    costs, curves = (joint.over_components(), joint.over_categories()), scaling.measure()
+    if options.publish:
+        joint.figure(*costs, str(IMAGES / "joint_vs_product.png"))
+        scaling.figure(curves, str(IMAGES / "scaling.png"))
+    lines = ["", "## Growth", "", *scaling.tables(curves)]
+    return [*lines, "", "## Full joint table against factorised model", "", *joint.tables(*costs)]
 
 
 def main() -> int:
@@ -322,6 +367,7 @@ def main() -> int:
     parser.add_argument("--core-only", action="store_true", help="compare the two backends, no peers")
     parser.add_argument("--no-small", action="store_true", help="leave the workloads of few rows out")
     parser.add_argument("--keep-going", action="store_true", help="note a workload that fails, go on with the next")
+    parser.add_argument("--publish", action="store_true", help="write the figures and the README's table too")
     parser.add_argument("--output", type=Path, help="default: results.md beside this file, or with --only the screen")
     options = parser.parse_args()
     td.backend.use("cpp", instruction_set=options.isa)
@@ -345,8 +391,11 @@ def main() -> int:
         rows.append(row)
         shown = ", ".join(f"{name} {fmt(r)}" for name, r in sorted(row.ratios.items(), key=lambda item: item[1]))
         print(f"{w.name}: {row.core_ns:.3g} ns a {w.unit}; × {shown}", file=sys.stderr, flush=True)
-    text = report(rows, skipped, failed, isa, options)
-    output = options.output or (None if options.only else Path(__file__).with_name("results.md"))
+    growth = [] if options.only or options.core_only else how_it_grows(options)
+    text = report(rows, skipped, failed, growth, isa, options)
+    if options.publish:
+        publish(headline(rows, isa, options))
+    output = options.output or (None if options.only else HERE / "results.md")
     if output is None:
         print(text)
     else:

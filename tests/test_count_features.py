@@ -200,7 +200,7 @@ def test_counts_add_and_subtract(backend):
 
 @pytest.mark.parametrize("c", [3, 40, 300])
 def test_more_rows_than_a_small_count_holds(c, backend):
-    """Kernels may count in 16 bits and empty their tables in time: one code in 150,000 rows, and another in the rest."""
+    """Kernels may count in 16 bits and empty their tables in time: one code in 150,000 rows, then another."""
     X = np.full((200_000, 3), c - 1, np.uint16 if c > 256 else np.uint8)
     X[150_000:] = 1
     for threads in (1, 2):
