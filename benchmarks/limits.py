@@ -57,13 +57,13 @@ def needs(w: Workload, found: dict[str, float]) -> dict[str, float]:
     read, write, word = found["read"], found["write"], found["philox_word"]
     code = 8 if "int64" in w.layout else 2 if w.layout.startswith("strided") else 1
     out = 1 if w.C <= 256 else 2 if w.C <= 65536 else 4
-    # A guide table has about 2 C entries of 4 bytes, then one high word of a level is compared; few categories are
-    # compared with levels held in registers.
-    guided = w.C > 16
+    # A guide has about 4 C entries of one byte, past 256 categories 2 C of four bytes; then one high word of a level is
+    # compared. From one distribution, few categories are compared with levels held in registers, up to 512 are looked
+    # up in one table of 16 KiB.
+    guide, high = (4 if w.C <= 256 else 8) * w.C, 4 * w.C
     if w.verb == "sample_categories":
-        return {"Philox words": word, "bytes written": out * write} | (
-            {"lookups": _lookup(found, 8 * w.C) + _lookup(found, 4 * w.C)} if guided else {}
-        )
+        lookups = 0.0 if w.C <= 16 else _lookup(found, 1 << 14) + (w.C > 512) * _lookup(found, max(guide, high))
+        return {"Philox words": word, "bytes written": out * write, "lookups": lookups}
     if w.verb == "sample_rows":
         return {"bytes read": 8 * read, "Philox words": word / w.C}
     if w.verb == "sample_counts":
@@ -71,14 +71,14 @@ def needs(w: Workload, found: dict[str, float]) -> dict[str, float]:
         return {"Philox words": 4 * 1.15 * word, "bytes written": 8 * write}
     if w.verb == "sample_features":
         # Tables of all classes and of a block of features: L2 at best.
-        lookups = {"lookups": 2 * _lookup(found, min(12 * w.C * w.K, 512 * 1024))} if guided else {}
-        return {"Philox words": word, "bytes written": write, **lookups}
+        lookups = 0.0 if w.C <= 16 else 2 * _lookup(found, min((guide + high) * w.K, 512 * 1024))
+        return {"Philox words": word, "bytes written": write, "lookups": lookups}
     if w.verb == "sample_paths":
-        table = 12 * w.C * w.C
-        return {"Philox words": word, "bytes written": write, "lookups": (2 if guided else 1) * _lookup(found, table)}
+        lookups = (1 if w.C <= 4 else 2) * _lookup(found, (guide + high) * w.C)
+        return {"Philox words": word, "bytes written": write, "lookups": lookups}
     if w.verb == "count_features":
         # Up to 16 categories can be counted in vector registers: then only reading is left.
-        return {"bytes read": code * read} | ({"increments": found["increment"]} if guided else {})
+        return {"bytes read": code * read} | ({"increments": found["increment"]} if w.C > 16 else {})
     if w.verb == "count_transitions":
         return {"bytes read": read, "increments": found["increment"]}
     if w.verb == "log_prob_features":

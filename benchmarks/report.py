@@ -29,6 +29,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "2")  # before NumPy and its peers star
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "2")
 
 import bench_joint_vs_product as joint
+import footprint
 import limits
 import peers
 import scaling
@@ -354,7 +355,7 @@ def how_it_grows(options: argparse.Namespace) -> list[str]:
     if options.publish:
         joint.figure(*costs, str(IMAGES / "joint_vs_product.png"))
         scaling.figure(curves, str(IMAGES / "scaling.png"))
-    lines = ["", "## Growth", "", *scaling.tables(curves)]
+    lines = ["", "## Start-up and memory", "", *footprint.table(), "", "## Growth", "", *scaling.tables(curves)]
     return [*lines, "", "## Full joint table against factorised model", "", *joint.tables(*costs)]
 
 

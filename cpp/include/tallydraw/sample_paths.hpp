@@ -86,8 +86,12 @@ inline void draw_paths(const structure_view& s, const levels_view& levels, const
       continue;
     }
     const T* const tile = columns_to_rows(codes, other, steps, stride);
-    for (index i = 0; i < n; ++i)
-      std::memcpy(out + i * length + begin, tile + i * steps, static_cast<std::size_t>(m) * sizeof(T));
+    constexpr index piece = 32 / sizeof(T);  // of the usual tile: a copy of known length is one move
+    if (m == piece && steps == piece)
+      for (index i = 0; i < n; ++i) std::memcpy(out + i * length + begin, tile + i * piece, 32);
+    else
+      for (index i = 0; i < n; ++i)
+        std::memcpy(out + i * length + begin, tile + i * steps, static_cast<std::size_t>(m) * sizeof(T));
   }
 }
 
