@@ -65,6 +65,28 @@ def test_equals_the_reference_on_every_instruction_set(backend):
         check_against_reference()
 
 
+@pytest.mark.parametrize("parents", ["none", "chain"])
+@pytest.mark.parametrize("k", [None, 1, 2, 7, 8, 11])
+@pytest.mark.parametrize("c", [2, 3, 7, 8])
+def test_few_codes_equal_the_reference_on_every_instruction_set(c, k, parents, backend):
+    """Tables of at most eight codes, the one of missing cells included or not, in rows enough for every strategy."""
+    rng = np.random.default_rng(c)
+    d, n = 11, 150
+    tree = None if parents == "none" else list(range(-1, d - 1))
+    n_categories = rng.integers(2, c + 1, d).tolist()
+    tables, theta = random_tables(rng, n_categories, tree, k, zeros=0.2)
+    for missing in (0.0, 0.1) if tree is None else (0.0,):
+        X = np.stack([rng.integers(0, m, n) for m in n_categories], axis=1).astype(np.int8)
+        X[rng.random(X.shape) < missing] = -1
+        _, codes = reference.combined_codes(X.tolist(), n_categories, tree, 1, None, False)
+        expected = reference.log_prob_features(codes, theta, [0.0] * len(theta))
+        for name in td.backend.instruction_sets():
+            td.backend.use(backend, instruction_set=name if backend == "cpp" else None)
+            for data in (X, X.astype(np.uint8)) if missing == 0 else (X,):
+                got = td.log_prob_features(data, tables)
+                assert got.reshape(n, -1).tolist() == expected
+
+
 def test_many_tables_in_tiles_equal_one_thread_and_the_reference(backend):
     rng = np.random.default_rng(0)
     d, k = 40, 10
@@ -125,7 +147,7 @@ def test_unseen_codes_are_errors_or_missing(backend):
 
 def test_counts_and_weights_are_no_probabilities(backend):
     counts = td.count_features([[0, 1], [1, 1]])
-    with pytest.raises(ValueError, match=r"counts .* pass tables\.normalize\(\)"):
+    with pytest.raises(ValueError, match=r"counts .* pass Tables\.from_arrays\(tables\)\.normalize\(\)"):
         td.log_prob_features([[0, 1]], counts)
     td.log_prob_features([[0, 1]], counts.normalize())
     weights = td.Tables.from_arrays([[0.5, 0.5], [[0.5, 0.5], [0.3, 0.3]]], parents=[-1, 0])

@@ -20,7 +20,7 @@ void bind_log_prob(py::module_& m) {
         std::uint8_t* marks = incomplete.mutable_data();
         double* to = out.mutable_data();
         const py::gil_scoped_release release;
-        const auto scratch = scratch_words(active_kernels().log_prob_features_scratch(x.n, s.d, threads));
+        const auto scratch = scratch_words(active_kernels().log_prob_features_scratch(s, x.n, threads));
         return active_kernels().log_prob_features(x, rules, s, from, offsets, begin, marks, to, scratch.get(), threads);
       },
       py::arg("X"), py::arg("missing"), py::arg("unseen_is_missing"), py::arg("structure"), py::arg("logs").noconvert(),

@@ -134,8 +134,8 @@ class Sequences:
 
 
 def _is_list(S: Any) -> bool:
-    if isinstance(S, np.ndarray):
-        return S.dtype == object and S.ndim == 1
+    if hasattr(S, "dtype"):  # an array, or a column of a data frame
+        return bool(S.dtype == object and np.ndim(S) == 1)
     return isinstance(S, (list, tuple)) and (len(S) == 0 or any(np.ndim(s) == 1 for s in S))
 
 

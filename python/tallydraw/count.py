@@ -270,7 +270,7 @@ def count_cells(
     lenient = _check.unseen_rule(unseen)
     wanted = _check.thread_count(n_threads)
     cells = structure.n_features
-    counts = np.zeros(int(structure.offsets[-1]), np.int64 if weights is None else np.float64)
+    counts = _new_counts(structure, np.int64 if weights is None else np.float64, name)
     kernels = backend.kernels()
     for a, b in backend.blocks(n, cells):
         y = None if classes is None else classes[a:b]
@@ -286,6 +286,19 @@ def count_cells(
     if weights is not None and not np.isfinite(counts).all():
         raise OverflowError("sample_weight: the weights of a cell sum to infinity; scale them down")
     return counts
+
+
+def _new_counts(structure: Structure, dtype: type, name: str) -> NDArray[Any]:
+    total = int(structure.offsets[-1])
+    try:
+        return np.zeros(total, dtype)
+    except MemoryError:
+        sizes = np.diff(structure.offsets)
+        j = int(sizes.argmax())
+        raise MemoryError(
+            f"the tables need {8 * total} bytes, those of feature {j} of {name} {8 * int(sizes[j])}, since it has "
+            f"{structure.n_categories[j]} categories: encode the values that occur as 0, 1, 2, …"
+        ) from None
 
 
 def count_steps(

@@ -256,7 +256,7 @@ def _require_known_contexts(
 def require_probabilities(tables: Tables) -> None:
     """Raise for counts, and for the first table row that does not sum to one."""
     if tables.values.dtype.kind == "i":
-        raise ValueError("tables hold counts (int64), not probabilities: pass tables.normalize()")
+        raise ValueError("tables hold counts (int64), not probabilities: pass Tables.from_arrays(tables).normalize()")
     for begin, end, c in tables.structure.runs():
         rows = tables.values[begin:end].reshape(-1, c)
         for a, b in backend.blocks(len(rows), c):
@@ -270,7 +270,7 @@ def require_probabilities(tables: Tables) -> None:
                 place += "" if int(tables.structure.n_contexts[j]) == 1 else f", row {context}"
                 raise ValueError(
                     f"{place} sums to {sums[wrong[0]]}, not to one: nothing is normalised in silence; "
-                    "pass tables.normalize()"
+                    "pass Tables.from_arrays(tables).normalize()"
                 )
 
 

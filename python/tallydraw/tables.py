@@ -132,7 +132,8 @@ class Tables(Sequence[NDArray[Any]]):
         for j, array in enumerate(arrays):
             shape = _shape(structure, j, k is not None)
             if array.shape != shape:
-                raise ValueError(f"tables[{j}] must have shape {shape}, got {array.shape}")
+                more = "; n_classes= and parents= add axes" if array.ndim > len(shape) else ""
+                raise ValueError(f"tables[{j}] must have shape {shape}, got {array.shape}{more}")
             good = (array >= 0) & np.isfinite(array)
             if not good.all():
                 place = [int(i) for i in np.argwhere(~good)[0]]

@@ -64,7 +64,7 @@ struct kernel_table {
                         std::uint64_t key, std::uint64_t start, index* out, int threads);
 
   // log_prob_features.hpp, log_prob_messages.hpp, log_prob_paths.hpp; scratch in words of 64 bits
-  index (*log_prob_features_scratch)(index n, index d, int threads);
+  index (*log_prob_features_scratch)(const structure_view& s, index n, int threads);
   index (*log_prob_features)(const codes_view& x, const code_rules& rules, const structure_view& s, const double* logs,
                              const index* log_offsets, const double* first, std::uint8_t* incomplete, double* out,
                              void* scratch, int threads);

@@ -10,6 +10,7 @@
 #include <type_traits>
 
 #include "tallydraw/codes.hpp"
+#include "tallydraw/log_prob_lookup.hpp"
 #include "tallydraw/parallel.hpp"
 #include "tallydraw/views.hpp"
 
@@ -22,8 +23,8 @@ constexpr index log_prob_code_bytes(index n, index d) {
 }
 
 /// Scratch of log_prob_features in words of 64 bits.
-inline index log_prob_features_scratch(index n, index d, int threads) {
-  return (encoder_bytes(d) + 2 * threads * log_prob_code_bytes(n, d)) / 8;
+inline index log_prob_features_scratch(const structure_view& s, index n, int threads) {
+  return (encoder_bytes(s.d) + 2 * threads * log_prob_code_bytes(n, s.d)) / 8 + lookup_words(s);
 }
 
 /// out[r][k] += log of cell (r, j), k < W, for j0 <= j < j1 from left to right. `stride` classes lie side by side in logs
@@ -85,6 +86,11 @@ inline index log_prob_features(const codes_view& x, const code_rules& rules, con
   const encoder e = make_encoder(x, rules, s, scratch);
   const index code_bytes = log_prob_code_bytes(x.n, d);
   char* buffers = static_cast<char*>(scratch) + encoder_bytes(d);
+  double* const tables = reinterpret_cast<double*>(buffers + 2 * threads * code_bytes);
+  const bool by_lookup = lookups_fit(s) && x.n >= lookup_rows;
+  if (by_lookup) fill_lookups(s, logs, log_offsets, tables);
+  bool slots_fit = true;
+  for (index j = 0; j < d; ++j) slots_fit = slots_fit && s.n_contexts[j] * s.n_categories[j] < lookup_size;
   first_index bad;
   visit_unsigned(e.tile, [&](auto u) {
     using U = decltype(u);
@@ -95,6 +101,7 @@ inline index log_prob_features(const codes_view& x, const code_rules& rules, con
     index rows = room / (d * static_cast<index>(sizeof(U))) / 8 * 8;
     rows = std::max<index>(16, std::min<index>(rows, 8192));
     rows = std::max<index>(1, std::min(rows, (each + 7) / 8 * 8));
+    if (by_lookup) rows = (rows + lookup_rows - 1) / lookup_rows * lookup_rows;
     parallel_blocks(x.n, rows, threads, [&](index row0, index row1, int thread) {
       U* codes = reinterpret_cast<U*>(buffers + 2 * thread * code_bytes);
       U* plain = reinterpret_cast<U*>(buffers + (2 * thread + 1) * code_bytes);
@@ -105,11 +112,17 @@ inline index log_prob_features(const codes_view& x, const code_rules& rules, con
       if (met & met_missing) mark_incomplete(e, e.contexts ? plain : codes, m, incomplete + row0);
 
       double* sums = out + row0 * k;
-      for (index r = 0; r < m; ++r)
+      index done = 0;  // rows scored by lookup
+      if constexpr (sizeof(U) == 1) {
+        if (by_lookup && (slots_fit || !(met & met_missing)))
+          for (; done + lookup_rows <= m; done += lookup_rows)
+            look_up_rows(codes + done * d, plain, d, tables, k, first, sums + done * k);
+      }
+      for (index r = done; r < m; ++r)
         for (index c = 0; c < k; ++c) sums[r * k + c] = first[c];
       for (index j0 = 0, j1 = 0; j0 < d; j0 = j1) {
         for (j1 = j0 + 1; j1 < d && (log_offsets[j1 + 1] - log_offsets[j0]) * 8 <= log_prob_table_bytes;) ++j1;
-        add_all_logs(codes, d, m, j0, j1, logs, log_offsets, k, sums);
+        add_all_logs(codes + done * d, d, m - done, j0, j1, logs, log_offsets, k, sums + done * k);
       }
     });
   });

@@ -19,15 +19,23 @@ def codes(name: str, x: Any, *, ndim: int) -> NDArray[Any]:
         if array.size == 0 and array.dtype == np.float64 and not isinstance(x, np.ndarray):
             array = array.astype(np.int64)  # [] and [[]] have no dtype of their own
         else:
-            raise TypeError(
-                f"{name} must hold integer codes, got dtype {array.dtype}; "
-                "convert on purpose, e.g. with .astype(np.int64) or pandas.factorize"
-            )
+            raise TypeError(f"{name} must hold integer codes, got dtype {array.dtype}; {_how_to_encode(name, array)}")
     if array.ndim != ndim:
-        raise ValueError(f"{name} must have {ndim} dimension{'s' * (ndim > 1)}, got shape {array.shape}")
+        more = f"; one row is [{name}], one feature {name}[:, None]" if (array.ndim, ndim) == (1, 2) else ""
+        raise ValueError(f"{name} must have {ndim} dimension{'s' * (ndim > 1)}, got shape {array.shape}{more}")
     if not array.dtype.isnative:
         array = array.astype(array.dtype.newbyteorder("="))
     return array
+
+
+def _how_to_encode(name: str, array: NDArray[Any]) -> str:
+    if array.dtype.kind == "f":
+        return f"where its numbers are whole, np.where(np.isnan({name}), -1, {name}).astype(np.int64): -1 is missing"
+    return (
+        "give the values of a column their codes once, before the data is split: "
+        "column.astype('category').cat.codes in pandas, where -1 is missing as it is here; "
+        "nullable integers become codes by .fillna(-1).astype('int64')"
+    )
 
 
 def unmasked(name: str, x: Any) -> NDArray[Any]:
@@ -38,7 +46,15 @@ def unmasked(name: str, x: Any) -> NDArray[Any]:
         )
     if hasattr(x, "__next__"):
         raise TypeError(f"{name} is a {type(x).__name__}, which can be read only once: pass list({name})")
-    return np.asarray(x)
+    try:
+        return np.asarray(x)
+    except ValueError as error:
+        if "inhomogeneous" not in str(error):
+            raise
+        raise ValueError(
+            f"{name} has rows of different lengths: sequences of any length are for count_transitions, log_prob_paths "
+            "and MarkovChain(homogeneous=True)"
+        ) from None
 
 
 def code_error(name: str, x: NDArray[Any], bad: int, n_categories: NDArray[np.int64]) -> ValueError:
@@ -50,7 +66,8 @@ def code_error(name: str, x: NDArray[Any], bad: int, n_categories: NDArray[np.in
     c = int(n_categories[column])
     return ValueError(
         f"{name}{place} is {value}, but {whose or 'there are '}{c} categories (codes 0 to {c - 1}): "
-        "pass a larger n_categories, name it with missing=, or set unseen='missing'"
+        "pass a larger n_categories (a model keeps those of its first fit), name it with missing=, or set "
+        "unseen='missing'"
     )
 
 

@@ -546,7 +546,10 @@ class Model:
             stated = tables
         else:
             parts = [_check.distributions(f"tables[{j}]", part, (-1,)) for j, part in enumerate(tables)]
-            stated = Tables.from_arrays(parts, parents=self._parents(len(parts)), n_classes=k, order=self._order())
+            parents, order = self._parents(len(parts)), self._order()
+            if prior is None and parts and parts[0].ndim == 2:
+                raise ValueError(f"tables[0] has shape {parts[0].shape}: for tables with classes pass class_prior=")
+            stated = Tables.from_arrays(parts, parents=parents, n_classes=k, order=order)
         sizes = stated.n_categories
         structure = self._structure(sizes, k)
         wanted = self._tables(np.zeros(int(structure.offsets[-1])), sizes, k, structure)
@@ -661,7 +664,10 @@ class Model:
             return cast(M, NotImplemented)
         mine, theirs = self._require_counts(), other._require_counts()
         if not np.array_equal(mine.sizes, theirs.sizes):
-            raise ValueError(f"{sign}: n_categories differ, {mine.sizes.tolist()} and {theirs.sizes.tolist()}")
+            raise ValueError(
+                f"{sign}: n_categories differ, {mine.sizes.tolist()} and {theirs.sizes.tolist()}: "
+                "make both models with the same n_categories="
+            )
         for name in self._parameters:
             a, b = getattr(self, name), getattr(other, name)
             if name != "n_categories" and not same_parameter(a, b):
