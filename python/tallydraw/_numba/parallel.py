@@ -29,7 +29,7 @@ def inline(function: Kernel) -> Kernel:
 
 
 def unrolled(function: Kernel) -> Kernel:
-    """A few operations written out where they are used, so that a loop of them has lanes; its callers compile longer."""
+    """Operations written out where they are used, so that a loop of them has lanes; callers compile longer."""
     compiled: Kernel = numba.njit(nogil=True, error_model="numpy", inline="always")(function)
     return compiled
 
