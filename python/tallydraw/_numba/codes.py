@@ -30,8 +30,7 @@ def encode(X: NDArray[Any], missing: int | None, unseen_is_missing: bool, struct
     """Combined codes of some rows of codes."""
     s, x = structure, canonical(X, missing)
     n, d = x.shape
-    most = int((s.n_contexts * s.n_categories).max(initial=0))
-    plain = np.empty((n, d), np.uint16 if most < 2**16 else np.int64)
+    plain = np.empty((n, d), code_type(s))
     incomplete = np.empty(n, np.uint8)
     last = np.minimum(s.n_categories - 1, min(np.iinfo(x.dtype).max, _I64_MAX)).astype(x.dtype)
     slot = s.n_categories.astype(plain.dtype)
@@ -41,6 +40,12 @@ def encode(X: NDArray[Any], missing: int | None, unseen_is_missing: bool, struct
     codes = np.empty_like(plain)
     _combine(plain, s.n_categories, s.n_contexts, s.context_begin, s.context, codes)
     return Encoded(codes, plain, incomplete, bad)
+
+
+def code_type(structure: Structure) -> np.dtype[Any]:
+    """The type of combined codes and their slots."""
+    most = int((structure.n_contexts * structure.n_categories).max(initial=0))
+    return np.dtype(np.uint16 if most < 2**16 else np.int64)
 
 
 def canonical(X: NDArray[Any], missing: int | None = None) -> NDArray[Any]:

@@ -7,64 +7,36 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tallydraw._numba.codes import canonical, named
+from tallydraw._numba.codes import Encoded, canonical, code_type, encode, named
 from tallydraw._numba.parallel import first_index, inline, kernel, parallel_blocks
 from tallydraw._structure import Structure
 
 # Cells up to which a thread that owns rows has tables of its own.
 _PRIVATE_CELLS = 1 << 17
-# Cells of the tables that are counted into at a time, where threads own features.
-_TILE_CELLS = 1 << 15
+# Bytes of codes that are encoded at once: many rows, since tables come to the cache anew for each block of them; and
+# cells of the tables that are counted into at a time.
+_CODE_BYTES, _TILE_CELLS = 1 << 24, 5 << 12
 # Up to so many categories eight are counted in the bytes of one word; at most so many words.
 _FEW, _WORDS = 16, 1 << 20
 _0, _3, _7, _8, _63, _255 = (np.uint64(i) for i in (0, 3, 7, 8, 63, 255))
 
 
-@inline
-def _with_context(x, r, j, z, missing, n_categories, context_begin, context):
-    """Combined code of the known cell z at (r, j), and whether a cell of its context is missing."""
-    code = _0
-    for i in range(context_begin[j], context_begin[j + 1]):
-        f = context[i]
-        c = np.uint64(x[r, f])
-        if c >= np.uint64(n_categories[f]) or c == missing:
-            return _0, True
-        code = code * np.uint64(n_categories[f]) + c
-    return code * np.uint64(n_categories[j]) + z, False
-
-
 @kernel
-def _count(
-    x, y, has_y, missing, lenient, f0, f1,
-    n_classes, n_categories, n_contexts, offsets, context_begin, context, weights, tables,
-):  # fmt: skip
-    """Adds weights[r] for features f0 to f1 - 1 of every row r, each cell in row order. Returns the first cell that is
-    no category, or -1. As unsigned numbers negative codes lie above all others.
-    """
-    n, d = x.shape
-    has_contexts = context_begin[f0] < context_begin[f1]
+def _count(codes, y, has_y, f0, f1, n_classes, cells, offsets, weights, tables):
+    """Adds weights[r] for features f0 to f1 - 1 of every row r of combined codes, each cell in row order."""
     begin = np.empty((n_classes, f1 - f0), np.uint64)  # of the tables of a class
     for k in range(n_classes):
         for j in range(f0, f1):
-            begin[k, j - f0] = offsets[j] + k * n_contexts[j] * n_categories[j]
-    limit = n_categories.astype(np.uint64)
+            begin[k, j - f0] = offsets[j] + k * cells[j]
+    slot = cells.astype(np.uint64)
     first, width = np.uint64(f0), np.uint64(f1 - f0)
-    for r in range(n):
+    for r in range(codes.shape[0]):
         k = y[r] if has_y else np.int64(0)
         weight = weights[r]
         for i in range(width):
-            j = first + i
-            z = np.uint64(x[r, j])  # never a view of a row: it would be counted in and out for every cell
-            if z >= limit[j] or z == missing:
-                if z != missing and np.int64(z) >= 0 and not lenient:
-                    return r * d + np.int64(j)
-                continue
-            if has_contexts:
-                z, gone = _with_context(x, r, np.int64(j), z, missing, n_categories, context_begin, context)
-                if gone:
-                    continue
-            tables[begin[k, i] + z] += weight
-    return -1
+            z = np.uint64(codes[r, first + i])  # never a view of a row: it would be counted in and out for every cell
+            if z < slot[first + i]:
+                tables[begin[k, i] + z] += weight
 
 
 @inline
@@ -79,8 +51,9 @@ def _flush(words, k, n_categories, offsets, counts):
 
 @kernel
 def _count_few(x, y, has_y, missing, lenient, n_classes, n_categories, offsets, last, counts):
-    """The same for ones, without contexts, where no feature has more than _FEW categories; last[j] is its last one, in
-    the type of x. Eight categories of a feature are counted in the bytes of a word, until one could overflow.
+    """Counts codes without contexts of features of few categories; last[j] is the last one, in the type of x.
+    Eight categories of a feature are counted in the bytes of a word, until one could overflow. Returns the first cell
+    that is no category, or -1.
     """
     n, d = x.shape
     parts = (np.int64(last.max()) >> 3) + 1
@@ -121,36 +94,22 @@ def count_features(
     counts: NDArray[np.int64],
     threads: int,
 ) -> int:
-    s, x = structure, canonical(X, missing)
-    n, d = x.shape
+    s = structure
+    n, d = len(X), s.n_features
+    rules = (missing, unseen_is_missing)
+    ones = np.broadcast_to(np.int64(1), n)
     most = int(s.n_categories.max())
     words = s.n_classes * d * -(-most // 8)
     few = most <= _FEW and not len(s.context) and s.n_classes * most <= n and words <= _WORDS
-    rows_are_owned = few or counts.size <= _PRIVATE_CELLS
-    width = d if few else _features_of_a_tile(counts.size, d)
-    classes = s.n_categories if y is None else y
-    rules = (named(missing), unseen_is_missing)
-    shape = (s.n_categories, s.n_contexts, s.offsets, s.context_begin, s.context)
-    last = (s.n_categories - 1).astype(x.dtype) if few else s.n_categories
-    ones = np.broadcast_to(np.int64(1), n)
-
-    def add(a: int, b: int, f0: int, f1: int, tables: NDArray[np.int64]) -> int:
-        rows = (x[a:b], classes if y is None else classes[a:b], y is not None)
-        if few:
-            bad = _count_few(*rows, *rules, s.n_classes, s.n_categories, s.offsets, last, tables)
-        else:
-            bad = _count(*rows, *rules, f0, f1, s.n_classes, *shape, ones[a:b], tables)
-        return bad + a * d if bad >= 0 else -1
+    if not few and (threads == 1 or counts.size > _PRIVATE_CELLS):
+        return _add(X, y, *rules, s, ones, counts, threads)
 
     def rows(a: int, b: int, _: int) -> tuple[int, NDArray[np.int64]]:
         own = np.zeros(counts.size, np.int64) if threads > 1 else counts
-        return first_index([add(a, b, f0, min(d, f0 + width), own) for f0 in range(0, d, width)]), own
+        part = (X[a:b], None if y is None else y[a:b], *rules, s)
+        bad = _add_few(*part, own) if few else _add(*part, ones[a:b], own, 1)
+        return (bad + a * d if bad >= 0 else -1), own
 
-    def features(f0: int, f1: int, _: int) -> int:
-        return add(0, n, f0, f1, counts)
-
-    if not rows_are_owned:
-        return first_index(parallel_blocks(d, max(1, min(width, -(-d // threads))), threads, features))
     found = parallel_blocks(n, max(1, -(-n // threads)), threads, rows)
     for _, own in found:
         if own is not counts:
@@ -168,18 +127,59 @@ def count_features_weighted(
     counts: NDArray[np.float64],
     threads: int,
 ) -> int:
-    s, x = structure, canonical(X, missing)
-    d = x.shape[1]
-    rows = (x, s.n_categories if y is None else y, y is not None, named(missing), unseen_is_missing)
-    shape = (s.n_categories, s.n_contexts, s.offsets, s.context_begin, s.context)
-
-    def features(f0: int, f1: int, _: int) -> int:
-        return int(_count(*rows, f0, f1, s.n_classes, *shape, weights, counts))
-
-    width = min(_features_of_a_tile(counts.size, d), -(-d // threads))
-    return first_index(parallel_blocks(d, width, threads, features))
+    return _add(X, y, missing, unseen_is_missing, structure, weights, counts, threads)
 
 
-def _features_of_a_tile(cells: int, d: int) -> int:
-    """So many that their tables stay in cache."""
-    return max(1, d * _TILE_CELLS // max(1, cells))
+def _add_few(
+    X: NDArray[Any],
+    y: NDArray[np.int64] | None,
+    missing: int | None,
+    unseen_is_missing: bool,
+    s: Structure,
+    counts: NDArray[np.int64],
+) -> int:
+    x = canonical(X, missing)
+    last = (s.n_categories - 1).astype(x.dtype)
+    rows = (x, s.n_categories if y is None else y, y is not None)
+    rules = (named(missing), unseen_is_missing)
+    return int(_count_few(*rows, *rules, s.n_classes, s.n_categories, s.offsets, last, counts))
+
+
+def _add(
+    X: NDArray[Any],
+    y: NDArray[np.int64] | None,
+    missing: int | None,
+    unseen_is_missing: bool,
+    s: Structure,
+    weights: NDArray[Any],
+    tables: NDArray[Any],
+    threads: int,
+) -> int:
+    """Adds weights[r] for every row r: threads encode rows, then own features, so that each cell adds in row order."""
+    n, d = len(X), s.n_features
+    cells = s.n_contexts * s.n_categories
+    width = min(max(1, d * _TILE_CELLS // max(1, tables.size)), -(-d // threads))
+
+    def encoded(a: int, b: int) -> list[tuple[int, int, Encoded]]:
+        def piece(p: int, q: int, _: int) -> tuple[int, int, Encoded]:
+            return a + p, a + q, encode(X[a + p : a + q], missing, unseen_is_missing, s)
+
+        return parallel_blocks(b - a, -(-(b - a) // threads), threads, piece)
+
+    def count(parts: list[tuple[int, int, Encoded]]) -> None:
+        def piece(f0: int, f1: int, _: int) -> None:
+            for a, b, part in parts:
+                classes = cells if y is None else y[a:b]
+                rows = (part.codes, classes, y is not None)
+                _count(*rows, f0, f1, s.n_classes, cells, s.offsets, weights[a:b], tables)
+
+        parallel_blocks(d, width, threads, piece)
+
+    step = max(16, _CODE_BYTES // (d * code_type(s).itemsize))
+    for begin in range(0, n, step):
+        parts = encoded(begin, min(n, begin + step))
+        bad = first_index([a * d + part.bad if part.bad >= 0 else -1 for a, _, part in parts])
+        if bad >= 0:
+            return bad
+        count(parts)
+    return -1
