@@ -33,6 +33,7 @@ ROWS = R.random((40, 7)) * (R.random((40, 7)) < 0.7) + np.eye(40, 7)
 INTEGERS = R.integers(0, 10**12, (6, 9))
 ORDER_2 = R.integers(1, 9, (3, 3, 3))
 KEY = 0xC0FFEE
+LONG = np.random.default_rng(5).integers(0, [5, 2, 8, 9, 16], (9000, 5)).astype(np.uint8)
 
 
 def tables(**options: Any) -> td.Tables:
@@ -81,6 +82,8 @@ CALLS: dict[str, list[Call]] = {
         lambda: td.count_features(HOLES, y=Y, parents=TREE, n_categories=4, sample_weight=W),
         lambda: td.count_features(X, missing=2, y=Y),
         lambda: td.count_features(WIDE, y=np.arange(3000) % 2),
+        lambda: td.count_features(LONG, y=LONG[:, 0]),  # past every block
+        lambda: td.count_features(LONG.astype(np.int16) - 1, y=LONG[:, 0], n_categories=16, n_threads=2),
         lambda: td.count_features(WIDE[::2, ::-1]),
         lambda: td.count_features(ONE_BAD, n_categories=4, unseen="missing"),
         lambda: td.count_features(ONE_BAD, n_categories=4),
@@ -201,6 +204,7 @@ CALLS: dict[str, list[Call]] = {
         lambda: td.sample_features(tables(parents=TREE), 300, rng=KEY, n_threads=2),
         lambda: td.sample_features(tables(y=Y, parents=CHAIN), 500, y=Y, rng=KEY),
         lambda: td.sample_features(td.count_features(WIDE), 100, rng=KEY),
+        lambda: td.sample_features(td.count_features(LONG, y=LONG[:, 0]), 9000, y=LONG[:, 0], rng=KEY),
         lambda: td.sample_features([[1, 2], [0.5, 0.5]], 5, rng=KEY),
         lambda: td.sample_features(tables(), 0, rng=KEY),
         lambda: td.sample_features(tables(), -1, rng=KEY),
@@ -221,6 +225,8 @@ CALLS: dict[str, list[Call]] = {
         lambda: td.sample_paths(P, 0, 5, rng=KEY),
         lambda: td.sample_paths(P, 3, 0, rng=KEY),
         lambda: td.sample_paths(ORDER_2, 4, 9, rng=KEY),
+        lambda: td.sample_paths(ORDER_2, 300, 150, rng=KEY),
+        lambda: td.sample_paths(P, 300, 150, rng=KEY),
         lambda: td.sample_paths(P[:4], 3, 5, rng=KEY),
         lambda: td.sample_paths(P * 0, 3, 5, rng=KEY),
         lambda: td.sample_paths(P * NAN, 3, 5, rng=KEY),

@@ -26,7 +26,7 @@ SERIAL_WORK = 1 << 15
 # One kernel call does at most this much work, about a tenth of a second, so that Ctrl-C is heard in time; on a backend
 # whose dearest cells cost several times as much, so much less.
 BLOCK_WORK = 1 << 25
-_COST = {"cpp": 1, "numba": 8}
+_COST = {"cpp": 1, "numba": 4}
 
 _name: str
 _kernels: Any

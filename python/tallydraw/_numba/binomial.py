@@ -11,7 +11,7 @@ from tallydraw._numba.parallel import inline
 from tallydraw._numba.philox import COUNTS, counter_tag, philox_block
 
 _LOW, _32, _20, _12, _ATTEMPT = (np.uint64(i) for i in (0xFFFFFFFF, 32, 20, 12, 256))
-_TAG = counter_tag(COUNTS, 0)
+TAG = counter_tag(COUNTS, 0)
 _DELTA = (0.0,) + tuple(
     float.fromhex(h)
     for h in (
@@ -90,17 +90,18 @@ def under_curve(x, k, m, n, p, q):
 @inline
 def uniforms(key, row, outcome, attempt):
     """The two uniforms of an attempt; all uint64."""
-    w0, w1, w2, w3 = philox_block(row & _LOW, row >> _32, outcome, _TAG + _ATTEMPT * attempt, key)
+    w0, w1, w2, w3 = philox_block(row & _LOW, row >> _32, outcome, TAG + _ATTEMPT * attempt, key)
     return unit(w0, w1), unit(w2, w3)
 
 
 @inline
-def binomial(n_trials, p, q, key, row, outcome):
-    """A count of n trials of probability p <= 1/2, n >= 1; key, row and outcome are uint64."""
+def binomial(n_trials, p, q, u, v, key, row, outcome):
+    """A count of n trials of probability p <= 1/2, n >= 1; u and v are the uniforms of the first attempt, key, row and
+    outcome are uint64.
+    """
     n = np.float64(n_trials)
     mean = n * p
     attempt = np.uint64(0)
-    u, v = uniforms(key, row, outcome, attempt)
     if mean < 10.0:
         if u < 1.0 - mean - _SLACK:
             return np.int64(0)

@@ -11,13 +11,13 @@ from tallydraw._numba.parallel import kernel
 from tallydraw._structure import Structure
 
 _I64_MAX = 2**63 - 1
+_0, _63 = np.uint64(0), np.uint64(63)
 
 
 class Encoded(NamedTuple):
-    """`plain` (n, d): x_j, or C_j where missing; `codes` (n, d): combined codes, or Z_j; int32 or int64, C-contiguous.
-
-    The same array where no feature has a context. `incomplete` (n,) is 1 where a cell of the row is missing;
-    `bad` is row * d + column of the first code that is no category and not missing, or -1.
+    """`plain` (n, d): x_j, or C_j where missing; `codes` (n, d): combined codes, or Z_j. Both are C-contiguous, uint16
+    where they fit, else int64, and the same array where no feature has a context. `incomplete` (n,) is 1 where a cell
+    of the row is missing; `bad` is row * d + column of the first code that is no category and not missing, or -1.
     """
 
     codes: NDArray[Any]
@@ -28,50 +28,63 @@ class Encoded(NamedTuple):
 
 def encode(X: NDArray[Any], missing: int | None, unseen_is_missing: bool, structure: Structure) -> Encoded:
     """Combined codes of some rows of codes."""
-    x = canonical(X)
+    s, x = structure, canonical(X, missing)
     n, d = x.shape
-    most = int((structure.n_contexts * structure.n_categories).max(initial=0))
-    plain = np.empty((n, d), np.int32 if most < 2**31 else np.int64)
+    plain = np.empty((n, d), code_type(s))
     incomplete = np.empty(n, np.uint8)
-    named = -1 if missing is None else missing
-    bad = int(_plain(x, named, unseen_is_missing, structure.n_categories, plain, incomplete))
-    if not len(structure.context):
+    last = np.minimum(s.n_categories - 1, min(np.iinfo(x.dtype).max, _I64_MAX)).astype(x.dtype)
+    slot = s.n_categories.astype(plain.dtype)
+    bad = int(_plain(x, named(missing), unseen_is_missing, last, slot, plain, incomplete))
+    if not len(s.context):
         return Encoded(plain, plain, incomplete, bad)
     codes = np.empty_like(plain)
-    _combine(plain, structure.n_categories, structure.n_contexts, structure.context_begin, structure.context, codes)
+    _combine(plain, s.n_categories, s.n_contexts, s.context_begin, s.context, codes)
     return Encoded(codes, plain, incomplete, bad)
 
 
-def canonical(X: NDArray[Any]) -> NDArray[Any]:
-    """(n, d) C-contiguous codes in one of three dtypes, so that kernels are compiled for few; uint8 is not copied."""
-    x = X.reshape(len(X), -1) if X.ndim == 1 else X
-    if x.dtype == np.bool_:
-        x = x.view(np.uint8)
-    if x.dtype.kind == "u" and x.dtype.itemsize == 8:
-        x = np.where(x > np.uint64(_I64_MAX), np.uint64(_I64_MAX - 1), x)  # no category either way
-    wide = x.dtype.itemsize == 8 or x.dtype == np.uint32
-    dtype = np.uint8 if x.dtype == np.uint8 else np.int64 if wide else np.int32
-    return np.ascontiguousarray(x, dtype=dtype)
+def code_type(structure: Structure) -> np.dtype[Any]:
+    """The type of combined codes and their slots."""
+    most = int((structure.n_contexts * structure.n_categories).max(initial=0))
+    return np.dtype(np.uint16 if most < 2**16 else np.int64)
+
+
+def canonical(X: NDArray[Any], missing: int | None = None) -> NDArray[Any]:
+    """(n, d) C-contiguous codes as uint8 where they are, else as uint64, where negative codes lie above all others: few
+    types to compile kernels for. Copies at most one block.
+    """
+    x = X[:, None] if X.ndim == 1 else X
+    if x.dtype == np.bool_ or x.dtype == np.uint8:
+        return np.ascontiguousarray(x.view(np.uint8))
+    if x.dtype == np.uint64 and x.size and int(x.max()) > _I64_MAX:
+        neither = np.uint64(_I64_MAX - (missing == _I64_MAX))  # no category, not missing
+        x = np.where(x > np.uint64(_I64_MAX), neither, x)
+    return np.ascontiguousarray(x, dtype=np.int64).view(np.uint64)
+
+
+def named(missing: int | None) -> np.uint64:
+    """The missing code as an unsigned number; one that is missing anyway where none is named."""
+    return np.uint64((-1 if missing is None else missing) % 2**64)
 
 
 @kernel
-def _plain(x, missing, unseen_is_missing, n_categories, plain, incomplete):
-    """Plain codes and incomplete rows; the first bad cell."""
+def _plain(x, missing, unseen_is_missing, last, slot, plain, incomplete):
+    """Plain codes and incomplete rows; the first bad cell. last[j] is the last category of feature j, of x's type."""
     n, d = x.shape
     bad = -1
     for i in range(n):
-        some = 0
+        some = strange = _0
         for j in range(d):
-            v = np.int64(x[i, j])
-            c = n_categories[j]
-            over = v >= c
-            gone = v < 0 or (missing >= 0 and v == missing)
-            if over and not gone and not unseen_is_missing and bad < 0:
-                bad = i * d + j
-            slotted = over or gone
-            some |= slotted
-            plain[i, j] = c if slotted else v
+            z = np.uint64(x[i, j])
+            over = np.uint64(x[i, j] > last[j])
+            gone = np.uint64(z == missing)
+            some |= over | gone
+            strange |= over & ~gone & ~(z >> _63)  # negative codes are missing
+            plain[i, j] = slot[j] if over | gone else z
         incomplete[i] = some
+        if strange and not unseen_is_missing and bad < 0:
+            for j in range(d - 1, -1, -1):
+                if x[i, j] > last[j] and np.uint64(x[i, j]) != missing and np.int64(x[i, j]) >= 0:
+                    bad = i * d + j
     return bad
 
 

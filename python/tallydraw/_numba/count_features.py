@@ -7,107 +7,82 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tallydraw._numba.codes import Encoded, canonical, code_type, encode, named
 from tallydraw._numba.parallel import first_index, inline, kernel, parallel_blocks
 from tallydraw._structure import Structure
 
 # Cells up to which a thread that owns rows has tables of its own.
 _PRIVATE_CELLS = 1 << 17
+# Bytes of codes that are encoded at once: many rows, since tables come to the cache anew for each block of them; and
+# cells of the tables that are counted into at a time.
+_CODE_BYTES, _TILE_CELLS = 1 << 24, 5 << 12
+# Up to so many categories eight are counted in the bytes of one word; at most so many words.
+_FEW, _WORDS = 16, 1 << 20
+_0, _3, _7, _8, _63, _255 = (np.uint64(i) for i in (0, 3, 7, 8, 63, 255))
+
+
+@kernel
+def _count(codes, y, has_y, f0, f1, n_classes, cells, offsets, weights, tables):
+    """Adds weights[r] for features f0 to f1 - 1 of every row r of combined codes, each cell in row order."""
+    begin = np.empty((n_classes, f1 - f0), np.uint64)  # of the tables of a class
+    for k in range(n_classes):
+        for j in range(f0, f1):
+            begin[k, j - f0] = offsets[j] + k * cells[j]
+    slot = cells.astype(np.uint64)
+    first, width = np.uint64(f0), np.uint64(f1 - f0)
+    for r in range(codes.shape[0]):
+        k = y[r] if has_y else np.int64(0)
+        weight = weights[r]
+        for i in range(width):
+            z = np.uint64(codes[r, first + i])  # never a view of a row: it would be counted in and out for every cell
+            if z < slot[first + i]:
+                tables[begin[k, i] + z] += weight
 
 
 @inline
-def _with_context(x, r, j, z, missing, has_missing, n_categories, context_begin, context):
-    """Combined code of the known cell z at (r, j): -1 where a cell of its context is missing."""
-    code = 0
-    for i in range(context_begin[j], context_begin[j + 1]):
-        f = context[i]
-        c = np.int64(x[r, f])
-        if c < 0 or c >= n_categories[f] or (has_missing and c == missing):
-            return -1
-        code = code * n_categories[f] + c
-    return code * n_categories[j] + z
+def _flush(words, k, n_categories, offsets, counts):
+    """Adds what the words of class k have counted, and clears them."""
+    for j in range(n_categories.shape[0]):
+        for c in range(n_categories[j]):
+            word = words[k, c >> 3, j] >> np.uint64((c & 7) << 3)
+            counts[offsets[j] + k * n_categories[j] + c] += np.int64(word & _255)
+    words[k] = 0
 
 
 @kernel
-def _count(
-    x,
-    y,
-    has_y,
-    f0,
-    f1,
-    missing,
-    has_missing,
-    lenient,
-    n_categories,
-    n_contexts,
-    offsets,
-    context_begin,
-    context,
-    counts,
-):
-    """Adds features f0 to f1 - 1 of every row; returns the first cell that is no category, or -1."""
+def _count_few(x, y, has_y, missing, lenient, n_classes, n_categories, offsets, last, counts):
+    """Counts codes without contexts of features of few categories; last[j] is the last one, in the type of x.
+    Eight categories of a feature are counted in the bytes of a word, until one could overflow. Returns the first cell
+    that is no category, or -1.
+    """
     n, d = x.shape
+    parts = (np.int64(last.max()) >> 3) + 1
+    words = np.zeros((n_classes, parts, d), np.uint64)
+    rows = np.zeros(n_classes, np.int64)
     for r in range(n):
-        k = y[r] if has_y else 0
-        for j in range(f0, f1):
-            z = np.int64(x[r, j])  # never a view of a row: it would be counted in and out for every cell
-            if z < 0 or (has_missing and z == missing):
-                continue
-            if z >= n_categories[j]:
-                if lenient:
-                    continue
-                return r * d + j
-            if context_begin[j] < context_begin[j + 1]:
-                z = _with_context(x, r, j, z, missing, has_missing, n_categories, context_begin, context)
-                if z < 0:
-                    continue
-            counts[offsets[j] + k * n_contexts[j] * n_categories[j] + z] += 1
+        k = y[r] if has_y else np.int64(0)
+        strange = _0
+        for part in range(parts):
+            first = np.uint64(part) << _3
+            for j in range(d):
+                z = np.uint64(x[r, j])
+                over = np.uint64(x[r, j] > last[j])
+                gone = np.uint64(z == missing)
+                strange |= over & ~gone & ~(z >> _63)  # negative codes are missing
+                one = ~over & ~gone & np.uint64(z - first < _8)
+                words[k, part, j] += one << ((z & _7) << _3)
+        if strange != _0 and not lenient:
+            for j in range(d):
+                if x[r, j] > last[j] and np.uint64(x[r, j]) != missing and np.int64(x[r, j]) >= 0:
+                    return r * d + j
+        rows[k] += 1
+        if rows[k] == 255:
+            _flush(words, k, n_categories, offsets, counts)
+            rows[k] = 0
+    for k in range(n_classes):
+        if rows[k] > 0:
+            _flush(words, k, n_categories, offsets, counts)
     return -1
-
-
-@kernel
-def _count_weighted(
-    x,
-    y,
-    has_y,
-    f0,
-    f1,
-    missing,
-    has_missing,
-    lenient,
-    n_categories,
-    n_contexts,
-    offsets,
-    context_begin,
-    context,
-    w,
-    sums,
-):
-    """The same with weights: every cell adds its weights in row order."""
-    n, d = x.shape
-    for r in range(n):
-        k = y[r] if has_y else 0
-        for j in range(f0, f1):
-            z = np.int64(x[r, j])  # never a view of a row: it would be counted in and out for every cell
-            if z < 0 or (has_missing and z == missing):
-                continue
-            if z >= n_categories[j]:
-                if lenient:
-                    continue
-                return r * d + j
-            if context_begin[j] < context_begin[j + 1]:
-                z = _with_context(x, r, j, z, missing, has_missing, n_categories, context_begin, context)
-                if z < 0:
-                    continue
-            sums[offsets[j] + k * n_contexts[j] * n_categories[j] + z] += w[r]
-    return -1
-
-
-def canonical(x: NDArray[Any]) -> NDArray[Any]:
-    """(n, d) C-contiguous codes as uint8 where they are, else int64: few types to compile for. Copies one block."""
-    x = x.reshape(len(x), -1)
-    if x.dtype == np.uint64 and x.size and int(x.max()) > 2**63 - 1:
-        x = np.minimum(x, np.uint64(2**63 - 1))  # stays no category
-    return np.ascontiguousarray(x, dtype=np.uint8 if x.dtype == np.uint8 else np.int64)
 
 
 def count_features(
@@ -119,34 +94,27 @@ def count_features(
     counts: NDArray[np.int64],
     threads: int,
 ) -> int:
-    x = canonical(X)
-    n, d = x.shape
-    shape = (
-        structure.n_categories,
-        structure.n_contexts,
-        structure.offsets,
-        structure.context_begin,
-        structure.context,
-    )
-    rules = (-1 if missing is None else missing, missing is not None, unseen_is_missing)
+    s = structure
+    n, d = len(X), s.n_features
+    rules = (missing, unseen_is_missing)
+    ones = np.broadcast_to(np.int64(1), n)
+    most = int(s.n_categories.max())
+    words = s.n_classes * d * -(-most // 8)
+    few = most <= _FEW and not len(s.context) and s.n_classes * most <= n and words <= _WORDS
+    if not few and (threads == 1 or counts.size > _PRIVATE_CELLS):
+        return _add(X, y, *rules, s, ones, counts, threads)
 
-    if counts.size <= _PRIVATE_CELLS and threads > 1:  # threads own rows
+    def rows(a: int, b: int, _: int) -> tuple[int, NDArray[np.int64]]:
+        own = np.zeros(counts.size, np.int64) if threads > 1 else counts
+        part = (X[a:b], None if y is None else y[a:b], *rules, s)
+        bad = _add_few(*part, own) if few else _add(*part, ones[a:b], own, 1)
+        return (bad + a * d if bad >= 0 else -1), own
 
-        def rows(a: int, b: int, _: int) -> tuple[int, NDArray[np.int64]]:
-            own = np.zeros(counts.size, np.int64)
-            part = structure.n_categories if y is None else y[a:b]
-            bad = _count(x[a:b], part, y is not None, 0, d, *rules, *shape, own)
-            return (bad + a * d if bad >= 0 else -1), own
-
-        found = parallel_blocks(n, -(-n // threads), threads, rows)
-        for _, own in found:
+    found = parallel_blocks(n, max(1, -(-n // threads)), threads, rows)
+    for _, own in found:
+        if own is not counts:
             counts += own
-        return first_index([bad for bad, _ in found])
-
-    def features(f0: int, f1: int, _: int) -> int:  # threads own features
-        return int(_count(x, structure.n_categories if y is None else y, y is not None, f0, f1, *rules, *shape, counts))
-
-    return first_index(parallel_blocks(d, _grain(counts.size, d, threads), threads, features))
+    return first_index([bad for bad, _ in found])
 
 
 def count_features_weighted(
@@ -159,25 +127,59 @@ def count_features_weighted(
     counts: NDArray[np.float64],
     threads: int,
 ) -> int:
-    x = canonical(X)
-    d = x.shape[1]
-    shape = (
-        structure.n_categories,
-        structure.n_contexts,
-        structure.offsets,
-        structure.context_begin,
-        structure.context,
-    )
-    rules = (-1 if missing is None else missing, missing is not None, unseen_is_missing)
-    classes = structure.n_categories if y is None else y
-
-    def features(f0: int, f1: int, _: int) -> int:
-        return int(_count_weighted(x, classes, y is not None, f0, f1, *rules, *shape, weights, counts))
-
-    return first_index(parallel_blocks(d, _grain(counts.size, d, threads), threads, features))
+    return _add(X, y, missing, unseen_is_missing, structure, weights, counts, threads)
 
 
-def _grain(cells: int, d: int, threads: int) -> int:
-    """Features a piece: their tables stay in cache, and every thread has some."""
-    fit = max(1, d * (1 << 15) // max(1, cells))
-    return max(1, min(fit, -(-d // threads)))
+def _add_few(
+    X: NDArray[Any],
+    y: NDArray[np.int64] | None,
+    missing: int | None,
+    unseen_is_missing: bool,
+    s: Structure,
+    counts: NDArray[np.int64],
+) -> int:
+    x = canonical(X, missing)
+    last = (s.n_categories - 1).astype(x.dtype)
+    rows = (x, s.n_categories if y is None else y, y is not None)
+    rules = (named(missing), unseen_is_missing)
+    return int(_count_few(*rows, *rules, s.n_classes, s.n_categories, s.offsets, last, counts))
+
+
+def _add(
+    X: NDArray[Any],
+    y: NDArray[np.int64] | None,
+    missing: int | None,
+    unseen_is_missing: bool,
+    s: Structure,
+    weights: NDArray[Any],
+    tables: NDArray[Any],
+    threads: int,
+) -> int:
+    """Adds weights[r] for every row r: threads encode rows, then own features, so that each cell adds in row order."""
+    n, d = len(X), s.n_features
+    cells = s.n_contexts * s.n_categories
+    width = min(max(1, d * _TILE_CELLS // max(1, tables.size)), -(-d // threads))
+
+    def encoded(a: int, b: int) -> list[tuple[int, int, Encoded]]:
+        def piece(p: int, q: int, _: int) -> tuple[int, int, Encoded]:
+            return a + p, a + q, encode(X[a + p : a + q], missing, unseen_is_missing, s)
+
+        return parallel_blocks(b - a, -(-(b - a) // threads), threads, piece)
+
+    def count(parts: list[tuple[int, int, Encoded]]) -> None:
+        def piece(f0: int, f1: int, _: int) -> None:
+            for a, b, part in parts:
+                classes = cells if y is None else y[a:b]
+                rows = (part.codes, classes, y is not None)
+                _count(*rows, f0, f1, s.n_classes, cells, s.offsets, weights[a:b], tables)
+
+        parallel_blocks(d, width, threads, piece)
+
+    step = max(16, _CODE_BYTES // (d * code_type(s).itemsize))
+    for begin in range(0, n, step):
+        parts = encoded(begin, min(n, begin + step))
+        bad = first_index([a * d + part.bad if part.bad >= 0 else -1 for a, _, part in parts])
+        if bad >= 0:
+            return bad
+        count(parts)
+    return -1

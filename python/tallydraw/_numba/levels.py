@@ -1,4 +1,8 @@
-"""The outcome of a uniform among cumulative levels: the twin of levels.hpp, which has the reasons and the sources."""
+"""The outcomes of uniforms among cumulative levels: the twin of levels.hpp, which has the reasons and the sources.
+
+A block of draws is compared at once: upper words alone name the first level that is not below, and say whether some
+word equals one; then, once in millions of draws, `settle` goes over the block with the lower words too.
+"""
 
 from __future__ import annotations
 
@@ -10,50 +14,86 @@ from numpy.typing import NDArray
 from tallydraw._numba.parallel import inline, kernel
 from tallydraw._numba.philox import one_word
 
-FEW = 16
+# Tables of at most so many categories have no guide; draws from one table row of at most so many are compared.
+FEW, MOST_COMPARED = 4, 16
 _1, _32 = np.uint64(1), np.uint64(32)
 _MOST = np.uint64(2**64 - 2)
 
 
 @inline
-def uniform_of(word, key, tag, row, feature):
-    """The uniform whose high word, of counter tag `tag`, is known."""
-    return min((word << _32) | one_word(key, tag + _1, row, feature), _MOST)
+def outcomes_from_row(high, guide, cell, entry, n, bits, words, out):
+    """out[i] = the first c with words[i] <= high[cell + c], of the one table row with n cells from `cell` and guide
+    entries from `entry` on. Whether some of them have to be settled.
+    """
+    m = out.shape[0]
+    close = False
+    if n <= MOST_COMPARED:
+        out[:] = 0
+        for c in range(n - 1):
+            level = high[cell + c]
+            for i in range(m):
+                out[i] += words[i] > level
+                close |= words[i] == level
+        return close
+    if bits < 0:
+        out[:] = 0
+        return True
+    shift = np.uint32(32 - bits)
+    for i in range(m):
+        word = words[i]
+        c = np.int64(guide[entry + np.int64(word >> shift)])
+        c += np.int64(word > high[cell + c])  # nearly always enough
+        while word > high[cell + c]:
+            c += 1
+        close |= word == high[cell + c]
+        out[i] = c
+    return close
 
 
 @inline
-def outcome(level, high, guide, cell, entry, n, bits, word, key, tag, row, feature):
-    """First c with u < level[cell + c], of a table row with n cells from `cell` and guide entries from `entry` on.
-
-    `word` is the high word of the draw (key, tag, row, feature); all of these are uint64.
-    """
-    c = np.int64(0)
+def outcomes_from_rows(high, guide, cell, entry, n, bits, rows, words, out):
+    """The same from table row rows[i] of those that begin at `cell` and `entry`."""
+    m = out.shape[0]
+    close = False
     if bits >= 0:
-        c = np.int64(guide[entry + np.int64(word >> np.uint64(32 - bits))])
-        while word > high[cell + c]:
-            c += 1
-        if word == high[cell + c]:
-            u = uniform_of(word, key, tag, row, feature)
-            while u >= level[cell + c]:
+        shift = np.uint32(32 - bits)
+        for i in range(m):
+            word = words[i]
+            at = cell + rows[i] * n
+            c = np.int64(guide[entry + (rows[i] << bits) + np.int64(word >> shift)])
+            c += np.int64(word > high[at + c])
+            while word > high[at + c]:
                 c += 1
+            close |= word == high[at + c]
+            out[i] = c
+        return close
+    if n > FEW:
+        out[:] = 0
+        return True
+    last = n - 1  # not below any word: it may stand in for levels past it
+    for i in range(m):
+        word = words[i]
+        at = cell + rows[i] * n
+        c = np.int64(0)
+        for k in range(0, last, 3):
+            c += np.int64(word > high[at + k])
+            c += np.int64(word > high[at + min(k + 1, last)])
+            c += np.int64(word > high[at + min(k + 2, last)])
+        close |= word == high[at + c]
+        out[i] = c
+    return close
+
+
+@inline
+def settle(level, high, at, n, word, c, key, tag, row, feature):
+    """The outcome of the draw (key, tag, row, feature) whose upper word names c in the table row from cell `at` on."""
+    if np.uint64(word) < np.uint64(high[at + c]):
         return c
-    if n <= FEW:
-        tie = False
-        for k in range(n - 1):
-            h = high[cell + k]
-            c += np.int64(word >= h)
-            tie |= word == h
-        if tie:
-            u = uniform_of(word, key, tag, row, feature)
-            c = np.int64(0)
-            while u >= level[cell + c]:
-                c += 1
-        return c
-    u = uniform_of(word, key, tag, row, feature)
+    u = min((np.uint64(word) << _32) | one_word(key, tag + _1, row, feature), _MOST)
     most = n - 1
     while c < most:
         middle = c + (most - c) // 2
-        if u < level[cell + middle]:
+        if u < level[at + middle]:
             most = middle
         else:
             c = middle + 1

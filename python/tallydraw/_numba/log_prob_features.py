@@ -12,24 +12,29 @@ from tallydraw._numba.parallel import first_index, kernel, parallel_blocks
 from tallydraw._structure import Structure
 
 _TABLE_BYTES = 1 << 17
-_CODES = 1 << 19
+_CODES = 1 << 21
 
 
 @kernel
 def _add(codes, j0, j1, logs, offsets, out):
-    """out[i, k] += log of cell (i, j), j0 <= j < j1 from left to right."""
+    """out[i, k] += log of cell (i, j), j0 <= j < j1 from left to right: two rows and two classes side by side, the last
+    one twice where they are odd.
+    """
     n, k = out.shape
-    for i in range(n):
-        if k == 1:
-            total = out[i, 0]
-            for j in range(j0, j1):
-                total += logs[offsets[j] + codes[i, j]]
-            out[i, 0] = total
-        else:
-            for j in range(j0, j1):
-                row = offsets[j] + np.int64(codes[i, j]) * k
-                for c in range(k):
-                    out[i, c] += logs[row + c]
+    begin, end, step = np.uint64(j0), np.uint64(j1), np.uint64(k)
+    for c in range(0, k, 2):
+        c0, c1 = np.uint64(c), np.uint64(min(c + 1, k - 1))
+        for i in range(0, n, 2):
+            h = min(i + 1, n - 1)
+            i0, i1, h0, h1 = out[i, c0], out[i, c1], out[h, c0], out[h, c1]
+            for j in range(begin, end):
+                row = np.uint64(offsets[j]) + np.uint64(codes[i, j]) * step
+                i0 += logs[row + c0]
+                i1 += logs[row + c1]
+                row = np.uint64(offsets[j]) + np.uint64(codes[h, j]) * step
+                h0 += logs[row + c0]
+                h1 += logs[row + c1]
+            out[i, c0], out[i, c1], out[h, c0], out[h, c1] = i0, i1, h0, h1
 
 
 def log_prob_features(

@@ -28,6 +28,12 @@ def inline(function: Kernel) -> Kernel:
     return compiled
 
 
+def unrolled(function: Kernel) -> Kernel:
+    """Operations written out where they are used, so that a loop of them has lanes; callers compile longer."""
+    compiled: Kernel = numba.njit(nogil=True, error_model="numpy", inline="always")(function)
+    return compiled
+
+
 def max_threads() -> int:
     """What OMP_NUM_THREADS, NUMBA_NUM_THREADS, the affinity and, where it is in use, threadpoolctl allow."""
     limits = [int(numba.config.NUMBA_NUM_THREADS)]

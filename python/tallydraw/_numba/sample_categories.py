@@ -7,31 +7,35 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tallydraw._numba.levels import outcome, uniform_of
+from tallydraw._numba.levels import outcomes_from_row, outcomes_from_rows, settle
 from tallydraw._numba.parallel import kernel, parallel_blocks
-from tallydraw._numba.philox import FLAT, counter_tag, fill_cells, one_word
+from tallydraw._numba.philox import FLAT, counter_tag, fill_flat, one_word
 
 _BLOCK = 1024
-_2, _3 = np.uint64(2), np.uint64(3)
+_1, _2, _3, _32 = (np.uint64(i) for i in (1, 2, 3, 32))
+_MOST = np.uint64(2**64 - 2)
 _TAG = counter_tag(FLAT, 0)
 
 
 @kernel
 def _flat(level, high, guide, n, bits, rows, tag, key, start, out):
     """Draws start, start + 1, …, which do not pass 2**64; table row 0 where `rows` is empty."""
-    words = np.empty(_BLOCK + 8, np.uint32)
-    size = np.int64(1) << max(bits, np.int64(0))
+    filled = np.empty(_BLOCK + 8, np.uint32)
     for begin in range(0, out.shape[0], _BLOCK):
         m = min(_BLOCK, out.shape[0] - begin)
         first = start + np.uint64(begin)
         skip = np.int64(first & _3)
-        fill_cells(key, tag, first >> _2, (skip + m + 3) // 4, 0, 1, words)
-        for i in range(m):
-            t = first + np.uint64(i)
-            b = rows[begin + i] if rows.shape[0] > 0 else np.int64(0)
-            out[begin + i] = outcome(
-                level, high, guide, b * n, b * size, n, bits, np.uint64(words[skip + i]), key, tag, t >> _2, t & _3
-            )
+        fill_flat(key, tag, first >> _2, (skip + m + 3) // 4, filled)
+        words, drawn = filled[skip : skip + m], out[begin : begin + m]
+        if rows.shape[0] > 0:
+            close = outcomes_from_rows(high, guide, 0, 0, n, bits, rows[begin : begin + m], words, drawn)
+        else:
+            close = outcomes_from_row(high, guide, 0, 0, n, bits, words, drawn)
+        if close:
+            for i in range(m):
+                t = first + np.uint64(i)
+                at = rows[begin + i] * n if rows.shape[0] > 0 else np.int64(0)
+                drawn[i] = settle(level, high, at, n, words[i], np.int64(drawn[i]), key, tag, t >> _2, t & _3)
 
 
 def sample_categories(
@@ -60,7 +64,8 @@ def sample_categories(
 @kernel
 def _one(level, key, draw):
     row, feature = draw >> _2, draw & _3
-    u = uniform_of(one_word(key, _TAG, row, feature), key, _TAG, row, feature)
+    high, low = one_word(key, _TAG, row, feature), one_word(key, _TAG + _1, row, feature)
+    u = min((high << _32) | low, _MOST)
     least, most = 0, level.shape[0] - 1
     while least < most:
         middle = (least + most) // 2

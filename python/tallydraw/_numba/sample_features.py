@@ -7,68 +7,98 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tallydraw._numba.levels import outcome
-from tallydraw._numba.parallel import kernel, parallel_blocks
-from tallydraw._numba.philox import CELLS, counter_tag, philox_block
+from tallydraw._numba.levels import outcomes_from_row, outcomes_from_rows, settle
+from tallydraw._numba.parallel import inline, kernel, parallel_blocks
+from tallydraw._numba.philox import CELLS, counter_tag, fill_columns
+from tallydraw._numba.tile import PADDING, write_rows
 
-_ROWS = 1024
-_LOW, _32 = np.uint64(0xFFFFFFFF), np.uint64(32)
+# A chunk: at most so many rows and, where there are more than the least, outcomes.
+_MOST_ROWS, _LEAST_ROWS, _OUTCOMES = 4096, 64, 1 << 20
+# Rows of a class are brought together where a chunk has many of them.
+_GROUPED_CLASSES, _GROUPED_ROWS = 32, 64
 
 
-@kernel
-def fill_columns(key, tag, start, n, block, words):
-    """words[w, i] = word w of row start + i and feature block `block`."""
+@inline
+def group_rows(y, n_classes, place, group):
+    """place[group[k]] … place[group[k + 1] - 1] are the rows of class k, in order."""
+    n = y.shape[0]
+    for k in range(n_classes + 1):
+        group[k] = 0
     for i in range(n):
-        row = start + np.uint64(i)
-        w0, w1, w2, w3 = philox_block(row & _LOW, row >> _32, np.uint64(block), tag, key)
-        words[0, i] = w0
-        words[1, i] = w1
-        words[2, i] = w2
-        words[3, i] = w3
+        group[y[i]] += 1
+    total = np.int64(0)
+    for k in range(n_classes + 1):
+        total += group[k]
+        group[k] = total
+    for i in range(n - 1, -1, -1):
+        group[y[i]] -= 1
+        place[group[y[i]]] = i
 
 
 @kernel
 def _rows_of_features(
-    n_categories,
-    offsets,
-    context_begin,
-    context,
-    order,
-    level,
-    high,
-    guide,
-    guide_offsets,
-    guide_bits,
-    y,
-    tag,
-    key,
-    start,
-    out,
-):
-    words = np.empty((4, _ROWS), np.uint32)
-    for begin in range(0, out.shape[0], _ROWS):
-        m = min(_ROWS, out.shape[0] - begin)
-        first = start + np.uint64(begin)
+    n_classes, n_categories, offsets, context_begin, context, order,
+    level, high, guide, guide_offsets, guide_bits, y, tag, key, start, out,
+):  # fmt: skip
+    n, d = out.shape
+    size = min(n, _MOST_ROWS, max(_LEAST_ROWS, _OUTCOMES // d))
+    words = np.empty((4, size), np.uint32)
+    tile = np.empty((d, size + PADDING), out.dtype)
+    all_places, all_classes, all_rows = np.empty(size, np.int64), np.empty(size, np.int64), np.empty(size, np.int64)
+    all_numbers = np.empty(size, np.uint64)
+    group = np.zeros(_GROUPED_CLASSES + 1, np.int64)
+    for begin in range(0, n, size):
+        m = min(size, n - begin)
+        place, of_class, table_row, numbers = all_places[:m], all_classes[:m], all_rows[:m], all_numbers[:m]
+        grouped = y.shape[0] == 0 or (n_classes <= _GROUPED_CLASSES and n_classes * _GROUPED_ROWS <= m)
+        classes = n_classes if y.shape[0] > 0 and grouped else 1
+        group[classes] = m
+        for i in range(m):
+            place[i] = i
+        if classes > 1:
+            group_rows(y[begin : begin + m], classes, place, group)
+        for i in range(m):
+            of_class[i] = y[begin + place[i]] if y.shape[0] > 0 else 0
+            numbers[i] = start + np.uint64(begin + place[i])
+
         filled = np.int64(-1)
-        for p in range(order.shape[0]):
+        for p in range(d):
             j = order[p]
             if j // 4 != filled:
                 filled = j // 4
-                fill_columns(key, tag, first, m, filled, words)
-            n, bits = n_categories[j], guide_bits[j]
-            size = np.int64(1) << max(bits, np.int64(0))
-            w = j % 4
-            feature = np.uint64(j)
+                fill_columns(key, tag, numbers, np.uint64(filled), words)
+            c, bits = n_categories[j], guide_bits[j]
             cell, entry = offsets[j], guide_offsets[j]
-            for i in range(m):
-                b = y[begin + i] if y.shape[0] > 0 else np.int64(0)
+            word, drawn = words[j % 4, :m], tile[j, :m]
+            rows = of_class
+            if grouped and context_begin[j] == context_begin[j + 1]:
+                close = False
+                for k in range(classes):
+                    a, b = group[k], group[k + 1]
+                    first = np.int64(k) << max(bits, np.int64(0))
+                    close |= outcomes_from_row(high, guide, cell + k * c, entry + first, c, bits, word[a:b], drawn[a:b])
+            else:
                 for q in range(context_begin[j], context_begin[j + 1]):
-                    a = context[q]
-                    b = b * n_categories[a] + np.int64(out[begin + i, a])
-                out[begin + i, j] = outcome(
-                    level, high, guide, cell + b * n, entry + b * size, n, bits, np.uint64(words[w, i]),
-                    key, tag, first + np.uint64(i), feature,
-                )  # fmt: skip
+                    parent, categories = tile[context[q], :m], n_categories[context[q]]
+                    for i in range(m):
+                        table_row[i] = rows[i] * categories + np.int64(parent[i])
+                    rows = table_row
+                close = outcomes_from_rows(high, guide, cell, entry, c, bits, rows, word, drawn)
+            if close:
+                for i in range(m):
+                    drawn[i] = settle(
+                        level,
+                        high,
+                        cell + rows[i] * c,
+                        c,
+                        word[i],
+                        np.int64(drawn[i]),
+                        key,
+                        tag,
+                        numbers[i],
+                        np.uint64(j),
+                    )
+        write_rows(tile, place, d, out[begin : begin + m], 0)
 
 
 def sample_features(
@@ -78,8 +108,8 @@ def sample_features(
 
     def draw(begin: int, end: int, _: int) -> None:
         _rows_of_features(
-            structure.n_categories, structure.offsets, structure.context_begin, structure.context, structure.order,
-            levels.level, levels.high, levels.guide, levels.guide_offsets, levels.guide_bits,
+            structure.n_classes, structure.n_categories, structure.offsets, structure.context_begin, structure.context,
+            structure.order, levels.level, levels.high, levels.guide, levels.guide_offsets, levels.guide_bits,
             classes[begin:end] if len(classes) else classes, counter_tag(CELLS, 0), np.uint64(key),
             np.uint64((start + begin) % 2**64), out[begin:end],
         )  # fmt: skip

@@ -7,69 +7,73 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tallydraw._numba.levels import outcome
+from tallydraw._numba.levels import outcomes_from_rows, settle
 from tallydraw._numba.parallel import kernel, parallel_blocks
-from tallydraw._numba.philox import CELLS, counter_tag
-from tallydraw._numba.sample_features import fill_columns
+from tallydraw._numba.philox import CELLS, counter_tag, fill_columns
+from tallydraw._numba.tile import PADDING, write_rows
 
-_PATHS = 64
+# A tile: paths side by side, whose steps interleave and so hide each other's latency, and some of their steps.
+_PATHS, _STEPS = 256, 64
 
 
 @kernel
 def _paths(
-    n_categories,
-    n_contexts,
-    offsets,
-    level,
-    high,
-    guide,
-    guide_offsets,
-    guide_bits,
-    y,
-    initial,
-    tag,
-    key,
-    start,
-    step,
-    out,
-):
+    n_categories, n_contexts, offsets, level, high, guide, guide_offsets, guide_bits,
+    y, initial, tag, key, start, step, out,
+):  # fmt: skip
+    n, length = out.shape
     k = n_categories.shape[0] - 1
     states = n_categories[k]
     oldest = max(n_contexts[k] // states, np.int64(1))
     words = np.empty((4, _PATHS), np.uint32)
-    context = np.empty(_PATHS, np.int64)
-    for begin in range(0, out.shape[0], _PATHS):
-        m = min(_PATHS, out.shape[0] - begin)
-        first = start + np.uint64(begin)
+    tile = np.empty((_STEPS, _PATHS + PADDING), out.dtype)
+    all_places, all_contexts, all_rows = np.arange(_PATHS), np.empty(_PATHS, np.int64), np.empty(_PATHS, np.int64)
+    all_numbers = np.empty(_PATHS, np.uint64)
+    for begin in range(0, n, _PATHS):
+        m = min(_PATHS, n - begin)
+        place, context, rows, numbers = all_places[:m], all_contexts[:m], all_rows[:m], all_numbers[:m]
+        for i in range(m):
+            numbers[i] = start + np.uint64(begin + i)
         context[:] = 0
         if step > 0:
             for i in range(m):
                 for t in range(k):
                     context[i] = context[i] * states + initial[begin + i, t]
         filled = np.int64(-1)
-        for p in range(out.shape[1]):
+        for p in range(length):
             t = step + p
             if t // 4 != filled:
                 filled = t // 4
-                fill_columns(key, tag, first, m, filled, words)
+                fill_columns(key, tag, numbers, np.uint64(filled), words)
             j = min(t, k)
-            bits = guide_bits[j]
-            size = np.int64(1) << max(bits, np.int64(0))
-            w = t % 4
-            feature = np.uint64(t)
-            for i in range(m):
-                if t < k and initial.shape[0] > 0:
-                    c = initial[begin + i, t]
-                else:
-                    b = context[i] + (y[begin + i] * n_contexts[j] if y.shape[0] > 0 else np.int64(0))
-                    c = outcome(
-                        level, high, guide, offsets[j] + b * states, guide_offsets[j] + b * size, states, bits,
-                        np.uint64(words[w, i]), key, tag, first + np.uint64(i), feature,
-                    )  # fmt: skip
-                out[begin + i, p] = c
-                if t >= k:
-                    context[i] %= oldest
-                context[i] = context[i] * states + c if k > 0 else np.int64(0)
+            bits, cell, entry = guide_bits[j], offsets[j], guide_offsets[j]
+            word, drawn = words[t % 4, :m], tile[p % _STEPS, :m]
+            if t < k and initial.shape[0] > 0:
+                for i in range(m):
+                    drawn[i] = initial[begin + i, t]
+            else:
+                table_row = context
+                if y.shape[0] > 0:
+                    table_row = rows
+                    for i in range(m):
+                        rows[i] = y[begin + i] * n_contexts[j] + context[i]
+                if outcomes_from_rows(high, guide, cell, entry, states, bits, table_row, word, drawn):
+                    for i in range(m):
+                        at = cell + table_row[i] * states
+                        drawn[i] = settle(
+                            level, high, at, states, word[i], np.int64(drawn[i]), key, tag, numbers[i], np.uint64(t)
+                        )
+            if k == 1:
+                for i in range(m):
+                    context[i] = drawn[i]
+            elif t < k:
+                for i in range(m):
+                    context[i] = context[i] * states + np.int64(drawn[i])
+            elif k > 0:
+                for i in range(m):
+                    context[i] = context[i] % oldest * states + np.int64(drawn[i])
+            if p % _STEPS == _STEPS - 1 or p == length - 1:
+                write_rows(tile, place, p % _STEPS + 1, out[begin : begin + m], p // _STEPS * _STEPS)
 
 
 def sample_paths(
