@@ -202,10 +202,11 @@ def test_counts_add_and_subtract(backend):
         big + big
 
 
+@pytest.mark.parametrize("d", [3, 9])
 @pytest.mark.parametrize("c", [3, 40, 300])
-def test_more_rows_than_a_small_count_holds(c, backend):
+def test_more_rows_than_a_small_count_holds(c, d, backend):
     """Kernels may count in 16 bits and empty their tables in time: one code in 150,000 rows, then another."""
-    X = np.full((200_000, 3), c - 1, np.uint16 if c > 256 else np.uint8)
+    X = np.full((200_000, d), c - 1, np.uint16 if c > 256 else np.uint8)
     X[150_000:] = 1
     for threads in (1, 2):
         counts = td.count_features(X, n_categories=c, n_threads=threads)

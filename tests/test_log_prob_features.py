@@ -87,6 +87,24 @@ def test_few_codes_equal_the_reference_on_every_instruction_set(c, k, parents, b
                 assert got.reshape(n, -1).tolist() == expected
 
 
+@pytest.mark.parametrize("parents", ["none", "chain"])
+def test_many_features_of_few_codes_in_large_blocks(parents, backend):
+    """784 binary features in more rows than a block has: every instruction set equals the first, and one row alone."""
+    rng = np.random.default_rng(3)
+    d, n = 784, 11_000
+    tables, _ = random_tables(rng, [2] * d, None if parents == "none" else list(range(-1, d - 1)), 10)
+    X = rng.integers(0, 2, (n, d), dtype=np.uint8)
+    first = None
+    for name in td.backend.instruction_sets() if backend == "cpp" else [None]:
+        td.backend.use(backend, instruction_set=name)
+        for threads in (1, 2):
+            got = td.log_prob_features(X, tables, n_threads=threads)
+            first = got if first is None else first
+            assert np.array_equal(got, first)
+    some = rng.integers(0, n, 40)
+    assert np.array_equal(first[some], np.concatenate([td.log_prob_features(X[i : i + 1], tables) for i in some]))
+
+
 def test_many_tables_in_tiles_equal_one_thread_and_the_reference(backend):
     rng = np.random.default_rng(0)
     d, k = 40, 10

@@ -48,9 +48,16 @@ inline code_rules as_rules(std::optional<index> missing, bool unseen_is_missing)
   return {missing.value_or(-1), missing.has_value(), unseen_is_missing};
 }
 
+/// The data of an array of exactly this type: what was converted would not outlive the call.
+template <class T>
+inline const T* data_of(const py::handle& x) {
+  if (!py::isinstance<array<T>>(x)) throw py::type_error("an array of another dtype or layout than the contract says");
+  return static_cast<const T*>(py::reinterpret_borrow<py::array>(x).data());
+}
+
 /// The tuple tallydraw._structure.Structure; its arrays must outlive the view.
 inline structure_view as_structure(const py::tuple& s) {
-  const auto part = [&](int i) { return py::cast<array<index>>(s[static_cast<std::size_t>(i)]).data(); };
+  const auto part = [&](int i) { return data_of<index>(s[static_cast<std::size_t>(i)]); };
   structure_view view{};
   view.n_classes = py::cast<index>(s[0]);
   view.d = py::cast<py::array>(s[1]).shape(0);
@@ -77,12 +84,12 @@ inline outcomes_view as_outcomes(py::array& out) {
 /// The tuple tallydraw._levels.Levels, to draw outcomes like `out` from; its arrays must outlive the view.
 inline levels_view as_levels(const py::tuple& l, const outcomes_view& out) {
   levels_view view{};
-  view.level = py::cast<array<std::uint64_t>>(l[0]).data();
-  view.high = py::cast<array<std::uint32_t>>(l[1]).data();
-  view.guide = out.type == outcome_type::u8 ? static_cast<const void*>(py::cast<array<std::uint8_t>>(l[2]).data())
-                                            : py::cast<array<std::uint32_t>>(l[2]).data();
-  view.guide_offsets = py::cast<array<index>>(l[3]).data();
-  view.guide_bits = py::cast<array<index>>(l[4]).data();
+  view.level = data_of<std::uint64_t>(l[0]);
+  view.high = data_of<std::uint32_t>(l[1]);
+  view.guide = out.type == outcome_type::u8 ? static_cast<const void*>(data_of<std::uint8_t>(l[2]))
+                                            : data_of<std::uint32_t>(l[2]);
+  view.guide_offsets = data_of<index>(l[3]);
+  view.guide_bits = data_of<index>(l[4]);
   return view;
 }
 

@@ -45,8 +45,7 @@ index count_transitions(const py::array& x, const array<index>& offsets, const o
   const kernel_table& kernels = active_kernels();
   const auto scratch = scratch_words(kernels.count_transitions_scratch(cells, threads));
   const py::gil_scoped_release released;  // raw memory only from here on
-  return kernels.count_transitions(pieces, cells / block, n_states, order, out, reinterpret_cast<index*>(scratch.get()),
-                                   threads);
+  return kernels.count_transitions(pieces, cells / block, n_states, order, out, scratch.get(), threads);
 }
 
 }  // namespace

@@ -19,9 +19,10 @@ void bind_log_prob(py::module_& m) {
         const double* begin = first.data();
         std::uint8_t* marks = incomplete.mutable_data();
         double* to = out.mutable_data();
+        const kernel_table& kernels = active_kernels();  // once: another thread may choose another
         const py::gil_scoped_release release;
-        const auto scratch = scratch_words(active_kernels().log_prob_features_scratch(s, x.n, threads));
-        return active_kernels().log_prob_features(x, rules, s, from, offsets, begin, marks, to, scratch.get(), threads);
+        const auto scratch = scratch_words(kernels.log_prob_features_scratch(s, x.n, threads));
+        return kernels.log_prob_features(x, rules, s, from, offsets, begin, marks, to, scratch.get(), threads);
       },
       py::arg("X"), py::arg("missing"), py::arg("unseen_is_missing"), py::arg("structure"), py::arg("logs").noconvert(),
       py::arg("log_offsets").noconvert(), py::arg("first").noconvert(), py::arg("incomplete").noconvert(),
@@ -41,10 +42,10 @@ void bind_log_prob(py::module_& m) {
         const index* which = rows.data();
         const index n_rows = rows.size();
         double* to = out.mutable_data();
+        const kernel_table& kernels = active_kernels();  // once: another thread may choose another
         const py::gil_scoped_release release;
-        const auto scratch = scratch_words(active_kernels().log_prob_messages_scratch(s, threads));
-        active_kernels().log_prob_messages(x, rules, s, theta, from, offsets, begin, which, n_rows, to, scratch.get(),
-                                           threads);
+        const auto scratch = scratch_words(kernels.log_prob_messages_scratch(s, threads));
+        kernels.log_prob_messages(x, rules, s, theta, from, offsets, begin, which, n_rows, to, scratch.get(), threads);
       },
       py::arg("X"), py::arg("missing"), py::arg("unseen_is_missing"), py::arg("structure"),
       py::arg("probabilities").noconvert(), py::arg("logs").noconvert(), py::arg("log_offsets").noconvert(),
@@ -62,10 +63,10 @@ void bind_log_prob(py::module_& m) {
         const index* places = log_offsets.data();
         const double* begin = first.data();
         double* to = out.mutable_data();
+        const kernel_table& kernels = active_kernels();  // once: another thread may choose another
         const py::gil_scoped_release release;
-        const auto scratch = scratch_words(active_kernels().log_prob_paths_scratch(s, threads));
-        return active_kernels().log_prob_paths(paths, s, theta, from, places, use_start, begin, to, scratch.get(),
-                                               threads);
+        const auto scratch = scratch_words(kernels.log_prob_paths_scratch(s, threads));
+        return kernels.log_prob_paths(paths, s, theta, from, places, use_start, begin, to, scratch.get(), threads);
       },
       py::arg("x"), py::arg("offsets").noconvert(), py::arg("structure"), py::arg("probabilities").noconvert(),
       py::arg("logs").noconvert(), py::arg("log_offsets").noconvert(), py::arg("use_start"),

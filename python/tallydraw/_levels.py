@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tallydraw import backend
+from tallydraw._check.arrays import smallest_unsigned
 from tallydraw._structure import Structure
 
 TOP = np.uint64(2**64 - 1)
@@ -47,7 +48,7 @@ def with_guides(level: NDArray[np.uint64], structure: Structure) -> Levels:
     bits = np.array([guide_bits_of(int(c)) for c in structure.n_categories], np.int64)
     sizes = np.where(bits < 0, 0, structure.n_classes * structure.n_contexts << np.maximum(bits, 0))
     offsets = np.concatenate([[0], np.cumsum(sizes)])
-    narrow = int(structure.n_categories.max()) <= 256  # as outcomes are
+    narrow = smallest_unsigned(int(structure.n_categories.max()) - 1) == np.uint8  # as outcomes are
     guide = np.empty(int(offsets[-1]), np.uint8 if narrow else np.uint32)
     if guide.size:
         backend.kernels().build_guides(structure, level, offsets, bits, guide)

@@ -263,7 +263,7 @@ inline unsigned encode_plain(const encoder& e, index row0, index row1, index j0,
         }
         met |= encode_run<0>(e, from, m, last + j0 + j + i, slot + j0 + j + i, columns + i * m);
       }
-      const U* turned = columns_to_rows(columns, rows, group, m);
+      const U* turned = transpose(columns, rows, group, m);
       U* to = tile + a * width + j;
       if (group == most_columns)
         for (index r = 0; r < m; ++r) std::memcpy(to + r * width, turned + r * most_columns, most_columns * sizeof(U));
@@ -287,20 +287,19 @@ inline void combine(const encoder& e, const U* plain, index rows, index j0, inde
   const U* parent_slot = static_cast<const U*>(e.parent_slot);
   const index* parent = e.parent;
   for (index r = 0; r < rows; ++r, plain += s.d, tile += j1 - j0) {
-    U* out = tile - j0;
     if (e.chain) {
-      if (j0 == 0) out[0] = plain[0];
+      if (j0 == 0 && j1 > 0) tile[0] = plain[0];
       for (index j = j0 == 0 ? 1 : j0; j < j1; ++j) {
         const U gone = all_if<U>((plain[j - 1] == slot[j - 1]) | (plain[j] == slot[j]));
         const U z = static_cast<U>(W{plain[j - 1]} * slot[j] + plain[j]);
-        out[j] = static_cast<U>((z & ~gone) | (whole[j] & gone));
+        tile[j - j0] = static_cast<U>((z & ~gone) | (whole[j] & gone));
       }
     } else if (parent) {
       for (index j = j0; j < j1; ++j) {
         const U p = plain[parent[j]];
         const U gone = all_if<U>((p == parent_slot[j]) | (plain[j] == slot[j]));
         const U z = static_cast<U>(W{p} * factor[j] + plain[j]);
-        out[j] = static_cast<U>((z & ~gone) | (whole[j] & gone));
+        tile[j - j0] = static_cast<U>((z & ~gone) | (whole[j] & gone));
       }
     } else {
       for (index j = j0; j < j1; ++j) {
@@ -311,7 +310,7 @@ inline void combine(const encoder& e, const U* plain, index rows, index j0, inde
           z = z * slot[f] + plain[f];
           missing |= plain[f] == slot[f];
         }
-        out[j] = missing ? whole[j] : static_cast<U>(z * slot[j] + plain[j]);
+        tile[j - j0] = missing ? whole[j] : static_cast<U>(z * slot[j] + plain[j]);
       }
     }
   }

@@ -1,8 +1,10 @@
 // Counts of features: how often feature j has combined code z in class k. Rows are encoded in blocks, features in tiles
 // (codes.hpp), so that what is counted into stays in cache. Three strategies with the same integers:
-// byte lanes for few categories, a private table of 32-bit counts, or straight into the result where a table is large,
+// byte lanes for few categories, a private table of small counts, or straight into the result where a table is large,
 // features have parents, or rows have weights.
 #pragma once
+
+#include <cstdint>
 
 #include "tallydraw/codes.hpp"
 #include "tallydraw/count_tiles.hpp"
@@ -14,7 +16,7 @@ namespace tallydraw::TALLYDRAW_ISA {
 struct count_plan {
   index block;        // rows encoded at once
   index width;        // features of a tile
-  index cells;        // 32-bit counts of a thread's private table, 0: straight into the result
+  index cells;        // small counts of a thread's private table, 0: straight into the result
   index parts;        // pieces of the rows, each counted by one task
   index tile_bytes;   // of a thread
   index plain_bytes;  // of a thread
@@ -25,7 +27,7 @@ struct count_plan {
 inline index round_up(index bytes) { return (bytes + 63) / 64 * 64; }
 
 inline count_plan plan_counts(const codes_view& x, const structure_view& s, bool weighted, int threads) {
-  constexpr index class_cells = 1 << 15;    // 128 KiB of 32-bit counts: what is counted into at a time stays in cache
+  constexpr index class_cells = 1 << 15;    // 64 KiB of small counts: what is counted into at a time stays in cache
   constexpr index private_cells = 1 << 20;  // of all classes
   count_plan plan{};
   index most = 1;
@@ -123,14 +125,14 @@ inline void count_task(const encoder& e, const count_plan& plan, index row0, ind
   const index filled = s.n_classes * cells;
   for (index i = 0; i < filled; ++i) table[i] = 0;
   const auto empty = [&] {
-    lock.acquire();  // integers: whichever thread comes first, the sums are the same
+    if (plan.parts > 1) lock.acquire();  // integers: whichever thread comes first, the sums are the same
     for (index k = 0; k < s.n_classes; ++k)
       for (index j = 0; j < width; ++j) {
         const small_count* from = table + k * cells + base[j];
         index* to = counts + s.offsets[j0 + j] + k * s.n_categories[j0 + j];
         for (index c = 0; c < s.n_categories[j0 + j]; ++c) to[c] += from[c];
       }
-    lock.release();
+    if (plan.parts > 1) lock.release();
   };
 
   index since = 0;  // rows since the table was empty

@@ -71,7 +71,7 @@ inline bool all_states(const T* x, index a, index b, std::uint64_t n_states) {
   return most <= last;
 }
 
-/// The same for order 1, which needs no division.
+/// count_steps for order 1, which needs no division.
 template <class T>
 inline index count_single_steps(const T* x, index begin, index a, index b, index n_states, const step_tables& tables) {
   const auto c_count = static_cast<std::uint64_t>(n_states);
@@ -123,7 +123,7 @@ inline index count_transitions_scratch(index cells, int threads) { return thread
 /// Adds the transitions of all pieces to counts ([K,] C^order, C). Returns the first bad position, or -1.
 template <class T>
 inline index count_typed_transitions(const pieces_view& pieces, index n_classes, index n_states, index order,
-                                     index* counts, index* scratch, int threads) {
+                                     index* counts, void* scratch, int threads) {
   const T* x = static_cast<const T*>(pieces.x);
   index n_contexts = 1;
   for (index i = 0; i < order; ++i) n_contexts *= n_states;
@@ -132,7 +132,7 @@ inline index count_typed_transitions(const pieces_view& pieces, index n_classes,
   const index first = pieces.offsets[0];
   const index n = pieces.offsets[pieces.n_pieces] - first;
   const index own = n > most_steps ? 0 : thread_step_counts(cells);  // 0: one thread, straight into counts
-  auto* const lent = reinterpret_cast<step_count*>(scratch);
+  auto* const lent = static_cast<step_count*>(scratch);
   for (index i = 0; i < own * threads; ++i) lent[i] = 0;
   first_index bad;
   parallel_blocks(n, own ? index{1} << 15 : n + 1, threads, [&](index a, index b, int thread) {
@@ -168,7 +168,7 @@ inline index count_typed_transitions(const pieces_view& pieces, index n_classes,
 }
 
 inline index count_transitions(const pieces_view& pieces, index n_classes, index n_states, index order, index* counts,
-                               index* scratch, int threads) {
+                               void* scratch, int threads) {
   return visit_codes(pieces.type, [&](auto t) {
     return count_typed_transitions<decltype(t)>(pieces, n_classes, n_states, order, counts, scratch, threads);
   });

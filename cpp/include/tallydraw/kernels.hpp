@@ -1,7 +1,9 @@
 // The kernels as the bindings see them: one table of functions an instruction set, chosen at run time.
-// Every kernel: raw views in, nothing allocated that the caller could own, nothing thrown; an index returned is the
-// first bad cell in row-major order, or -1.
+// Every kernel: raw views in, nothing allocated that the caller could own, nothing thrown. An index returned is the first
+// bad cell in row-major order, or -1; but sample_one returns its outcome, and *_scratch how much memory to lend.
 #pragma once
+
+#include <cstdint>
 
 #include "tallydraw/views.hpp"
 
@@ -57,7 +59,7 @@ struct kernel_table {
                                    int threads);
   index (*count_transitions_scratch)(index cells, int threads);
   index (*count_transitions)(const pieces_view& pieces, index n_classes, index n_states, index order, index* counts,
-                             index* scratch, int threads);
+                             void* scratch, int threads);
 
   // sample_counts.hpp
   void (*sample_counts)(const std::uint64_t* level, index n_columns, const index* rows, const index* totals, index n,

@@ -3,10 +3,12 @@
 // never met, and no search here guards an edge.
 //
 // Searches look at the upper 32 bits of u and of the levels. Only where these are equal does the low word of u decide;
-// it is then computed, and the outcome is exact. Three strategies:
-//   few      all levels compared, a block of draws from one table row at once;
+// it is then computed, and the outcome is exact. Strategies (and see direct_table in
+// sample_categories.hpp):
+//   few      a draw is compared with all levels of its table row, where they are at most four;
+//   groups   a block of draws from one table row, with at most sixteen levels, is compared side by side;
 //   guide    a guide table (Chen & Asau 1974, "On generating random variates from an empirical distribution") names
-//            the first candidate, a short scan the outcome;
+//            the first candidate, a short scan the outcome; far: the lines of large guides are asked for ahead;
 //   bisect   both words of u and a binary search, for tables past 2^32 cells.
 #pragma once
 
@@ -20,17 +22,20 @@
 #include "tallydraw/views.hpp"
 
 #if defined(_MSC_VER)
-#define TALLYDRAW_NOINLINE __declspec(noinline)
+#define TALLYDRAW_RARE __declspec(noinline)
 #elif defined(__GNUC__)
-#define TALLYDRAW_NOINLINE __attribute__((noinline, cold))
+#define TALLYDRAW_RARE __attribute__((noinline, cold))
 #else
-#define TALLYDRAW_NOINLINE
+#define TALLYDRAW_RARE
 #endif
 
 namespace tallydraw::TALLYDRAW_ISA {
 
 /// Tables of at most this many categories have no guide and are compared with all their levels.
 constexpr index few_categories = 4;
+
+/// What stays in the nearer caches.
+constexpr index near_bytes = index{1} << 19;
 
 /// Draws that are compared side by side.
 constexpr index group_size = 64;
@@ -53,7 +58,7 @@ struct feature_levels {
   /// Bytes that searches of one table row may touch.
   index row_bytes() const { return 4 * n + (bits < 0 ? 0 : static_cast<index>(sizeof(guide_type<T>)) << bits); }
   /// Whether the table rows are too many for the nearer caches, so that draws wait for memory unless it is asked ahead.
-  bool far() const { return rows * row_bytes() > index{1} << 19; }
+  bool far() const { return rows * row_bytes() > near_bytes; }
 };
 
 template <class T>
@@ -85,7 +90,7 @@ inline void prefetch_row(const feature_levels<T>& f, index row) {
 
 /// The uniform of high word `word` and low word low(i): met once in millions of draws, and kept out of their way.
 template <class Low>
-TALLYDRAW_NOINLINE std::uint64_t uniform_of(std::uint32_t word, const Low& low, index i) {
+TALLYDRAW_RARE std::uint64_t uniform_of(std::uint32_t word, const Low& low, index i) {
   const std::uint64_t u = (std::uint64_t{word} << 32) | low(i);
   return u < UINT64_MAX ? u : UINT64_MAX - 1;
 }
@@ -244,7 +249,7 @@ inline void outcomes_from_row(feature_levels<T> f, index row, const std::uint32_
     }
   } else if (f.bits < 0) {
     for (index i = 0; i < n; ++i) out[i] = static_cast<T>(outcome_bisect(f, row, words[i], low, i));
-  } else if (f.row_bytes() > index{1} << 19) {
+  } else if (f.row_bytes() > near_bytes) {
     outcomes_far(f, [=](index) { return row; }, words, n, out, low);
   } else {
     for (index i = 0; i < n; ++i) out[i] = static_cast<T>(outcome_guide(f, row, words[i], low, i));

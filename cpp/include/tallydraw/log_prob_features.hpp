@@ -89,8 +89,7 @@ inline index log_prob_features(const codes_view& x, const code_rules& rules, con
   double* const tables = reinterpret_cast<double*>(buffers + 2 * threads * code_bytes);
   const bool by_lookup = lookups_fit(s) && x.n >= lookup_rows;
   if (by_lookup) fill_lookups(s, logs, log_offsets, tables);
-  bool slots_fit = true;
-  for (index j = 0; j < d; ++j) slots_fit = slots_fit && s.n_contexts[j] * s.n_categories[j] < lookup_size;
+  const bool with_slots = by_lookup && slots_fit(s);
   first_index bad;
   visit_unsigned(e.tile, [&](auto u) {
     using U = decltype(u);
@@ -101,7 +100,7 @@ inline index log_prob_features(const codes_view& x, const code_rules& rules, con
     index rows = room / (d * static_cast<index>(sizeof(U))) / 8 * 8;
     rows = std::max<index>(16, std::min<index>(rows, 8192));
     rows = std::max<index>(1, std::min(rows, (each + 7) / 8 * 8));
-    if (by_lookup) rows = (rows + lookup_rows - 1) / lookup_rows * lookup_rows;
+    if (by_lookup) rows = std::max(lookup_rows, rows / lookup_rows * lookup_rows);  // 64 d codes always fit
     parallel_blocks(x.n, rows, threads, [&](index row0, index row1, int thread) {
       U* codes = reinterpret_cast<U*>(buffers + 2 * thread * code_bytes);
       U* plain = reinterpret_cast<U*>(buffers + (2 * thread + 1) * code_bytes);
@@ -114,7 +113,7 @@ inline index log_prob_features(const codes_view& x, const code_rules& rules, con
       double* sums = out + row0 * k;
       index done = 0;  // rows scored by lookup
       if constexpr (sizeof(U) == 1) {
-        if (by_lookup && (slots_fit || !(met & met_missing)))
+        if (by_lookup && (with_slots || !(met & met_missing)))
           for (; done + lookup_rows <= m; done += lookup_rows)
             look_up_rows(codes + done * d, plain, d, tables, k, first, sums + done * k);
       }

@@ -7,11 +7,11 @@
 
 #include "tallydraw/transpose.hpp"
 #include "tallydraw/views.hpp"
-#include "tallydraw/wide.hpp"
+#include "tallydraw/wide_lookup.hpp"
 
 namespace tallydraw::TALLYDRAW_ISA {
 
-/// Entries of a table, its slot included; rows of a block.
+/// Entries of a table, the slot of missing cells among them where there are fewer codes; rows of a block.
 constexpr index lookup_size = 8;
 constexpr index lookup_rows = 64;
 
@@ -22,6 +22,13 @@ inline bool lookups_fit(const structure_view& s) {
   for (index j = 0; j < s.d; ++j)
     if (s.n_contexts[j] * s.n_categories[j] > lookup_size) return false;
   return s.d >= 8;
+}
+
+/// Whether every table has room for its slot: otherwise rows with missing cells are not looked up.
+inline bool slots_fit(const structure_view& s) {
+  for (index j = 0; j < s.d; ++j)
+    if (s.n_contexts[j] * s.n_categories[j] >= lookup_size) return false;
+  return true;
 }
 
 /// 64-bit words of the tables.
@@ -76,7 +83,7 @@ inline void look_up_rest(const std::uint8_t* columns, index d, const double* tab
 /// out (64, k) of 64 rows of combined codes (64, d). Overwrites the codes, and `other`, of the same size.
 inline void look_up_rows(std::uint8_t* codes, std::uint8_t* other, index d, const double* tables, index k,
                          const double* first, double* out) {
-  const std::uint8_t* const columns = columns_to_rows(codes, other, lookup_rows, d);
+  const std::uint8_t* const columns = transpose(codes, other, lookup_rows, d);
   for (index c = 0; c < k; c += 8)
     look_up_rest(columns, d, tables + c * lookup_size, k, k - c < 8 ? k - c : 8, first + c, out + c);
 }
@@ -84,6 +91,7 @@ inline void look_up_rows(std::uint8_t* codes, std::uint8_t* other, index d, cons
 #else
 
 inline bool lookups_fit(const structure_view&) { return false; }
+inline bool slots_fit(const structure_view&) { return false; }
 inline index lookup_words(const structure_view&) { return 0; }
 inline void fill_lookups(const structure_view&, const double*, const index*, double*) {}
 inline void look_up_rows(std::uint8_t*, std::uint8_t*, index, const double*, index, const double*, double*) {}

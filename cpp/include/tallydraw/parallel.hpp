@@ -76,8 +76,9 @@ class first_index {
 class merge_lock {
  public:
   void acquire() noexcept {
-    while (busy_.exchange(true, std::memory_order_acquire)) {
-    }
+    while (busy_.exchange(true, std::memory_order_acquire))
+      while (busy_.load(std::memory_order_relaxed)) {
+      }
   }
   void release() noexcept { busy_.store(false, std::memory_order_release); }
 

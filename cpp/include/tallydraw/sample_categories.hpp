@@ -1,7 +1,6 @@
 // Flat draws: draw t is word t mod 4 of row t div 4, so draws [a, b) can be made alone.
 #pragma once
 
-#include <algorithm>
 #include <cstdint>
 #include <optional>
 #include <type_traits>
@@ -77,8 +76,8 @@ inline void sample_categories(const levels_view& levels, index n_categories, ind
   const std::uint32_t tag = counter_tag(static_cast<purpose>(draw_purpose), 0);
   with_outcomes(out, [&](auto* to) {
     const auto f = feature_of<std::remove_pointer_t<decltype(to)>>(levels, n_categories, 0, 0, n_rows);
-    const bool use_direct =
-        !rows && n >= direct_table::least_draws && f.bits >= 0 && n_categories <= direct_table::most_categories;
+    const bool use_direct = !rows && n >= direct_table::least_draws && n_categories > most_compared &&
+                            n_categories <= direct_table::most_categories;
     std::optional<direct_table> direct;
     if (use_direct) direct.emplace(f);
     const direct_table* const table = use_direct ? &*direct : nullptr;
@@ -92,9 +91,11 @@ inline void sample_categories(const levels_view& levels, index n_categories, ind
 /// Flat draw `draw` of purpose::flat from the levels of one table row with n cells: by halving, which needs nothing
 /// prepared.
 inline index sample_one(const std::uint64_t* level, index n, std::uint64_t key, std::uint64_t draw) {
-  const std::uint64_t high = one_word(key, counter_tag(purpose::flat, 0), draw / 4, draw % 4);
-  const std::uint64_t u = high << 32 | one_word(key, counter_tag(purpose::flat, 1), draw / 4, draw % 4);
-  return std::upper_bound(level, level + n - 1, std::min(u, UINT64_MAX - 1)) - level;
+  const auto word = [=](std::uint32_t part) {
+    return one_word(key, counter_tag(purpose::flat, part), draw / 4, draw % 4);
+  };
+  const feature_levels<std::uint64_t> f{level, nullptr, nullptr, n, -1, 1};
+  return outcome_bisect(f, 0, word(0), [&](index) { return word(1); }, 0);
 }
 
 }  // namespace tallydraw::TALLYDRAW_ISA

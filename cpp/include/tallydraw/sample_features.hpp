@@ -110,7 +110,7 @@ inline void draw_tile(const feature_draws<T>& draws, index first, index size, in
     }
 
     // Rows.
-    const T* const tile = columns_to_rows(codes, other, features, stride);
+    const T* const tile = transpose(codes, other, features, stride);
     for (index i = 0; i < m; ++i) {
       T* const to = draws.out + place[begin + i] * s.d;
       const T* const from = tile + i * features;

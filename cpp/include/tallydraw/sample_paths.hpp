@@ -85,10 +85,10 @@ inline void draw_paths(const structure_view& s, const levels_view& levels, const
       std::memcpy(out + begin, codes, static_cast<std::size_t>(m) * sizeof(T));
       continue;
     }
-    const T* const tile = columns_to_rows(codes, other, steps, stride);
-    constexpr index piece = 32 / sizeof(T);  // of the usual tile: a copy of known length is one move
+    const T* const tile = transpose(codes, other, steps, stride);
+    constexpr index piece = tile_cells<T> / max_tile_paths;  // of the usual tile: a copy of known length is one move
     if (m == piece && steps == piece)
-      for (index i = 0; i < n; ++i) std::memcpy(out + i * length + begin, tile + i * piece, 32);
+      for (index i = 0; i < n; ++i) std::memcpy(out + i * length + begin, tile + i * piece, piece * sizeof(T));
     else
       for (index i = 0; i < n; ++i)
         std::memcpy(out + i * length + begin, tile + i * steps, static_cast<std::size_t>(m) * sizeof(T));

@@ -37,17 +37,6 @@ inline void wide_store_words(wide a, wide b, std::uint32_t* to) {
   const wide even = _mm512_set_epi32(30, 28, 26, 24, 22, 20, 18, 16, 14, 12, 10, 8, 6, 4, 2, 0);
   _mm512_storeu_si512(to, _mm512_permutex2var_epi32(a, even, b));
 }
-// A table of eight doubles in a register, looked up by eight indices at once.
-#define TALLYDRAW_WIDE_LOOKUP 1
-using wide_double = __m512d;
-inline wide wide_bytes(const std::uint8_t* p) {
-  return _mm512_maskz_cvtepu8_epi64(0xFF, _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));
-}
-inline wide_double wide_double_set(double v) { return _mm512_set1_pd(v); }
-inline wide_double wide_double_add(wide_double a, wide_double b) { return _mm512_add_pd(a, b); }
-inline wide_double wide_double_load(const double* p) { return _mm512_loadu_pd(p); }
-inline wide_double wide_lookup(wide_double table, wide at) { return _mm512_maskz_permutexvar_pd(0xFF, at, table); }
-inline void wide_double_store(wide_double v, double* to) { _mm512_storeu_pd(to, v); }
 inline void wide_store_blocks(wide w0, wide w1, wide w2, wide w3, std::uint32_t* to) {
   const wide w01 = _mm512_mask_shuffle_epi32(w0, 0xAAAA, w1, _MM_PERM_CCAA);
   const wide w23 = _mm512_mask_shuffle_epi32(w2, 0xAAAA, w3, _MM_PERM_CCAA);

@@ -61,11 +61,17 @@ class Data:
         return 1 if self.codes.ndim == 1 else self.codes.shape[1]
 
 
-class Draw(NamedTuple):
-    """What is asked of a draw: rows start, start + 1, … of the stream of `key`, of classes `y`, written to `out`."""
+class Stream(NamedTuple):
+    """Rows start, start + 1, … of the stream of `key`, by `n_threads`: the last arguments of what writes draws."""
 
-    out: NDArray[Any]
-    y: NDArray[np.int64] | None
     key: int
     start: int
     n_threads: int | None
+
+
+class Draw(NamedTuple):
+    """What is asked of a draw: rows of a stream, of classes `y`, written to `out`."""
+
+    out: NDArray[Any]
+    y: NDArray[np.int64] | None
+    stream: Stream

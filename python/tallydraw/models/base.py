@@ -16,7 +16,7 @@ from tallydraw.log_prob import require_probabilities
 from tallydraw.models._labels import class_codes, find_classes, label_array
 from tallydraw.models._names import check_names, feature_names
 from tallydraw.models._parameters import is_number, own_parameter, same_parameter, stated_prior
-from tallydraw.models._state import Data, Draw, Fitted, Prepared
+from tallydraw.models._state import Data, Draw, Fitted, Prepared, Stream
 from tallydraw.models._sums import difference, exp, weighted_sum
 from tallydraw.sample.categories import LABELS, write_flat
 from tallydraw.tables import Tables
@@ -740,7 +740,7 @@ class Model:
                 team,
             )
             codes = labels_drawn.astype(np.int64)
-        self._draw(prepared, Draw(rows, codes, key, start, team))
+        self._draw(prepared, Draw(rows, codes, Stream(key, start, team)))
         return rows, cast(NDArray[np.int64], codes)
 
     def _all_rows(self, fitted: Fitted, what: str) -> NDArray[np.int64]:

@@ -133,7 +133,7 @@ class Categorical(Model):
 
     def _draw(self, prepared: Prepared, draw: Draw) -> None:
         theta = prepared.probabilities
-        write_flat(draw.out, theta.levels(), int(theta.n_categories[0]), draw.y, FLAT, *draw[2:])
+        write_flat(draw.out, theta.levels(), int(theta.n_categories[0]), draw.y, FLAT, *draw.stream)
 
     def _entropy(self, prepared: Prepared) -> float | None:
         theta = _marginal(prepared)

@@ -254,7 +254,7 @@ class JointTable(Model):
 
     def _draw(self, prepared: Prepared, draw: Draw) -> None:
         estimate: Estimate = prepared.probabilities
-        out, y, stream = draw.out, draw.y, draw[2:]
+        out, y, stream = draw
         n = len(out)
         draws = estimate.draws()
         where: Any = slice(None)

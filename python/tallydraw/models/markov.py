@@ -254,9 +254,9 @@ class MarkovChain(Model):
     def _draw(self, prepared: Prepared, draw: Draw) -> None:
         theta = prepared.probabilities
         if self.homogeneous:
-            write_paths(draw.out, theta.structure, theta.levels(), draw.y, None, *draw[2:])
+            write_paths(draw.out, theta.structure, theta.levels(), draw.y, None, *draw.stream)
         else:
-            write_rows(draw.out, theta.structure, theta.levels(), *draw[1:])
+            write_rows(draw.out, theta.structure, theta.levels(), draw.y, *draw.stream)
 
     def _entropy(self, prepared: Prepared) -> float | None:
         self._require_positions("entropy")

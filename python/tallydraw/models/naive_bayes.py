@@ -56,7 +56,7 @@ class NaiveBayes(Model):
 
     def _draw(self, prepared: Prepared, draw: Draw) -> None:
         theta = prepared.probabilities
-        write_rows(draw.out, theta.structure, theta.levels(), *draw[1:])
+        write_rows(draw.out, theta.structure, theta.levels(), draw.y, *draw.stream)
 
     def _entropy(self, prepared: Prepared) -> float | None:
         if prepared.classes is not None:

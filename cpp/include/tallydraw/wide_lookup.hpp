@@ -1,0 +1,30 @@
+// A table of eight doubles in a register, looked up by eight indices at once: where the processor has that instruction,
+// TALLYDRAW_WIDE_LOOKUP is defined.
+#pragma once
+
+#include <cstdint>
+
+#include "tallydraw/views.hpp"
+#include "tallydraw/wide.hpp"
+
+#if defined(__AVX512F__)
+
+namespace tallydraw::TALLYDRAW_ISA {
+
+// wide_bytes:   eight bytes as 64-bit lanes
+// wide_lookup:  table[at] in every lane
+
+#define TALLYDRAW_WIDE_LOOKUP 1
+using wide_double = __m512d;
+inline wide wide_bytes(const std::uint8_t* p) {
+  return _mm512_maskz_cvtepu8_epi64(0xFF, _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));
+}
+inline wide_double wide_double_set(double v) { return _mm512_set1_pd(v); }
+inline wide_double wide_double_add(wide_double a, wide_double b) { return _mm512_add_pd(a, b); }
+inline wide_double wide_double_load(const double* p) { return _mm512_loadu_pd(p); }
+inline wide_double wide_lookup(wide_double table, wide at) { return _mm512_maskz_permutexvar_pd(0xFF, at, table); }
+inline void wide_double_store(wide_double v, double* to) { _mm512_storeu_pd(to, v); }
+
+}  // namespace tallydraw::TALLYDRAW_ISA
+
+#endif
