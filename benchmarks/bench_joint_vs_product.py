@@ -126,6 +126,11 @@ def slope(x: list[float], y: list[float]) -> float:
     return float(np.polyfit(np.log(x[keep:]), np.log(y[keep:]), 1)[0])
 
 
+def power(x: list[float], y: list[float]) -> str:
+    fitted = slope(x, y)
+    return "–" if np.isnan(fitted) else f"{fitted:.2f}"
+
+
 def tables(by_d: list[Cost], by_C: list[Cost]) -> list[str]:
     lines = [
         f"{ROWS:,} rows; the joint table stops where it would need more than {MEMORY_LIMIT >> 20:,} MiB.",
@@ -142,17 +147,17 @@ def tables(by_d: list[Cost], by_C: list[Cost]) -> list[str]:
         product = [c for c in by_d if c.model == "product" and c.C == C]
         size, d = [float(C**c.d) for c in joint], [float(c.d) for c in product]
         lines.append(
-            f"- C = {C}: joint memory (C^d)^{slope(size, [c.memory for c in joint]):.2f}, "
-            f"build (C^d)^{slope(size, [c.build for c in joint]):.2f}; product memory "
-            f"d^{slope(d, [c.memory for c in product]):.2f}, drawing d^{slope(d, [c.sample for c in product]):.2f}, "
-            f"scoring d^{slope(d, [c.score for c in product]):.2f}"
+            f"- C = {C}: joint memory (C^d)^{power(size, [c.memory for c in joint])}, "
+            f"build (C^d)^{power(size, [c.build for c in joint])}; product memory "
+            f"d^{power(d, [c.memory for c in product])}, drawing d^{power(d, [c.sample for c in product])}, "
+            f"scoring d^{power(d, [c.score for c in product])}"
         )
     for model in ("joint", "product"):
         some = [c for c in by_C if c.model == model]
         C = [float(c.C) for c in some]
         lines.append(
-            f"- d = {AT_FIXED_D}, {model}: memory C^{slope(C, [c.memory for c in some]):.2f}, "
-            f"build C^{slope(C, [c.build for c in some]):.2f}, drawing C^{slope(C, [c.sample for c in some]):.2f}"
+            f"- d = {AT_FIXED_D}, {model}: memory C^{power(C, [c.memory for c in some])}, "
+            f"build C^{power(C, [c.build for c in some])}, drawing C^{power(C, [c.sample for c in some])}"
         )
     return lines
 

@@ -1,7 +1,7 @@
 """Measures every workload against its peers and the other backend, and writes `results.md`.
 
     python benchmarks/report.py                      # all; TALLYDRAW_BENCH sets the size
-    python benchmarks/report.py --publish            # and the figures and the README's table; with TALLYDRAW_BENCH=full
+    python benchmarks/report.py --publish            # and the figures and the README's table
     python benchmarks/report.py --only "draws C=256" # workloads whose verb or name contains this
     python benchmarks/report.py --isa x86-64-v3      # the core with a narrower instruction set forced
 
@@ -371,8 +371,8 @@ def main() -> int:
     parser.add_argument("--publish", action="store_true", help="write the figures and the README's table too")
     parser.add_argument("--output", type=Path, help="default: results.md beside this file, or with --only the screen")
     options = parser.parse_args()
-    if options.publish and (SIZE != "full" or options.only or options.core_only or options.no_small):
-        parser.error("--publish is for TALLYDRAW_BENCH=full and everything measured")
+    if options.publish and (SIZE == "quick" or options.only or options.core_only):
+        parser.error("--publish is for everything measured, at a larger size than quick")
     td.backend.use("cpp", instruction_set=options.isa)
     isa = td.backend.instruction_set()
     chosen = workloads.select(options.only, small=False if options.no_small else None)

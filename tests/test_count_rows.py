@@ -49,3 +49,11 @@ def test_no_rows():
 def test_floats_are_refused():
     with pytest.raises(TypeError, match="X must hold integer codes"):
         td.count_rows([[0.5]])
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.uint64])
+def test_the_whole_range_of_a_dtype_after_a_constant(dtype):
+    info = np.iinfo(dtype)
+    rows, counts = td.count_rows(np.array([[0, info.min], [0, info.max], [0, info.max]], dtype))
+    assert rows.tolist() == [[0, info.min], [0, info.max]]
+    assert counts.tolist() == [1, 2]

@@ -268,3 +268,31 @@ def test_more_categories_than_can_be_drawn_uniformly(backend: str) -> None:
     assert smoothed.log_prob(X).tolist() == pytest.approx([np.log(2) - 80 * np.log(2)] * 2)
     with pytest.raises(MemoryError, match=f"table of {2**41} categories"):
         smoothed.sample(3)
+
+
+def test_a_class_of_no_prior_still_has_its_rows(backend: str) -> None:
+    table = td.JointTable.from_probabilities([[0.5, 0.5], [0.0, 1.0]], class_prior=[1, 0])
+    assert table.sample(500, y=1, rng=1).tolist() == [[1]] * 500
+    assert np.exp(table.log_prob([[0], [1]])).tolist() == pytest.approx([0.5, 0.5])
+
+
+@pytest.mark.parametrize("alpha", [1e-200, 1e-300, 5e-324])
+def test_tiny_alpha(alpha: float, backend: str) -> None:
+    table = td.JointTable(alpha=alpha).fit([[0, 0], [0, 0], [0, 1], [1, 0]])
+    assert table.log_prob([[0, 0], [0, 1]]).tolist() == pytest.approx([np.log(0.5), np.log(0.25)], rel=1e-15)
+    assert td.JointTable(alpha=alpha, n_categories=2).fit([[0, 0]] * 5).log_prob([[0, 0]]).tolist() == [0.0]
+
+
+def test_weights_that_add_up_to_infinity() -> None:
+    table = td.JointTable(n_categories=2).partial_fit([[0], [0]], sample_weight=[1.5e308, 0])
+    with pytest.raises(OverflowError, match="scale sample_weight down"):
+        table.partial_fit([[1], [1]], sample_weight=[1.5e308, 0])
+    assert table.row_counts_.tolist() == [1.5e308]
+
+
+def test_a_draw_that_needs_too_much_leaves_the_generator_alone() -> None:
+    rng = np.random.default_rng(3)
+    before = rng.bit_generator.state
+    with pytest.raises(MemoryError):
+        td.JointTable(alpha=1, n_categories=2**40).fit([[0]]).sample(1, rng=rng)
+    assert rng.bit_generator.state == before

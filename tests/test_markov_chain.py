@@ -256,3 +256,10 @@ def test_a_sequence_longer_than_a_block(backend: str, monkeypatch: pytest.Monkey
     assert td.MarkovChain(homogeneous=True, order=2).fit(S, y).counts_ == expected.counts_
     again = td.MarkovChain(homogeneous=True, order=2).fit(list(S), y, sample_weight=w)
     assert again.counts_ == weighted.counts_
+
+
+def test_a_large_unsigned_state_is_not_missing(backend):
+    S = np.array([[3, 2**64 - 5, 1, 0, 1]], np.uint64)
+    chain = td.MarkovChain(homogeneous=True, missing=3, n_categories=2)
+    with pytest.raises(ValueError, match=r"X\[0, 1\] is 18446744073709551611"):
+        chain.fit(S)

@@ -778,3 +778,93 @@ def test_an_iterator_is_refused() -> None:
     ):
         with pytest.raises(TypeError, match=r"can be read only once: pass list\("):
             call()
+
+
+def test_parameters_are_checked_whenever_they_are_set() -> None:
+    for model, name, value in (
+        (td.MarkovChain(homogeneous=True), "order", 0),
+        (td.MarkovChain(), "order", -1),
+        (td.MarkovChain(), "order", 1.5),
+        (td.NaiveBayes().fit(X), "missing", 1.5),
+        (td.NaiveBayes(), "missing", "a"),
+        (td.NaiveBayes().fit(X), "unseen", "ignore"),
+        (td.Categorical(tied=[[0, 1]]), "bounds", (0, 1)),
+        (td.Categorical(), "bounds", (0.5, 0.1)),
+    ):
+        with pytest.raises((TypeError, ValueError)):
+            setattr(model, name, value)
+    coin = td.Categorical(n_categories=2).fit([0, 1, 1])
+    coin.tied = [[0, 1, 2]]
+    with pytest.raises(ValueError, match="tied is about 3 categories, but there are 2"):
+        coin.log_prob([0])
+
+
+def test_parameters_of_other_types_belong_to_the_model_too() -> None:
+    class Column:
+        """Like a column of a data frame: an array to whoever asks."""
+
+        def __init__(self, values: list[float]) -> None:
+            self.values = np.array(values)
+
+        def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+            return self.values
+
+    alpha = Column([1.0, 1.0])
+    model = td.Categorical(alpha=alpha).fit([0, 0, 1])
+    alpha.values[0] = 100.0
+    assert model.probabilities_[0].tolist() == [0.6, 0.4]
+    group = {0, 1}
+    die = td.Categorical(tied=[group, {2}])
+    group.discard(1)
+    assert die.fit([0, 1, 2]).n_parameters == 1
+    assert td.Categorical(tied=(g for g in [[0, 1], [2]])).fit([0, 1, 2]).n_parameters == 1
+
+
+def test_a_pickle_is_read_only_again() -> None:
+    model = pickle.loads(pickle.dumps(td.Categorical(alpha=np.ones(4)).fit(X[:, 2], Y)))
+    with pytest.raises(ValueError, match="read-only"):
+        model.alpha[:] = 100
+    with pytest.raises(ValueError, match="read-only"):
+        model.classes_[:] = "z"
+
+
+def test_tables_and_samplers_cannot_be_changed() -> None:
+    tables = td.Tables.from_arrays([[1.0, 3.0], [[1, 2], [3, 4]]], parents=[-1, 0])
+    for name in ("values", "n_classes", "parents", "order"):
+        with pytest.raises(AttributeError, match="Tables cannot be changed"):
+            setattr(tables, name, 10**9)
+    for array in (tables.values, tables.n_categories, tables.offsets, tables.parents, td.Sampler([1, 2]).weights):
+        with pytest.raises(ValueError, match="WRITEABLE"):
+            array.flags.writeable = True
+    assert pickle.loads(pickle.dumps(tables))[1].tolist() == tables[1].tolist()
+
+
+@pytest.mark.parametrize("alpha", [2**62, 2**63 - 1, 2**63, 2**64 - 1, 2**64, 10**30])
+def test_very_large_whole_alpha(alpha: int, backend: str) -> None:
+    assert td.Categorical(alpha=alpha).fit([0, 0, 1, 1, 1]).probabilities_[0].tolist() == [0.5, 0.5]
+    assert td.JointTable(alpha=alpha).fit([[0], [1], [1]]).dense().tolist() == [0.5, 0.5]
+
+
+def test_counts_and_alpha_past_the_integers() -> None:
+    with pytest.raises(OverflowError, match="pass alpha as a float"):
+        td.Tables.from_arrays([[2**63 - 5, 1]]).normalize(alpha=5)
+
+
+def test_stated_probabilities_within_the_tolerance_score_at_most_zero(backend: str) -> None:
+    model = td.NaiveBayes.from_probabilities([[1 + 9e-10, 0]] * 3)
+    assert model.log_prob([[0, 0, 0]]).tolist() == [0.0]
+
+
+def test_divergence_is_infinite_however_small_the_probability(backend: str) -> None:
+    p = td.NaiveBayes.from_probabilities([[1e-40, 1 - 1e-40]] * 10)
+    q = np.full((2,) * 10, 1 / 1023)
+    q[(0,) * 10] = 0
+    assert p.kl_divergence(td.JointTable.from_probabilities(q)) == np.inf
+
+
+def test_missing_labels_of_pandas() -> None:
+    pd = pytest.importorskip("pandas")
+    for first, dtype in (("a", "string"), (1, "Int64"), (True, "boolean")):
+        labels = pd.array([first, None], dtype=dtype)
+        with pytest.raises(ValueError, match=r"y\[1\] is <NA>: a class may not be missing"):
+            td.NaiveBayes().fit([[0], [1]], labels)

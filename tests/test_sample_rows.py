@@ -276,3 +276,13 @@ def test_one_distribution_a_row_has_its_frequencies(backend):
             seen, mean = np.bincount(row, minlength=c)[keep], weights[keep] * row.size
             chi2 = ((seen - mean) ** 2 / mean).sum()
             assert stats.chi2.sf(chi2, max(1, keep.sum() - keep.all())) > 1e-6
+
+
+@pytest.mark.parametrize("bits", [np.random.PCG64, np.random.MT19937, np.random.Philox])
+def test_a_failed_call_leaves_the_generator_alone(bits, backend):
+    for rows in (None, [0, 1] * 40):
+        rng = np.random.Generator(bits(1))
+        before = rng.bit_generator.state
+        with pytest.raises(ValueError, match="sums to zero"):
+            td.sample_rows([[1, 1], [0, 0.0]], rows=rows, rng=rng)
+        assert str(rng.bit_generator.state) == str(before)

@@ -37,7 +37,7 @@ def pack(x: NDArray[Any], sizes: Sequence[int], least: Sequence[int] | None = No
             key = np.zeros(block.shape[1], np.uint64)
             for j in range(begin, end):
                 if j > begin:
-                    key *= np.uint64(sizes[j])
+                    key *= np.uint64(sizes[j] % 2**64)  # 2**64 follows ranges of one alone: the key is 0
                 digit = block[j].astype(np.uint64)  # negative codes wrap, and wrap back
                 if least is not None and least[j]:
                     digit -= np.uint64(least[j] % 2**64)
@@ -56,6 +56,8 @@ def unpack(keys: NDArray[np.uint64], sizes: Sequence[int], least: Sequence[int],
         digit = rest
         if j and sizes[j] < 2**64:
             rest, digit = np.divmod(rest, np.uint64(sizes[j]))
+        elif j:
+            rest = np.zeros_like(rest)
         rows[:, j] = (digit + np.uint64(least[j] % 2**64)).astype(dtype)
     return rows
 

@@ -102,7 +102,7 @@ def parent_array(parents: Any, d: int) -> NDArray[np.int64]:
         natural(f"parents[{j}]", parent, least=-1, most=d - 1)
     array = array.astype(np.int64)
     _parents_first(array)
-    return array
+    return _frozen(array)
 
 
 def _parents_first(parents: NDArray[np.int64]) -> list[int]:
@@ -125,4 +125,5 @@ def _parents_first(parents: NDArray[np.int64]) -> list[int]:
 def _frozen(values: Any) -> NDArray[np.int64]:
     array = np.array(values, dtype=np.int64)
     array.flags.writeable = False
-    return array
+    view: NDArray[np.int64] = array.view()  # which nobody can make writable again
+    return view

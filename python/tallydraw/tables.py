@@ -87,6 +87,11 @@ class Tables(Sequence[NDArray[Any]]):
         self._levels: _levels.Levels | None = None
         self._logs: Logs | None = None
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not name.startswith("_") and hasattr(self, name):
+            raise AttributeError("Tables cannot be changed: make others")
+        object.__setattr__(self, name, value)
+
     @classmethod
     def from_arrays(
         cls, tables: Iterable[Any], *, parents: Any = None, n_classes: int | None = None, order: int = 1
@@ -276,6 +281,10 @@ class Tables(Sequence[NDArray[Any]]):
     def smoothed(self, alpha: Any) -> NDArray[Any]:
         """Flat n_c + alpha_c, rows of zeros replaced by ones: what :meth:`normalize` divides by row sums."""
         alphas = _check.alpha_value(alpha, self.n_categories)
+        if len(self.values) and all(part.dtype.kind == "i" for part in (self.values, *alphas)):
+            most = max(int(a.max()) for a in alphas)
+            if int(self.values.max()) + most > 2**63 - 1:
+                raise OverflowError(f"a count and its alpha, at most {most}, pass 2**63 - 1: pass alpha as a float")
         dtype = np.result_type(self.values.dtype, *{a.dtype for a in alphas})
         weights = self.values.astype(dtype)
         for j, a in enumerate(alphas):

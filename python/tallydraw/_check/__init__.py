@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tallydraw._check.arrays import class_codes, code_error, codes, output, sample_weight, smallest_unsigned, weights
 from tallydraw._check.probabilities import axis_of, distributions
-from tallydraw._check.random import RNG, key
+from tallydraw._check.random import RNG, key, saved_state
 from tallydraw._check.scalars import (
     alpha_value,
     category_counts,
@@ -29,6 +29,7 @@ __all__ = [
     "natural",
     "output",
     "sample_weight",
+    "saved_state",
     "size_of",
     "smallest_unsigned",
     "thread_count",

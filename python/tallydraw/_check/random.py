@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -18,13 +19,8 @@ def key(rng: Any) -> int:
     successive calls differ. From None, an int, a sequence of ints or a SeedSequence: the first word of its state;
     None takes fresh entropy of the operating system at each call.
     """
-    if isinstance(rng, np.random.Generator):
-        bits = rng.bit_generator
-    elif isinstance(rng, np.random.RandomState):
-        bits = rng._bit_generator
-    elif isinstance(rng, np.random.BitGenerator):
-        bits = rng
-    else:
+    bits = _bits(rng)
+    if bits is None:
         if isinstance(rng, np.random.SeedSequence):
             seed = rng
         else:
@@ -37,6 +33,27 @@ def key(rng: Any) -> int:
         return int(seed.generate_state(1, np.uint64)[0])
     word = bits.random_raw
     return ((word() << 32) ^ word()) & 0xFFFF_FFFF_FFFF_FFFF
+
+
+def _bits(rng: Any) -> np.random.BitGenerator | None:
+    if isinstance(rng, np.random.Generator):
+        return rng.bit_generator
+    if isinstance(rng, np.random.RandomState):
+        return rng._bit_generator
+    return rng if isinstance(rng, np.random.BitGenerator) else None
+
+
+def saved_state(rng: Any) -> Callable[[], None]:
+    """What undoes the draws from a generator since; for a call that learns only while drawing that it must fail."""
+    bits = _bits(rng)
+    if bits is None:
+        return lambda: None
+    state = bits.state
+
+    def restore() -> None:
+        bits.state = state
+
+    return restore
 
 
 def _message(rng: Any) -> str:

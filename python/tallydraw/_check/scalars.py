@@ -26,7 +26,7 @@ def natural(name: str, value: Any, *, least: int = 0, most: int = 2**63 - 1) -> 
 
 def first_number(start: Any, n: int) -> int:
     """The number of the first of n draws of a stream, which has 2**64 of them."""
-    return natural("start", start, most=2**64 - max(1, n))
+    return natural("start", start, most=max(0, 2**64 - max(1, n)))
 
 
 def thread_count(n_threads: Any) -> int | None:
@@ -92,6 +92,8 @@ def alpha_value(alpha: Any, n_categories: NDArray[np.int64]) -> list[NDArray[Any
     checked: list[NDArray[Any]] = []
     for j, (part, c) in enumerate(zip(parts, n_categories, strict=True)):
         array = np.asarray(part)
+        if array.dtype.kind == "O" and all(type(a) is int for a in array.flat):
+            array = array.astype(np.float64)  # past 2**64
         if array.dtype.kind not in "iuf":
             raise TypeError(f"alpha of feature {j} must be numeric, got dtype {array.dtype}")
         if array.ndim > 1 or (array.ndim == 1 and array.size != c):
@@ -101,5 +103,7 @@ def alpha_value(alpha: Any, n_categories: NDArray[np.int64]) -> list[NDArray[Any
             raise ValueError(f"alpha of feature {j} must be finite and non-negative, got {np.ravel(worst)[0]}")
         if array.dtype.kind == "f" and np.all(array == np.floor(array)) and np.all(array < 2**53):
             array = array.astype(np.int64)  # 1.0 and 1 are the same pseudocount, and the exact rule of levels holds
+        elif array.dtype.kind in "iu" and np.any(array >= 2**62):
+            array = array.astype(np.float64)
         checked.append(array.astype(np.int64 if array.dtype.kind in "iu" else np.float64))
     return checked

@@ -14,7 +14,7 @@ from tallydraw.models._row_counts import RowCounts
 from tallydraw.models._sums import log
 from tallydraw.tables import Tables
 
-_MOST_CELLS = 1 << 28
+_MOST_CELLS = 1 << 25
 _LN2 = 0.6931471805599453
 _FLOAT_BITS = (
     1000  # numbers of fewer bits are taken to float64 as they are; beyond, logs take mantissa and exponent apart
@@ -27,6 +27,7 @@ class Estimate:
     def __init__(self, seen: RowCounts, sizes: NDArray[np.int64], alpha: Fraction) -> None:
         self.rows = seen.rows
         self.counts: NDArray[Any] = seen.counts[:, None] if seen.counts.ndim == 1 else seen.counts
+        self.given = self.counts if seen.given is None else seen.given  # weights of rows in each class, to draw from
         self.sizes = sizes
         self.combinations = int(prod(sizes.tolist()))
         k = self.counts.shape[1]
@@ -126,7 +127,8 @@ class Draws:
 
     def __init__(self, estimate: Estimate) -> None:
         rest = estimate.alpha * estimate.combinations
-        totals = estimate.class_totals
+        stated = estimate.given is not estimate.counts
+        totals = [Fraction(1)] * len(estimate.class_totals) if stated else estimate.class_totals
         has_class = len(totals) > 1
         weights = [[t, rest if t + rest > 0 else Fraction(1)] for t in totals]
         self.component = _weights_table(weights, n_classes=len(totals) if has_class else None)
@@ -140,7 +142,7 @@ class Draws:
                 )
             ones = np.ones(cells, np.int64)
             self.uniform = Tables(ones, estimate.sizes)
-        counts = np.array(estimate.counts.T, order="C")
+        counts = np.array(estimate.given.T, order="C")
         if len(estimate.rows) == 0:
             counts = np.ones((len(totals), 1), np.int64)  # never taken
         counts[~counts.any(axis=1)] = 1  # nor these
@@ -160,12 +162,19 @@ def _weights_table(weights: list[list[Fraction]], n_classes: int | None = None) 
 
 def _log_ratio(counts: NDArray[Any], extra: Fraction, total: Fraction) -> NDArray[np.float64]:
     """Logs of (counts + extra) / total, for numbers of any size."""
-    small = extra.numerator.bit_length() < _FLOAT_BITS
-    if small and total.numerator.bit_length() < _FLOAT_BITS:
+    if max(extra.numerator.bit_length(), total.numerator.bit_length()) < _FLOAT_BITS:
         return log((counts + float(extra)) / float(total))
-    if small:
-        return log(counts + float(extra)) - _big_log(total)
-    return np.full(counts.shape, _big_log(extra) - _big_log(total))  # counts are nothing beside 2**1000
+    distinct, which = np.unique(counts, return_inverse=True)
+    logs = np.array([_log_fraction((Fraction(c) + extra) / total) for c in distinct.tolist()])
+    return logs[which.reshape(counts.shape)]
+
+
+def _log_fraction(value: Fraction) -> float:
+    """The log of one ratio, as exact as its float64; of one too small for that, from mantissas and exponents."""
+    if value == 0:
+        return -np.inf
+    near = float(value)
+    return float(log([near])[0]) if near > 2.0**-1000 else _big_log(value)
 
 
 def _big_log(value: Fraction) -> float:

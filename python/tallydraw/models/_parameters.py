@@ -17,11 +17,13 @@ def is_number(alpha: Any) -> bool:
 
 def own_parameter(value: Any) -> Any:
     """The same value, but nobody else's to change: a read-only copy of an array, a tuple instead of a list."""
-    if isinstance(value, np.ndarray):
-        value = value.copy()
+    if isinstance(value, (list, tuple)) or hasattr(value, "__next__"):
+        return tuple(own_parameter(v) for v in value)
+    if isinstance(value, (set, frozenset)):
+        return frozenset(value)
+    if hasattr(value, "__array__") and not isinstance(value, np.generic):  # an array, a column of a data frame
+        value = np.array(np.asarray(value))
         value.flags.writeable = False
-    elif isinstance(value, (list, tuple)):
-        value = tuple(own_parameter(v) for v in value)
     return value
 
 

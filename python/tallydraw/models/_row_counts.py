@@ -11,10 +11,14 @@ from tallydraw import _check, _rows
 
 
 class RowCounts(NamedTuple):
-    """(D, d) distinct rows in sorted order and their counts, (D,) or (D, K); int64, or float64 of weighted rows."""
+    """(D, d) distinct rows in sorted order and their counts, (D,) or (D, K); int64, or float64 of weighted rows.
+
+    Of a stated truth `counts` are p(x, y), and `given` (D, K) are p(x | y), known for classes of no prior too.
+    """
 
     rows: NDArray[Any]
     counts: NDArray[Any]
+    given: NDArray[np.float64] | None = None
 
     def __add__(self, other: RowCounts) -> RowCounts:  # type: ignore[override]
         """Exact sum; OverflowError where a count, or all of them together, would pass 2**63 - 1."""
@@ -26,7 +30,10 @@ class RowCounts(NamedTuple):
             total = sum(int(c) for part in (self.counts, other.counts) for c in part.sum(axis=0, keepdims=True).flat)
             if total > 2**63 - 1:
                 raise OverflowError("the counts would pass 2**63 - 1")
-        counts[theirs] += other.counts  # each row is there once
+        with np.errstate(over="ignore"):
+            counts[theirs] += other.counts  # each row is there once
+            if not np.isfinite(counts.sum()):
+                raise OverflowError("the weights of all rows sum to infinity: scale sample_weight down")
         return row_counts(rows, counts)
 
     def __sub__(self, other: RowCounts) -> RowCounts:

@@ -63,16 +63,25 @@ class Model:
     ) -> None:
         self.alpha = alpha
         self.n_categories = n_categories
-        self.missing = None if missing is None else _check.natural("missing", missing, least=-(2**63))
+        self.missing = missing
         self.unseen = unseen
-        _check.unseen_rule(unseen)
         self._fitted: Fitted | None = None
         self._cache: Prepared | None = None
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in self._frozen and self.__dict__.get("_fitted") is not None:
             raise AttributeError(f"{name} is settled by the first fit: make another {type(self).__name__}")
-        object.__setattr__(self, name, own_parameter(value) if name in self._parameters else value)
+        if name in self._parameters:
+            value = self._checked(name, own_parameter(value))
+        object.__setattr__(self, name, value)
+
+    def _checked(self, name: str, value: Any) -> Any:
+        """The value of a parameter, as far as it can be checked without data."""
+        if name == "missing" and value is not None:
+            return _check.natural("missing", value, least=-(2**63))
+        if name == "unseen":
+            _check.unseen_rule(value)
+        return value
 
     # From data to counts ---------------------------------------------------------------------------------------------
 
@@ -274,10 +283,11 @@ class Model:
         prepared = self._prepared()
         scores = self._score(prepared, self._read_again(X, prepared.fitted), n_threads)
         if prepared.classes is None:
-            return scores[:, 0]
-        out = np.empty(len(scores), np.float64)
-        backend.kernels().log_sum_exp(scores, out, backend.threads(_check.thread_count(n_threads), scores.size))
-        return np.minimum(out, 0.0, out=out)  # a sum of probabilities that are one may round past it
+            out = scores[:, 0]
+        else:
+            out = np.empty(len(scores), np.float64)
+            backend.kernels().log_sum_exp(scores, out, backend.threads(_check.thread_count(n_threads), scores.size))
+        return np.minimum(out, 0.0, out=out)  # probabilities that sum to one may round past it
 
     def log_joint(self, X: Any, *, n_threads: int | None = None) -> NDArray[np.float64]:
         """Log-probability of each row with each class, log p(x, y), prior included.
@@ -444,7 +454,7 @@ class Model:
         if known is None:
             logs = self.log_prob(self._all_rows(prepared.fitted, "entropy"), n_threads=n_threads)
             known = weighted_sum(exp(logs), -logs)
-        return max(0.0, known)
+        return max(known, 0.0) + 0.0  # rounding may pass zero; no -0.0
 
     def kl_divergence(self, other: Model, *, n_threads: int | None = None) -> float:
         """Kullback-Leibler divergence of `other` from this model in nats, exact as :meth:`entropy`; may be inf.
@@ -473,9 +483,11 @@ class Model:
         known = self._kl_divergence(prepared, other, theirs)
         if known is None:
             rows = self._all_rows(prepared.fitted, "kl_divergence")
-            logs = self.log_prob(rows, n_threads=n_threads)
-            known = weighted_sum(exp(logs), difference(logs, other.log_prob(rows, n_threads=n_threads)))
-        return max(0.0, known)
+            logs, others = self.log_prob(rows, n_threads=n_threads), other.log_prob(rows, n_threads=n_threads)
+            if np.any(np.isneginf(others) & (logs > -np.inf)):
+                return float(np.inf)  # however small the probability there
+            known = weighted_sum(exp(logs), difference(logs, others))
+        return max(known, 0.0) + 0.0
 
     # What a subclass says of itself ----------------------------------------------------------------------------------
 
@@ -576,6 +588,10 @@ class Model:
     def _shape(self, prepared: Prepared, n: int, length: int | None) -> tuple[int, ...]:
         """The shape of n drawn rows; of `length` steps, where rows have no length of their own."""
         return n, len(prepared.fitted.sizes)
+
+    def _ready(self, prepared: Prepared) -> None:
+        """Prepare what draws need, or raise."""
+        prepared.probabilities.levels()
 
     def _draw(self, prepared: Prepared, draw: Draw) -> None:
         """Write the rows that are asked for."""
@@ -726,6 +742,7 @@ class Model:
             codes = class_codes(labels, prepared.classes)
             codes = np.full(n, codes[0]) if np.ndim(y) == 0 else codes
         rows = _check.output(self._shape(prepared, n, length), int(prepared.fitted.sizes.max()) - 1, dtype, out)
+        self._ready(prepared)
         key = _check.key(rng)  # last: a call that fails leaves the caller's generator as it was
         if prepared.prior is not None and codes is None:
             labels_drawn = np.empty(n, _check.smallest_unsigned(len(prepared.prior[0]) - 1))
@@ -767,6 +784,7 @@ class Model:
             and all(a is b for a, b in zip(cache.parameters, parameters, strict=True))
         ):
             return cache
+        self._check_parameters(fitted.sizes)  # some may have been set since the fit
         if fitted.counts is None:
             fresh = Prepared(fitted, parameters, *self._given(fitted))
         else:
@@ -796,6 +814,14 @@ class Model:
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_cache": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        fitted = state["_fitted"]
+        if fitted is not None:  # a pickle forgets what is read-only
+            for part in (fitted.sizes, fitted.names, fitted.classes):
+                if part is not None:
+                    part.flags.writeable = False
+        self.__dict__.update(state | {name: own_parameter(state[name]) for name in self._parameters})
 
     def __repr__(self) -> str:
         plain = type(self)()

@@ -65,14 +65,20 @@ class Categorical(Model):
         bounds: tuple[float, float] | None = None,
     ) -> None:
         super().__init__(alpha=alpha, n_categories=n_categories, missing=missing, unseen=unseen)
-        if tied is not None and bounds is not None:
-            raise ValueError("tied and bounds exclude each other: two tied categories have probability 1/2 each")
         self.tied = tied
         self.bounds = bounds
-        if tied is not None:
-            _groups(tied)
-        if bounds is not None:
-            _interval(bounds)
+
+    def _checked(self, name: str, value: Any) -> Any:
+        other = {"tied": "bounds", "bounds": "tied"}.get(name)
+        if other is None or value is None:
+            return super()._checked(name, value)
+        if getattr(self, other, None) is not None:
+            raise ValueError("tied and bounds exclude each other: two tied categories have probability 1/2 each")
+        if name == "tied":
+            _groups(value)
+        else:
+            _interval(value)
+        return value
 
     def _infer_sizes(self, data: Any) -> NDArray[np.int64]:
         if self.tied is not None:

@@ -192,7 +192,6 @@ class JointTable(Model):
         return count_labelled_rows(codes, y, k, weights, _check.smallest_unsigned(int(sizes.max()) - 1))
 
     def _estimate(self, fitted: Fitted) -> tuple[Any, Tables | None]:
-        self._check_parameters(fitted.sizes)  # alpha may have been set since the fit
         estimate = Estimate(fitted.counts, fitted.sizes, Fraction(np.asarray(self.alpha).item()))
         return estimate, None if fitted.classes is None else estimate.prior()
 
@@ -211,11 +210,12 @@ class JointTable(Model):
             )
         flat = _check.distributions("tables", array.reshape(-1) if k is None else array.reshape(k, -1), (-1,))
         sizes = np.array(array.shape if k is None else array.shape[1:], np.int64)
-        weights = flat[:, None] if prior is None else (flat * prior[0][:, None]).T
-        kept = np.flatnonzero(weights.any(axis=1))
+        given = flat[:, None] if prior is None else flat.T
+        kept = np.flatnonzero(given.any(axis=1))
         rows = np.stack(np.unravel_index(kept, sizes.tolist()), axis=1)
         rows = rows.astype(_check.smallest_unsigned(int(sizes.max()) - 1))
-        return RowCounts(rows, weights[kept, 0] if k is None else weights[kept]), sizes
+        given = given[kept]
+        return RowCounts(rows, given[:, 0] if prior is None else given * prior[0], given), sizes
 
     def _score(self, prepared: Prepared, data: Any, n_threads: int | None) -> NDArray[np.float64]:
         estimate: Estimate = prepared.probabilities
@@ -251,6 +251,9 @@ class JointTable(Model):
                 rows, begin = where[order[begin:end]], end
                 pattern = Pattern(estimate, np.flatnonzero(mask))
                 yield rows, pattern.places(codes[rows]), pattern
+
+    def _ready(self, prepared: Prepared) -> None:
+        prepared.probabilities.draws()
 
     def _draw(self, prepared: Prepared, draw: Draw) -> None:
         estimate: Estimate = prepared.probabilities

@@ -81,8 +81,13 @@ class MarkovChain(Model):
         homogeneous: bool = False,
     ) -> None:
         super().__init__(alpha=alpha, n_categories=n_categories, missing=missing, unseen=unseen)
-        self.order = _check.natural("order", order, least=1, most=62)
-        self.homogeneous = bool(homogeneous)
+        self.order = order
+        self.homogeneous = homogeneous
+
+    def _checked(self, name: str, value: Any) -> Any:
+        if name == "order":
+            return _check.natural("order", value, least=1, most=62)
+        return bool(value) if name == "homogeneous" else super()._checked(name, value)
 
     # Sequences come in three forms: all methods that take them take offsets= ------------------------------------------
 
@@ -316,7 +321,8 @@ class SequenceData(Sequences):
                 beyond = states >= self._n_states
                 drop = beyond if drop is None else drop | beyond
             if drop is not None and drop.any():
-                states = np.where(drop, np.int64(-1), np.where(drop, 0, states).astype(np.int64))
+                known = np.minimum(states, 2**63 - 1) if states.dtype == np.uint64 else states  # no state either way
+                states = np.where(drop, np.int64(-1), known.astype(np.int64))
             yield Block(block.begin, block.end, states, block.offsets)
 
 

@@ -95,12 +95,17 @@ def sample_rows(
     # Errors of weights are met while drawing: a caller's own array is written only after the last draw.
     ready = out is None and result.dtype.kind == "u" and result.dtype.isnative
     drawn = result.reshape(-1) if ready else np.empty(n, _check.smallest_unsigned(w.shape[1] - 1))
+    before = _check.saved_state(rng)
     key = _check.key(rng)
     used = None if chosen is None else _worth_preparing(w, chosen)
-    if chosen is None or used is None:
-        draw_rows("weights", w, chosen, key, start, drawn, n_threads)
-    else:
-        _draw_prepared("weights", w, chosen, used, key, start, drawn, n_threads)
+    try:
+        if chosen is None or used is None:
+            draw_rows("weights", w, chosen, key, start, drawn, n_threads)
+        else:
+            _draw_prepared("weights", w, chosen, used, key, start, drawn, n_threads)
+    except BaseException:
+        before()
+        raise
     if not ready:
         result[...] = drawn.reshape(shape)
     return result

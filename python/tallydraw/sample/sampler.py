@@ -66,7 +66,7 @@ class Sampler:
             # Rows of a matrix are the table rows of one feature with B classes.
             structure = make_structure(np.array([c]), None, None if array.ndim == 1 else len(array))
             level = _levels.row_levels(array.reshape(-1, c), "weights").reshape(-1)
-            put(self, "weights", array)
+            put(self, "weights", array.view())  # of a read-only array: no view of it can be made writable
             put(self, "_levels", _levels.with_guides(level, structure))
             put(self, "_n_categories", c)
             put(self, "_rows", None if array.ndim == 1 else len(array))
@@ -184,7 +184,7 @@ class Sampler:
         start = _check.first_number(start, math.prod(shape))
         result = _check.output(shape, self._n_categories - 1, dtype, out)
         write_flat(result, self._levels, self._n_categories, flat, FLAT, _check.key(rng), start, n_threads)
-        return result[()] if shape == () and out is None else result
+        return result[()] if shape == () and size is None and out is None else result
 
     def _sample_tables(
         self,
