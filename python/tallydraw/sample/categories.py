@@ -15,6 +15,8 @@ from tallydraw.sample import _blocks
 __all__ = ["sample_categories"]
 
 FLAT, LABELS, COMPONENT = 1, 2, 3
+# Draws times categories up to which preparing a table costs more than it saves.
+_FEW_CELLS = 1 << 16
 
 
 def sample_categories(
@@ -78,9 +80,24 @@ def sample_categories(
     start = _check.first_number(start, math.prod(shape))
     n_threads = _check.thread_count(n_threads)
     result = _check.output(shape, len(array) - 1, dtype, out)
-    levels = _levels.prepare(array, make_structure(np.array([len(array)])))
-    write_flat(result, levels, len(array), None, FLAT, _check.key(rng), start, n_threads)
+    if 0 < result.size * len(array) <= _FEW_CELLS:
+        _write_few(result, array, rng, start)
+    else:
+        levels = _levels.prepare(array, make_structure(np.array([len(array)])))
+        write_flat(result, levels, len(array), None, FLAT, _check.key(rng), start, n_threads)
     return result[()] if size is None and out is None else result
+
+
+def _write_few(out: NDArray[Any], weights: NDArray[Any], rng: Any, start: int) -> None:
+    """The same draws without levels and guide: for few draws, adding the weights up for each costs less."""
+    table = np.ascontiguousarray(weights).reshape(1, -1)
+    drawn = np.empty(out.size, _check.smallest_unsigned(table.shape[1] - 1))
+    restore = _check.saved_state(rng)
+    key = _check.key(rng)
+    if backend.kernels().sample_rows(table, np.zeros(out.size, np.int64), key, start, drawn, 1) >= 0:
+        restore()
+        _levels.check_rows(table, "weights")
+    out[...] = drawn.reshape(out.shape)
 
 
 def write_flat(
