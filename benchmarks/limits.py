@@ -82,7 +82,9 @@ def needs(w: Workload, found: dict[str, float]) -> dict[str, float]:
     if w.verb == "count_transitions":
         return {"bytes read": read, "increments": found["increment"]}
     if w.verb == "log_prob_features":
-        return {"bytes read": code * read / w.K, "additions": found["gather_add"]}
+        # Up to eight codes can be looked up in registers: then reading and writing are left.
+        moved = {"bytes read": code * read / w.K, "bytes written": 8 * write / w.d}
+        return moved if w.C <= 8 else moved | {"additions": found["gather_add"]}
     if w.verb == "log_prob_paths":
         return {"bytes read": read, "lookups": _lookup(found, 8 * w.C * w.C)}
     return {}
