@@ -246,9 +246,10 @@ def test_ctrl_c_ends_a_long_call(verb: str, backend: str) -> None:
     call = LONG_CALLS[verb]
     small = call.replace("1 << 36", "1 << 4").replace("1 << 20", "1 << 4")
     code = textwrap.dedent(f"""
-        import sys
+        import signal
         import numpy as np
         import tallydraw as td
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background is born deaf to it
         {small}
         print("ready", flush=True)
         try:

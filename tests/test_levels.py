@@ -185,7 +185,7 @@ def test_ends_of_the_stream_in_cells(place, c):
                 for n in (1, 80):
                     out = np.empty((n, 2), np.min_scalar_type(c - 1))
                     kernels = td.backend.kernels()
-                    kernels.sample_features(stack.structure, stack.levels(), None, EDGE_KEY, row - n // 2, out, 1)
+                    kernels.sample_features(stack.structure, stack.levels(), None, -1, EDGE_KEY, row - n // 2, out, 1)
                     assert np.all(out == c // 2)
 
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from places import PLACES, at
 from scipy import stats
 from tallydraw import _check
+from tallydraw.sample.features import write_rows
 
 # Numbers of first draws: the stream has 2**64, and no test takes more than 1000.
 STARTS = st.integers(0, 2**64 - 1000)
@@ -199,3 +200,19 @@ def test_goodness_of_fit(parents, backend):
                 exact[combination] *= theta[j][(c, *(combination[a] for a in contexts[j]), combination[j])]
         seen = np.bincount(np.ravel_multi_index(tuple(x[y == c].T), sizes), minlength=24)
         assert stats.chisquare(seen, exact.reshape(-1) * n / k).pvalue > 1e-6
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int64])
+def test_stacks_of_their_own_draw_the_rows_of_their_class(backend, dtype):
+    rng = np.random.default_rng(3)
+    sizes = [3, 2, 4, 3, 5, 2]
+    parents = [[-1, 0, 1, 1, 2, 4], [1, 2, -1, 2, 3, 3], None]
+    stacks = [random_tables(rng, sizes, p) for p in parents]
+    y = rng.integers(0, 3, 9000)
+    for a, b in [(0, 9000), (8000, 9000)]:
+        out = np.empty((b - a, len(sizes)), dtype)
+        write_rows(out, stacks, y[a:b], 77, a, 2)
+        whole = [np.empty((b - a, len(sizes)), np.uint8) for _ in stacks]
+        for alone, tables in zip(whole, stacks, strict=True):
+            write_rows(alone, [tables], None, 77, a, 1)
+        assert np.array_equal(out, np.choose(y[a:b, None], whole))

@@ -45,18 +45,18 @@ void bind_sample(py::module_& m) {
       py::arg("level").noconvert(), py::arg("key"), py::arg("draw"));
   m.def(
       "sample_features",
-      [](const py::tuple& structure, const py::tuple& levels, const optional_array<index>& y, std::uint64_t key,
-         std::uint64_t start, py::array& out, int threads) {
+      [](const py::tuple& structure, const py::tuple& levels, const optional_array<index>& y, index only,
+         std::uint64_t key, std::uint64_t start, py::array& out, int threads) {
         const structure_view s = as_structure(structure);
         const outcomes_view view = as_outcomes(out);
         const levels_view l = as_levels(levels, view);
         const index n = out.shape(0);
         const index* const classes = data_or_null(y);
         const py::gil_scoped_release release;
-        active_kernels().sample_features(s, l, classes, key, start, view, n, threads);
+        active_kernels().sample_features(s, l, classes, only, key, start, view, n, threads);
       },
-      py::arg("structure"), py::arg("levels"), py::arg("y").noconvert(), py::arg("key"), py::arg("start"),
-      py::arg("out").noconvert(), py::arg("threads"));
+      py::arg("structure"), py::arg("levels"), py::arg("y").noconvert(), py::arg("only"), py::arg("key"),
+      py::arg("start"), py::arg("out").noconvert(), py::arg("threads"));
   m.def(
       "sample_paths",
       [](const py::tuple& structure, const py::tuple& levels, const optional_array<index>& y,

@@ -54,8 +54,8 @@ def sample_categories(
 ) -> None: ...  # flat draws start, start + 1, …; draw t from table row rows[t - start], or row 0
 def sample_one(level: NDArray[np.uint64], key: int, draw: int) -> int: ...  # flat draw of purpose 1; level (C,)
 def sample_features(
-    structure: Structure, levels: Levels, y: Counts | None, key: int, start: int, out: Outcomes, threads: int
-) -> None: ...  # out (n, d)
+    structure: Structure, levels: Levels, y: Counts | None, only: int, key: int, start: int, out: Outcomes, threads: int
+) -> None: ...  # out (n, d); only >= 0: just the rows of this class, whose tables these are; -1: all rows
 def sample_paths(
     structure: Structure, levels: Levels, y: Counts | None, initial: Counts | None, key: int, start: int, step: int,
     out: Outcomes, threads: int,

@@ -38,8 +38,8 @@ struct kernel_table {
   index (*sample_one)(const std::uint64_t* level, index n, std::uint64_t key, std::uint64_t draw);
 
   // sample_features.hpp
-  void (*sample_features)(const structure_view& structure, const levels_view& levels, const index* y, std::uint64_t key,
-                          std::uint64_t start, outcomes_view out, index n, int threads);
+  void (*sample_features)(const structure_view& structure, const levels_view& levels, const index* y, index only,
+                          std::uint64_t key, std::uint64_t start, outcomes_view out, index n, int threads);
 
   // sample_paths.hpp
   void (*sample_paths)(const structure_view& structure, const levels_view& levels, const index* y, const index* initial,

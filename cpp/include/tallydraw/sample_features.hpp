@@ -30,6 +30,7 @@ struct feature_draws {
   const structure_view& s;
   const levels_view& levels;
   const index* y;  // classes of the chunk's rows, or null
+  index only;      // only rows of this class are drawn, where it is not negative; the tables are its own
   std::uint64_t key;
   std::uint64_t start;
   T* out;         // the chunk's first row
@@ -135,10 +136,14 @@ inline void draw_chunk(const feature_draws<T>& draws, index n) {
   // The chunk's rows, those of a class together.
   std::uint16_t place[max_chunk_rows];
   index class_end[max_grouped_classes];
-  const bool grouped =
-      draws.y == nullptr || (s.n_classes <= max_grouped_classes && s.n_classes * least_grouped_rows <= n);
+  const bool grouped = draws.y == nullptr || draws.only >= 0 ||
+                       (s.n_classes <= max_grouped_classes && s.n_classes * least_grouped_rows <= n);
   const index classes = draws.y != nullptr && grouped ? s.n_classes : 1;
-  if (classes == 1) {
+  if (draws.only >= 0) {
+    class_end[0] = 0;
+    for (index i = 0; i < n; ++i)
+      if (draws.y[i] == draws.only) place[class_end[0]++] = static_cast<std::uint16_t>(i);
+  } else if (classes == 1) {
     for (index i = 0; i < n; ++i) place[i] = static_cast<std::uint16_t>(i);
     class_end[0] = n;
   } else {
@@ -161,9 +166,10 @@ inline void draw_chunk(const feature_draws<T>& draws, index n) {
   }
 }
 
-/// out (n, d): row i is row start + i, which is below 2^64, of the stream, of class y[i].
-inline void sample_features(const structure_view& s, const levels_view& levels, const index* y, std::uint64_t key,
-                            std::uint64_t start, outcomes_view out, index n, int threads) {
+/// out (n, d): row i is row start + i, which is below 2^64, of the stream, of class y[i]. Where `only` is not negative the
+/// tables are of that class alone, and only its rows are written.
+inline void sample_features(const structure_view& s, const levels_view& levels, const index* y, index only,
+                            std::uint64_t key, std::uint64_t start, outcomes_view out, index n, int threads) {
   bool in_order = true;
   for (index p = 0; p < s.d; ++p) in_order &= s.order[p] == p;
   index grain = (n + threads - 1) / threads;  // large chunks use what they bring into cache more often
@@ -171,9 +177,14 @@ inline void sample_features(const structure_view& s, const levels_view& levels, 
   with_outcomes(out, [&](auto* to) {
     using T = std::remove_pointer_t<decltype(to)>;
     parallel_blocks(n, grain, threads, [&](index begin, index end, int) {
-      const feature_draws<T> draws{
-          s,       levels, y ? y + begin : nullptr, key, start + static_cast<std::uint64_t>(begin), to + begin * s.d,
-          in_order};
+      const feature_draws<T> draws{s,
+                                   levels,
+                                   y ? y + begin : nullptr,
+                                   only,
+                                   key,
+                                   start + static_cast<std::uint64_t>(begin),
+                                   to + begin * s.d,
+                                   in_order};
       draw_chunk(draws, end - begin);
     });
   });

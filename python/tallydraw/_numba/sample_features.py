@@ -38,7 +38,7 @@ def group_rows(y, n_classes, place, group):
 @kernel
 def _rows_of_features(
     n_classes, n_categories, offsets, context_begin, context, order,
-    level, high, guide, guide_offsets, guide_bits, y, tag, key, start, out,
+    level, high, guide, guide_offsets, guide_bits, y, only, tag, key, start, out,
 ):  # fmt: skip
     n, d = out.shape
     size = min(n, _MOST_ROWS, max(_LEAST_ROWS, _OUTCOMES // d))
@@ -48,17 +48,24 @@ def _rows_of_features(
     all_numbers = np.empty(size, np.uint64)
     group = np.zeros(_GROUPED_CLASSES + 1, np.int64)
     for begin in range(0, n, size):
-        m = min(size, n - begin)
+        m = np.int64(min(size, n - begin))
+        if only >= 0:
+            chunk, m = m, np.int64(0)
+            for i in range(chunk):
+                if y[begin + i] == only:
+                    all_places[m] = i
+                    m += 1
         place, of_class, table_row, numbers = all_places[:m], all_classes[:m], all_rows[:m], all_numbers[:m]
-        grouped = y.shape[0] == 0 or (n_classes <= _GROUPED_CLASSES and n_classes * _GROUPED_ROWS <= m)
+        grouped = y.shape[0] == 0 or only >= 0 or (n_classes <= _GROUPED_CLASSES and n_classes * _GROUPED_ROWS <= m)
         classes = n_classes if y.shape[0] > 0 and grouped else 1
         group[classes] = m
-        for i in range(m):
-            place[i] = i
+        if only < 0:
+            for i in range(m):
+                place[i] = i
         if classes > 1:
             group_rows(y[begin : begin + m], classes, place, group)
         for i in range(m):
-            of_class[i] = y[begin + place[i]] if y.shape[0] > 0 else 0
+            of_class[i] = y[begin + place[i]] if y.shape[0] > 0 and only < 0 else 0
             numbers[i] = start + np.uint64(begin + place[i])
 
         filled = np.int64(-1)
@@ -98,19 +105,20 @@ def _rows_of_features(
                         numbers[i],
                         np.uint64(j),
                     )
-        write_rows(tile, place, d, out[begin : begin + m], 0)
+        write_rows(tile, place, d, out[begin:], 0)
 
 
 def sample_features(
-    structure: Any, levels: Any, y: NDArray[np.int64] | None, key: int, start: int, out: NDArray[Any], threads: int
-) -> None:
+    structure: Any, levels: Any, y: NDArray[np.int64] | None, only: int, key: int, start: int, out: NDArray[Any],
+    threads: int,
+) -> None:  # fmt: skip
     classes = np.empty(0, np.int64) if y is None else y
 
     def draw(begin: int, end: int, _: int) -> None:
         _rows_of_features(
             structure.n_classes, structure.n_categories, structure.offsets, structure.context_begin, structure.context,
             structure.order, levels.level, levels.high, levels.guide, levels.guide_offsets, levels.guide_bits,
-            classes[begin:end] if len(classes) else classes, counter_tag(CELLS, 0), np.uint64(key),
+            classes[begin:end] if len(classes) else classes, np.int64(only), counter_tag(CELLS, 0), np.uint64(key),
             np.uint64((start + begin) % 2**64), out[begin:end],
         )  # fmt: skip
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, ClassVar, TypeVar, cast
 
@@ -29,7 +30,7 @@ M = TypeVar("M", bound="Model")
 _MOST_COMBINATIONS = 1 << 20
 
 
-class Model:
+class Model(ABC):
     """A joint distribution of discrete features, and of a class where one is given.
 
     Subclasses: :class:`Categorical`, :class:`JointTable`, :class:`NaiveBayes`, :class:`MarkovChain`.
@@ -581,9 +582,9 @@ class Model:
         s = self._structure(fitted.sizes, None)
         return sum(int(rows) * (int(c) - 1) for rows, c in zip(s.n_contexts, s.n_categories, strict=True))
 
+    @abstractmethod
     def _score(self, prepared: Prepared, data: Any, n_threads: int | None) -> NDArray[np.float64]:
         """(n, K) log p(x, y), or (n, 1) log p(x)."""
-        raise NotImplementedError
 
     def _shape(self, prepared: Prepared, n: int, length: int | None) -> tuple[int, ...]:
         """The shape of n drawn rows; of `length` steps, where rows have no length of their own."""
@@ -593,9 +594,9 @@ class Model:
         """Prepare what draws need, or raise."""
         prepared.probabilities.levels()
 
+    @abstractmethod
     def _draw(self, prepared: Prepared, draw: Draw) -> None:
         """Write the rows that are asked for."""
-        raise NotImplementedError
 
     def _entropy(self, prepared: Prepared) -> float | None:
         """The entropy in closed form, or None."""

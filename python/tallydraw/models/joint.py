@@ -262,7 +262,7 @@ class JointTable(Model):
         draws = estimate.draws()
         where: Any = slice(None)
         if draws.uniform is not None:
-            write_rows(out, draws.uniform.structure, draws.uniform.levels(), None, *stream)
+            write_rows(out, [draws.uniform], None, *stream)
             component = np.empty(n, np.uint8)
             write_flat(component, draws.component.levels(), 2, y, COMPONENT, *stream)
             where = np.flatnonzero(component == 0)

@@ -12,18 +12,18 @@ from tallydraw import _check
 from tallydraw._sequences import Block, Sequences
 from tallydraw._structure import Structure, make_structure
 from tallydraw.count import count_cells, count_steps
-from tallydraw.log_prob import score_features, score_paths
+from tallydraw.log_prob import score_paths
 from tallydraw.models._state import Draw, Fitted, Prepared
 from tallydraw.models._sums import difference, log, weighted_sum
+from tallydraw.models._tree_model import TreeModel
 from tallydraw.models.base import Model
-from tallydraw.sample.features import write_rows
 from tallydraw.sample.paths import write_paths
 from tallydraw.tables import Tables
 
 __all__ = ["MarkovChain"]
 
 
-class MarkovChain(Model):
+class MarkovChain(TreeModel):
     """A Markov chain of order k over features in their order, or over sequences of any length; with a class or without.
 
     Parameters
@@ -245,23 +245,19 @@ class MarkovChain(Model):
         return self._tables(np.concatenate([flat, steps]), sizes, k, structure)
 
     def _score(self, prepared: Prepared, data: Any, n_threads: int | None) -> NDArray[np.float64]:
-        theta = prepared.probabilities
-        if self.homogeneous:
-            data = data.within(int(prepared.fitted.sizes[0]), self.unseen)
-            return score_paths(data, theta, prepared.log_prior, n_threads=n_threads)
-        return score_features(
-            data.codes, theta, prepared.log_prior, missing=self.missing, unseen=self.unseen, n_threads=n_threads
-        )
+        if not self.homogeneous:
+            return super()._score(prepared, data, n_threads)
+        data = data.within(int(prepared.fitted.sizes[0]), self.unseen)
+        return score_paths(data, prepared.probabilities, prepared.log_prior, n_threads=n_threads)
 
     def _shape(self, prepared: Prepared, n: int, length: int | None) -> tuple[int, ...]:
         return super()._shape(prepared, n, length) if length is None else (n, length)
 
     def _draw(self, prepared: Prepared, draw: Draw) -> None:
+        if not self.homogeneous:
+            return super()._draw(prepared, draw)
         theta = prepared.probabilities
-        if self.homogeneous:
-            write_paths(draw.out, theta.structure, theta.levels(), draw.y, None, *draw.stream)
-        else:
-            write_rows(draw.out, theta.structure, theta.levels(), draw.y, *draw.stream)
+        write_paths(draw.out, theta.structure, theta.levels(), draw.y, None, *draw.stream)
 
     def _entropy(self, prepared: Prepared) -> float | None:
         self._require_positions("entropy")

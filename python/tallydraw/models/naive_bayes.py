@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
-
-from tallydraw.log_prob import score_features
-from tallydraw.models._state import Draw, Prepared
+from tallydraw.models._state import Prepared
 from tallydraw.models._sums import difference, log, weighted_sum
+from tallydraw.models._tree_model import TreeModel
 from tallydraw.models.base import Model
-from tallydraw.sample.features import write_rows
 
 __all__ = ["NaiveBayes"]
 
 
-class NaiveBayes(Model):
+class NaiveBayes(TreeModel):
     """Independent features given the class: p(y) prod_j p(x_j | y); without a class, the product of categoricals.
 
     Parameters
@@ -43,20 +37,6 @@ class NaiveBayes(Model):
     >>> model.predict_proba([[0, 1]]).round(12)
     array([[0.75, 0.25]])
     """
-
-    def _score(self, prepared: Prepared, data: Any, n_threads: int | None) -> NDArray[np.float64]:
-        return score_features(
-            data.codes,
-            prepared.probabilities,
-            prepared.log_prior,
-            missing=self.missing,
-            unseen=self.unseen,
-            n_threads=n_threads,
-        )
-
-    def _draw(self, prepared: Prepared, draw: Draw) -> None:
-        theta = prepared.probabilities
-        write_rows(draw.out, theta.structure, theta.levels(), draw.y, *draw.stream)
 
     def _entropy(self, prepared: Prepared) -> float | None:
         if prepared.classes is not None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from tallydraw import _check, _levels, backend
-from tallydraw._structure import Structure
+from tallydraw import _check, backend
 from tallydraw.sample import _blocks
 from tallydraw.tables import Tables
 
@@ -73,10 +73,10 @@ def sample_features(
     classes = classes_of_rows(stack, y, n)
     start = _check.first_number(start, n)
     n_threads = _check.thread_count(n_threads)
-    levels = stack.levels()
+    stack.levels()
     shape = (n, len(stack))
     result = _check.output(shape, int(stack.n_categories.max()) - 1, dtype, out)
-    write_rows(result, stack.structure, levels, classes, _check.key(rng), start, n_threads)
+    write_rows(result, [stack], classes, _check.key(rng), start, n_threads)
     return result
 
 
@@ -93,19 +93,23 @@ def classes_of_rows(tables: Tables, y: Any, n: int, name: str = "y") -> NDArray[
 
 def write_rows(
     out: NDArray[Any],
-    structure: Structure,
-    levels: _levels.Levels,
+    stacks: Sequence[Tables],
     y: NDArray[np.int64] | None,
     key: int,
     start: int,
     n_threads: int | None,
 ) -> None:
-    """Rows start, start + 1, … of the stream into `out` (n, d), checked already."""
+    """Rows start, start + 1, … of the stream into `out` (n, d), checked already.
+
+    One stack has the tables of every class; several are those of class 0, 1, … each.
+    """
     kernels = backend.kernels()
     threads = backend.threads(n_threads, out.size)
 
     def draw(a: int, b: int, block: NDArray[Any]) -> None:
         part = None if y is None else y[a:b]
-        kernels.sample_features(structure, levels, part, key, start + a, block, threads)
+        for k, tables in enumerate(stacks):
+            only = -1 if len(stacks) == 1 else k
+            kernels.sample_features(tables.structure, tables.levels(), part, only, key, start + a, block, threads)
 
-    _blocks.write(out, int(structure.n_categories.max()) - 1, structure.n_features, draw)
+    _blocks.write(out, int(stacks[0].n_categories.max()) - 1, len(stacks[0]), draw)

@@ -221,7 +221,7 @@ class Sampler:
         matrix = (
             result.reshape(n, d) if result.flags.c_contiguous or result.ndim == 2 else np.empty((n, d), result.dtype)
         )
-        write_rows(matrix, tables.structure, self._levels, y, _check.key(rng), start, n_threads)
+        write_rows(matrix, [tables], y, _check.key(rng), start, n_threads)
         if not np.may_share_memory(matrix, result):
             result[...] = matrix.reshape(result.shape)
         return result

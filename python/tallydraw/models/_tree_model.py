@@ -1,0 +1,53 @@
+"""TreeModel: what models of the form p(y) prod_j p(x_j | context of j, y) share, whatever their structure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tallydraw.log_prob import score_features
+from tallydraw.models._state import Draw, Prepared
+from tallydraw.models.base import Model
+from tallydraw.sample.features import write_rows
+from tallydraw.tables import Tables
+
+__all__ = ["TreeModel", "stacks_of"]
+
+
+class TreeModel(Model):
+    """A model of rows whose tables are on a structure that is known once it is fitted.
+
+    ``Prepared.probabilities`` is one stack of tables for every class, or a tuple of stacks without classes: one a
+    class, each with a structure of its own.
+    """
+
+    def _score(self, prepared: Prepared, data: Any, n_threads: int | None) -> NDArray[np.float64]:
+        stacks = stacks_of(prepared)
+        log_prior = prepared.log_prior
+
+        def score(tables: Tables, first: NDArray[np.float64]) -> NDArray[np.float64]:
+            return score_features(
+                data.codes, tables, first, missing=self.missing, unseen=self.unseen, n_threads=n_threads
+            )
+
+        if len(stacks) == 1:
+            return score(stacks[0], log_prior)
+        out = np.empty((len(data), len(stacks)))
+        for k, tables in enumerate(stacks):
+            out[:, k] = score(tables, log_prior[k : k + 1])[:, 0]
+        return out
+
+    def _ready(self, prepared: Prepared) -> None:
+        for tables in stacks_of(prepared):
+            tables.levels()
+
+    def _draw(self, prepared: Prepared, draw: Draw) -> None:
+        write_rows(draw.out, stacks_of(prepared), draw.y, *draw.stream)
+
+
+def stacks_of(prepared: Prepared) -> tuple[Tables, ...]:
+    """One stack of tables for every class, or one for each."""
+    theta = prepared.probabilities
+    return theta if isinstance(theta, tuple) else (theta,)
