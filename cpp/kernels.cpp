@@ -54,6 +54,7 @@ extern const kernel_table kernels = {
     /*count_features_scratch=*/count_features_scratch,
     /*count_features=*/count_features,
     /*count_features_weighted=*/count_features_weighted,
+    /*count_features_soft=*/count_features_soft,
     /*count_transitions_scratch=*/count_transitions_scratch,
     /*count_transitions=*/count_transitions,
     /*sample_counts=*/sample_counts,

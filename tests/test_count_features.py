@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 import reference
@@ -212,3 +214,35 @@ def test_more_rows_than_a_small_count_holds(c, d, backend):
         counts = td.count_features(X, n_categories=c, n_threads=threads)
         for table in counts:
             assert (table[c - 1], table[1], table.sum()) == (150_000, 50_000, 200_000)
+
+
+@given(task=tasks(), k=st.integers(1, 11))
+@settings(max_examples=60, deadline=None)
+def check_soft_counts(task, k):
+    X, _, n_categories, _, parents, order, _, missing, lenient, threads = task
+    weights = np.random.default_rng(k).exponential(size=(len(X), k))
+    part = [np.array(n_categories), None if parents is None else np.array(parents)]
+    options = {"missing": missing, "unseen": "missing" if lenient else "error"}
+
+    def soft():
+        return internal.count_soft_cells(X, make_structure(*part, k, order), weights, n_threads=threads, **options)
+
+    def of_class(c):
+        one = make_structure(*part, None, order)
+        return internal.count_cells(X, None, one, sample_weight=weights[:, c], **options)
+
+    try:
+        alone = [of_class(c) for c in range(k)]
+    except ValueError as error:
+        with pytest.raises(ValueError, match=re.escape(str(error))):
+            soft()
+        return
+    structure, one = make_structure(*part, k, order), make_structure(*part, None, order)
+    found = soft()
+    for j in range(len(n_categories)):
+        block = found[structure.offsets[j] : structure.offsets[j + 1]].reshape(k, -1)
+        assert np.array_equal(block, [a[one.offsets[j] : one.offsets[j + 1]] for a in alone])
+
+
+def test_a_row_of_every_class_counts_its_weight_in_each(backend):
+    check_soft_counts()

@@ -34,6 +34,21 @@ index count_features_weighted(const py::array& X, const optional_array<index>& y
   return kernels.count_features_weighted(x, classes, rules, shape, w, out, scratch.get(), threads);
 }
 
+index count_features_soft(const py::array& X, std::optional<index> missing, bool unseen_is_missing,
+                          const py::tuple& structure, const array<index>& cell_offsets, const array<double>& weights,
+                          array<double>& counts, int threads) {
+  const codes_view x = as_codes(X);
+  const code_rules rules = as_rules(missing, unseen_is_missing);
+  const structure_view shape = as_structure(structure);
+  const index* offsets = cell_offsets.data();
+  const double* w = weights.data();
+  double* out = counts.mutable_data();
+  const kernel_table& kernels = active_kernels();
+  const auto scratch = scratch_words(kernels.count_features_scratch(x, shape, threads));
+  const py::gil_scoped_release released;  // raw memory only from here on
+  return kernels.count_features_soft(x, rules, shape, offsets, w, out, scratch.get(), threads);
+}
+
 index count_transitions(const py::array& x, const array<index>& offsets, const optional_array<index>& y, index n_states,
                         index order, array<index>& counts, int threads) {
   const codes_view codes = as_codes(x);
@@ -55,6 +70,9 @@ void bind_count(py::module_& m) {
         py::arg("unseen_is_missing"), py::arg("structure"), py::arg("counts").noconvert(), py::arg("threads"));
   m.def("count_features_weighted", count_features_weighted, py::arg("X"), py::arg("y").noconvert(), py::arg("missing"),
         py::arg("unseen_is_missing"), py::arg("structure"), py::arg("weights").noconvert(),
+        py::arg("counts").noconvert(), py::arg("threads"));
+  m.def("count_features_soft", count_features_soft, py::arg("X"), py::arg("missing"), py::arg("unseen_is_missing"),
+        py::arg("structure"), py::arg("cell_offsets").noconvert(), py::arg("weights").noconvert(),
         py::arg("counts").noconvert(), py::arg("threads"));
   m.def("count_transitions", count_transitions, py::arg("x"), py::arg("offsets").noconvert(), py::arg("y").noconvert(),
         py::arg("n_states"), py::arg("order"), py::arg("counts").noconvert(), py::arg("threads"));

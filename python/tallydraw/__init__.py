@@ -12,7 +12,7 @@ from tallydraw.information import (
     novelty,
 )
 from tallydraw.log_prob import log_prob_features, log_prob_paths
-from tallydraw.models import Categorical, JointTable, MarkovChain, Model, NaiveBayes
+from tallydraw.models import Categorical, JointTable, MarkovChain, Mixture, Model, NaiveBayes
 from tallydraw.sample import (
     STREAM_VERSION,
     Sampler,
@@ -29,6 +29,7 @@ __all__ = [
     "Categorical",
     "JointTable",
     "MarkovChain",
+    "Mixture",
     "Model",
     "NaiveBayes",
     "Sampler",

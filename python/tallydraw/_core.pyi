@@ -40,6 +40,10 @@ def count_features_weighted(
     X: Codes, y: Counts | None, missing: int | None, unseen_is_missing: bool, structure: Structure,
     weights: Floats, counts: Floats, threads: int,
 ) -> int: ...  # fmt: skip
+def count_features_soft(
+    X: Codes, missing: int | None, unseen_is_missing: bool, structure: Structure, cell_offsets: Counts, weights: Floats,
+    counts: Floats, threads: int,
+) -> int: ...  # weights (n, K): row r adds weights[r, k] to class k; counts as Logs: classes innermost, a row for the slot
 def count_transitions(
     x: Codes, offsets: Counts, y: Counts | None, n_states: int, order: int, counts: Counts, threads: int
 ) -> int: ...  # x flat; pieces x[offsets[i]:offsets[i + 1]] of class y[i]; a negative state breaks a piece;

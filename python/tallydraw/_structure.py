@@ -34,6 +34,11 @@ class Structure(NamedTuple):
     def contexts(self, j: int) -> NDArray[np.int64]:
         return self.context[self.context_begin[j] : self.context_begin[j + 1]]
 
+    def cell_offsets(self) -> NDArray[np.int64]:
+        """(d + 1,) where each feature begins, classes innermost: K cells a combined code, and K for missing ones."""
+        cells = self.n_contexts * self.n_categories
+        return np.concatenate([[0], np.cumsum((cells + 1) * self.n_classes)])
+
     def runs(self) -> Iterator[tuple[int, int, int]]:
         """(begin, end, C): stretches of the flat buffer whose table rows all have C cells."""
         edges = np.flatnonzero(np.diff(self.n_categories)) + 1

@@ -288,6 +288,36 @@ def count_cells(
     return counts
 
 
+def count_soft_cells(
+    codes: NDArray[Any],
+    structure: Structure,
+    weights: NDArray[np.float64],
+    *,
+    missing: int | None = None,
+    unseen: str = "error",
+    n_threads: int | None = None,
+    name: str = "X",
+) -> NDArray[np.float64]:
+    """Flat sums of checked codes (n,) or (n, d) whose row r is of every class k, with weight weights[r, k]."""
+    lenient = _check.unseen_rule(unseen)
+    wanted = _check.thread_count(n_threads)
+    offsets = structure.cell_offsets()
+    k, d = structure.n_classes, structure.n_features
+    sums = np.zeros(int(offsets[-1]))
+    for a, b in backend.blocks(len(codes), d * (1 + k // 4)):
+        team = backend.threads(wanted, (b - a) * d * k)
+        bad = backend.kernels().count_features_soft(
+            codes[a:b], missing, lenient, structure, offsets, weights[a:b], sums, team
+        )
+        if bad >= 0:
+            raise _check.code_error(name, codes, a * d + bad, structure.n_categories)
+    counts = np.empty(int(structure.offsets[-1]))
+    for j in range(d):
+        rows = sums[offsets[j] : offsets[j + 1]].reshape(-1, k)[:-1]
+        counts[structure.offsets[j] : structure.offsets[j + 1]].reshape(k, -1)[...] = rows.T
+    return counts
+
+
 def _new_counts(structure: Structure, dtype: type, name: str) -> NDArray[Any]:
     total = int(structure.offsets[-1])
     try:

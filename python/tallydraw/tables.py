@@ -360,8 +360,7 @@ class Tables(Sequence[NDArray[Any]]):
         """Logs of the probabilities with classes innermost, built once."""
         if self._logs is None:
             s = self._structure
-            cells = s.n_contexts * s.n_categories
-            offsets = np.concatenate([[0], np.cumsum((cells + 1) * s.n_classes)])
+            offsets = s.cell_offsets()
             logs = np.empty(len(self.values), np.float64)
             backend.kernels().log(np.ascontiguousarray(self.values, dtype=np.float64), logs)
             values = np.zeros(int(offsets[-1]), np.float64)

@@ -175,10 +175,10 @@ inline void count_task(const encoder& e, const count_plan& plan, index row0, ind
   empty();
 }
 
-/// One task that owns features [first, last) of all rows.
-template <class U, class Cell>
-inline void add_task(const encoder& e, const count_plan& plan, index first, index last, const index* y,
-                     const double* weights, Cell* tables, char* scratch, first_index& bad) {
+/// One task that owns features [first, last) of all rows: add(tile, m, j0, j1, a) adds those of rows a … a + m - 1.
+template <class U, class Add>
+inline void add_task(const encoder& e, const count_plan& plan, index first, index last, Add add, char* scratch,
+                     first_index& bad) {
   U* tile = reinterpret_cast<U*>(scratch);
   U* plain = reinterpret_cast<U*>(scratch + plan.tile_bytes);
   for (index a = 0; a < e.x.n; a += plan.block) {
@@ -190,15 +190,15 @@ inline void add_task(const encoder& e, const count_plan& plan, index first, inde
         combine(e, plain, b - a, j0, j1, tile);
       else if (encode(e, a, b, j0, j1, tile, plain) & met_bad)
         return bad.report(first_bad(e, a, b));
-      add_rows(e.s, tile, b - a, j0, j1, y ? y + a : nullptr, weights ? weights + a : nullptr, tables);
+      add(tile, b - a, j0, j1, a);
     }
   }
 }
 
 /// Straight into the result: a thread owns features, so a cell's additions run in row order on any number of threads.
-template <class Cell>
-inline index add_features(const codes_view& x, const index* y, const code_rules& rules, const structure_view& s,
-                          const double* weights, Cell* tables, void* scratch, int threads) {
+template <class Add>
+inline index add_features(const codes_view& x, const code_rules& rules, const structure_view& s, Add add, void* scratch,
+                          int threads) {
   const encoder e = make_encoder(x, rules, s, scratch);
   const count_plan plan = plan_counts(x, s, true, threads);
   char* lent = static_cast<char*>(scratch) + round_up(encoder_bytes(s.d));
@@ -207,7 +207,7 @@ inline index add_features(const codes_view& x, const index* y, const code_rules&
   first_index bad;
   visit_unsigned(e.tile, [&](auto u) {
     parallel_blocks(s.d, grain, threads, [&](index j0, index j1, int thread) {
-      add_task<decltype(u)>(e, plan, j0, j1, y, weights, tables, lent + thread * plan.thread_bytes, bad);
+      add_task<decltype(u)>(e, plan, j0, j1, add, lent + thread * plan.thread_bytes, bad);
     });
   });
   return bad.get();
@@ -217,7 +217,12 @@ inline index add_features(const codes_view& x, const index* y, const code_rules&
 inline index count_features(const codes_view& x, const index* y, const code_rules& rules, const structure_view& s,
                             index* counts, void* scratch, int threads) {
   const count_plan plan = plan_counts(x, s, false, threads);
-  if (plan.cells == 0) return add_features<index>(x, y, rules, s, nullptr, counts, scratch, threads);
+  if (plan.cells == 0) {
+    const auto add = [&](const auto* tile, index m, index j0, index j1, index a) {
+      add_rows(s, tile, m, j0, j1, y ? y + a : nullptr, static_cast<const double*>(nullptr), counts);
+    };
+    return add_features(x, rules, s, add, scratch, threads);
+  }
   const encoder e = make_encoder(x, rules, s, scratch);
   char* lent = static_cast<char*>(scratch) + round_up(encoder_bytes(s.d));
   const index tiles = (s.d + plan.width - 1) / plan.width;
@@ -240,7 +245,29 @@ inline index count_features(const codes_view& x, const index* y, const code_rule
 inline index count_features_weighted(const codes_view& x, const index* y, const code_rules& rules,
                                      const structure_view& s, const double* weights, double* sums, void* scratch,
                                      int threads) {
-  return add_features<double>(x, y, rules, s, weights, sums, scratch, threads);
+  const auto add = [&](const auto* tile, index m, index j0, index j1, index a) {
+    add_rows(s, tile, m, j0, j1, y ? y + a : nullptr, weights + a, sums);
+  };
+  return add_features(x, rules, s, add, scratch, threads);
+}
+
+/// The same where a row is of every class k with a weight of its own, weights[r * K + k]. Classes are innermost: feature j
+/// has from cell_offsets[j] on a row of K sums for each combined code, and one more for missing cells.
+inline index count_features_soft(const codes_view& x, const code_rules& rules, const structure_view& s,
+                                 const index* cell_offsets, const double* weights, double* sums, void* scratch,
+                                 int threads) {
+  const index n_classes = s.n_classes;
+  const auto add = [&](const auto* tile, index m, index j0, index j1, index a) {
+    for (const double* w = weights + a * n_classes; m > 0; --m, w += n_classes)
+      for (index j = j0; j < j1; ++j) {
+        double* to = sums + cell_offsets[j] + static_cast<index>(*tile++) * n_classes;
+        index k = 0;
+        for (; k + 8 <= n_classes; k += 8)
+          for (index i = 0; i < 8; ++i) to[k + i] += w[k + i];
+        for (; k < n_classes; ++k) to[k] += w[k];
+      }
+  };
+  return add_features(x, rules, s, add, scratch, threads);
 }
 
 }  // namespace tallydraw::TALLYDRAW_ISA

@@ -57,6 +57,9 @@ struct kernel_table {
   index (*count_features_weighted)(const codes_view& x, const index* y, const code_rules& rules,
                                    const structure_view& s, const double* weights, double* sums, void* scratch,
                                    int threads);
+  index (*count_features_soft)(const codes_view& x, const code_rules& rules, const structure_view& s,
+                               const index* cell_offsets, const double* weights, double* sums, void* scratch,
+                               int threads);
   index (*count_transitions_scratch)(index cells, int threads);
   index (*count_transitions)(const pieces_view& pieces, index n_classes, index n_states, index order, index* counts,
                              void* scratch, int threads);

@@ -5,7 +5,7 @@ Imported only when this backend is chosen. Every twin stands in the module with 
 
 from __future__ import annotations
 
-from tallydraw._numba.count_features import count_features, count_features_weighted
+from tallydraw._numba.count_features import count_features, count_features_soft, count_features_weighted
 from tallydraw._numba.count_transitions import count_transitions
 from tallydraw._numba.elementary import exp, log, log_scaled
 from tallydraw._numba.levels import build_guides
@@ -24,6 +24,7 @@ from tallydraw._numba.sample_rows import sample_rows
 __all__ = [
     "build_guides",
     "count_features",
+    "count_features_soft",
     "count_features_weighted",
     "count_transitions",
     "exp",

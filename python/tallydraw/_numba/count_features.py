@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,19 @@ def _count(codes, y, has_y, f0, f1, n_classes, cells, offsets, weights, tables):
             z = np.uint64(codes[r, first + i])  # never a view of a row: it would be counted in and out for every cell
             if z < slot[first + i]:
                 tables[begin[k, i] + z] += weight
+
+
+@kernel
+def _count_soft(codes, f0, f1, cell_offsets, weights, sums):
+    """Adds weights[r, k] for features f0 to f1 - 1 of every row r of combined codes and every class k, in row order."""
+    n_classes = weights.shape[1]
+    begin = cell_offsets.astype(np.uint64)
+    classes = np.uint64(n_classes)
+    for r in range(codes.shape[0]):
+        for j in range(f0, f1):
+            at = begin[j] + np.uint64(codes[r, j]) * classes
+            for k in range(n_classes):
+                sums[at + np.uint64(k)] += weights[r, k]
 
 
 @inline
@@ -130,6 +144,22 @@ def count_features_weighted(
     return _add(X, y, missing, unseen_is_missing, structure, weights, counts, threads)
 
 
+def count_features_soft(
+    X: NDArray[Any],
+    missing: int | None,
+    unseen_is_missing: bool,
+    structure: Structure,
+    cell_offsets: NDArray[np.int64],
+    weights: NDArray[np.float64],
+    counts: NDArray[np.float64],
+    threads: int,
+) -> int:
+    def add(part: Encoded, a: int, b: int, f0: int, f1: int) -> None:
+        _count_soft(part.codes, f0, f1, cell_offsets, weights[a:b], counts)
+
+    return _add_features(X, missing, unseen_is_missing, structure, counts.size, add, threads)
+
+
 def _add_few(
     X: NDArray[Any],
     y: NDArray[np.int64] | None,
@@ -155,10 +185,28 @@ def _add(
     tables: NDArray[Any],
     threads: int,
 ) -> int:
-    """Adds weights[r] for every row r: threads encode rows, then own features, so that each cell adds in row order."""
-    n, d = len(X), s.n_features
+    """Adds weights[r] for every row r."""
     cells = s.n_contexts * s.n_categories
-    width = min(max(1, d * _TILE_CELLS // max(1, tables.size)), -(-d // threads))
+
+    def add(part: Encoded, a: int, b: int, f0: int, f1: int) -> None:
+        classes = cells if y is None else y[a:b]
+        _count(part.codes, classes, y is not None, f0, f1, s.n_classes, cells, s.offsets, weights[a:b], tables)
+
+    return _add_features(X, missing, unseen_is_missing, s, tables.size, add, threads)
+
+
+def _add_features(
+    X: NDArray[Any],
+    missing: int | None,
+    unseen_is_missing: bool,
+    s: Structure,
+    size: int,
+    add: Callable[[Encoded, int, int, int, int], None],
+    threads: int,
+) -> int:
+    """Threads encode rows, then own features, so that each cell adds in row order: add(rows a to b, a, b, f0, f1)."""
+    n, d = len(X), s.n_features
+    width = min(max(1, d * _TILE_CELLS // max(1, size)), -(-d // threads))
 
     def encoded(a: int, b: int) -> list[tuple[int, int, Encoded]]:
         def piece(p: int, q: int, _: int) -> tuple[int, int, Encoded]:
@@ -169,9 +217,7 @@ def _add(
     def count(parts: list[tuple[int, int, Encoded]]) -> None:
         def piece(f0: int, f1: int, _: int) -> None:
             for a, b, part in parts:
-                classes = cells if y is None else y[a:b]
-                rows = (part.codes, classes, y is not None)
-                _count(*rows, f0, f1, s.n_classes, cells, s.offsets, weights[a:b], tables)
+                add(part, a, b, f0, f1)
 
         parallel_blocks(d, width, threads, piece)
 

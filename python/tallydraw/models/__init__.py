@@ -6,6 +6,7 @@ from tallydraw.models.base import Model
 from tallydraw.models.categorical import Categorical
 from tallydraw.models.joint import JointTable
 from tallydraw.models.markov import MarkovChain
+from tallydraw.models.mixture import Mixture
 from tallydraw.models.naive_bayes import NaiveBayes
 
-__all__ = ["Categorical", "JointTable", "MarkovChain", "Model", "NaiveBayes"]
+__all__ = ["Categorical", "JointTable", "MarkovChain", "Mixture", "Model", "NaiveBayes"]

@@ -38,3 +38,16 @@ def weighted_sum(weights: Any, values: Any) -> float:
     w, v = (np.asarray(a, np.float64).reshape(-1) for a in np.broadcast_arrays(weights, values))
     kept = w > 0
     return float(np.cumsum(w[kept] * v[kept])[-1]) if kept.any() else 0.0
+
+
+def running_sum(values: NDArray[np.float64]) -> float:
+    """Sum of (n,) values, left to right; -inf where one of them is."""
+    return float(np.cumsum(values)[-1]) if len(values) else 0.0
+
+
+def column_sums(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(K,) sums of (n, K) values, in row order."""
+    total = np.zeros(values.shape[1])
+    for a in range(0, len(values), 4096):
+        total = np.cumsum(np.concatenate([total[None], values[a : a + 4096]]), axis=0)[-1]
+    return total

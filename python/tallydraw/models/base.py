@@ -12,7 +12,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from tallydraw import _check, backend
 from tallydraw._structure import Structure, make_structure
-from tallydraw.count import count_cells, infer_categories
+from tallydraw.count import count_cells, count_soft_cells, infer_categories
 from tallydraw.log_prob import require_probabilities
 from tallydraw.models._labels import class_codes, find_classes, label_array
 from tallydraw.models._names import check_names, feature_names
@@ -493,6 +493,7 @@ class Model(ABC):
     # What a subclass says of itself ----------------------------------------------------------------------------------
 
     _dimensions: ClassVar[int] = 2
+    _class_purpose: ClassVar[int] = LABELS  # of the stream that classes are drawn from
 
     def _read(self, X: Any) -> Any:
         """Checked data with a length, not yet compared with a fit."""
@@ -528,6 +529,25 @@ class Model(ABC):
             unseen=self.unseen,
             n_threads=n_threads,
             name=self._data_name,
+        )
+        return self._tables(flat, sizes, k, structure)
+
+    def _expected_counts(
+        self,
+        data: Any,
+        sizes: NDArray[np.int64],
+        weights: NDArray[np.float64],
+        prepared: Prepared | None,
+        n_threads: int | None,
+    ) -> Any:
+        """The counts of checked data whose row r is of every class k with weights[r, k].
+
+        `prepared` is what the missing cells are expected under, where something depends on them; None: anything.
+        """
+        k = weights.shape[1]
+        structure = self._structure(sizes, k)
+        flat = count_soft_cells(
+            data.codes, structure, weights, missing=self.missing, unseen=self.unseen, n_threads=n_threads
         )
         return self._tables(flat, sizes, k, structure)
 
@@ -752,7 +772,7 @@ class Model(ABC):
                 prepared.prior.levels("class_prior_"),
                 len(prepared.prior[0]),
                 None,
-                LABELS,
+                self._class_purpose,
                 key,
                 start,
                 team,

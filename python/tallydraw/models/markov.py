@@ -11,7 +11,7 @@ from numpy.typing import DTypeLike, NDArray
 from tallydraw import _check
 from tallydraw._sequences import Block, Sequences
 from tallydraw._structure import Structure, make_structure
-from tallydraw.count import count_cells, count_steps
+from tallydraw.count import count_cells, count_soft_cells, count_steps
 from tallydraw.log_prob import score_paths
 from tallydraw.models._state import Draw, Fitted, Prepared
 from tallydraw.models._sums import difference, log, weighted_sum
@@ -197,7 +197,9 @@ class MarkovChain(TreeModel):
         return make_structure(sizes, self._parents(len(sizes)), n_classes, self.order)
 
     def _read(self, X: Any) -> Any:
-        return X if isinstance(X, SequenceData) else super()._read(X)
+        if isinstance(X, SequenceData):
+            return X
+        return SequenceData(X, None, self.missing) if self.homogeneous else super()._read(X)
 
     def _infer_sizes(self, data: Any) -> NDArray[np.int64]:
         if not self.homogeneous:
@@ -243,6 +245,25 @@ class MarkovChain(TreeModel):
         first = make_structure(sizes[:-1], self._parents(self.order), k, self.order)
         flat = count_cells(starts, y, first, sample_weight=weights, n_threads=n_threads)
         return self._tables(np.concatenate([flat, steps]), sizes, k, structure)
+
+    def _expected_counts(
+        self,
+        data: Any,
+        sizes: NDArray[np.int64],
+        weights: NDArray[np.float64],
+        prepared: Prepared | None,
+        n_threads: int | None,
+    ) -> Any:
+        if not self.homogeneous:
+            return super()._expected_counts(data, sizes, weights, prepared, n_threads)
+        k = weights.shape[1]
+        structure = self._structure(sizes, k)
+        data = data.within(int(sizes[0]), self.unseen)
+        one = self._structure(sizes, None)
+        steps = [_weighted_steps(data, None, one, np.ascontiguousarray(w), n_threads) for w in weights.T]
+        first = make_structure(sizes[:-1], self._parents(self.order), k, self.order)
+        starts = count_soft_cells(_first_states(data, self.order), first, weights, n_threads=n_threads)
+        return self._tables(np.concatenate([starts, *steps]), sizes, k, structure)
 
     def _score(self, prepared: Prepared, data: Any, n_threads: int | None) -> NDArray[np.float64]:
         if not self.homogeneous:

@@ -1,0 +1,501 @@
+"""Mixture: any of the other models with a class that nobody has seen, by expectation-maximisation."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, NamedTuple, cast
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from tallydraw import _check, _rows, backend
+from tallydraw.models._parameters import is_number
+from tallydraw.models._progress import progress_bar
+from tallydraw.models._starts import nearest_start, random_start
+from tallydraw.models._state import Data, Draw, Fitted, Prepared
+from tallydraw.models._sums import column_sums, log, running_sum, weighted_sum
+from tallydraw.models.base import Model
+from tallydraw.models.joint import JointTable
+from tallydraw.sample.categories import COMPONENT
+from tallydraw.tables import Tables
+
+__all__ = ["Mixture"]
+
+_STARTS = ("kmeans++", "random")
+# Rows that are looked at, and the share of distinct ones below which equal rows are brought together.
+_LOOKED_AT, _FEW_DISTINCT = 4096, 0.7
+
+
+class Mixture(Model):
+    """A model with a hidden class: p(x) = sum_k w_k p_k(x), every component a model of the same kind.
+
+    Parameters
+    ----------
+    model : Model
+        What a component is: its kind and parameters (`alpha`, `n_categories`, `missing`, …); whether it is fitted does
+        not matter. A mixture of :class:`NaiveBayes` is latent class analysis, of ``ChowLiuTree(shared=False)`` a
+        mixture of trees.
+    n_components : int
+    start : {"kmeans++", "random"}, default "kmeans++"
+        Where EM begins: rows given to the nearest of `n_components` rows that are far from each other, or to all
+        components by chance. Sequences know only "random".
+    n_init : int, default 1
+        EM begins so often anew; the best fit is kept: of the largest held-out log-likelihood where there is
+        `validation`, else of the largest penalised log-likelihood.
+    max_iter : int, default 1000
+    tol : float, default 1e-6
+        EM ends when the penalised log-likelihood gains less than this a row, in nats.
+    patience : int, default 10
+        With `validation`, EM ends when so many iterations have not improved the held-out log-likelihood, and keeps the
+        parameters of the best one.
+
+    Attributes
+    ----------
+    weights_ : ndarray of float64, shape (n_components,)
+    objective_ : ndarray of float64
+        The penalised log-likelihood before each iteration: the sum of log p(x) over the rows, plus alpha * log theta
+        over all parameters. Divided by nothing; it never falls but by rounding.
+    validation_ : ndarray of float64
+        The mean held-out log-likelihood before each iteration; empty without `validation`.
+    n_iter_ : int
+        The iteration that was kept.
+
+    Notes
+    -----
+    EM (Dempster, Laird & Rubin, 1977; for trees Meila & Jordan, 2000) with pseudocounts: the maximum of the penalised
+    likelihood. All sums run in row order and all logs are our own: the same seed gives the same bits on every backend,
+    for any threads. An iteration costs a score and a weighted count of each distinct row under each component.
+
+    Examples
+    --------
+    >>> import tallydraw as td
+    >>> X = [[0, 0, 0], [0, 0, 1], [1, 1, 1], [1, 1, 0]] * 5
+    >>> model = td.Mixture(td.NaiveBayes(alpha=0.1), 2).fit(X, rng=0)
+    >>> model.weights_.round(3), model.responsibilities([[0, 0, 1]]).max(axis=1).round(2)
+    (array([0.5, 0.5]), array([1.]))
+    """
+
+    _parameters = ("model", "n_components", "start", "n_init", "max_iter", "tol", "patience")
+    _frozen = ("model", "n_components")
+    _class_purpose = COMPONENT
+
+    def __init__(
+        self,
+        model: Model,
+        n_components: int,
+        *,
+        start: str = "kmeans++",
+        n_init: int = 1,
+        max_iter: int = 1000,
+        tol: float = 1e-6,
+        patience: int = 10,
+    ) -> None:
+        self.model = model
+        self.n_components = n_components
+        self.start = start
+        self.n_init = n_init
+        self.max_iter = max_iter
+        self.tol = tol
+        self.patience = patience
+        self._fitted: Fitted | None = None
+        self._cache: Prepared | None = None
+        self._component: Model | None = None
+        self._history: _History | None = None
+
+    def _checked(self, name: str, value: Any) -> Any:
+        if name == "model":
+            if not isinstance(value, Model) or isinstance(value, (Mixture, JointTable)):
+                kind = value.__name__ if isinstance(value, type) else type(value).__name__
+                raise TypeError(
+                    f"model must be a model such as NaiveBayes() (not a mixture or a joint table), got {kind}"
+                )
+            return type(value)(**{p: getattr(value, p) for p in value._parameters})
+        if name == "start" and value not in _STARTS:
+            raise ValueError(f"start must be one of {_STARTS}, got {value!r}")
+        if name in ("n_components", "n_init", "max_iter", "patience"):
+            return _check.natural(name, value, least=1, most=2**31)
+        if name == "tol":
+            tol = float(value)
+            if not 0 <= tol < np.inf:
+                raise ValueError(f"tol must be finite and non-negative, got {value!r}")
+            return tol
+        return value
+
+    # Fit -------------------------------------------------------------------------------------------------------------
+
+    def fit(
+        self,
+        X: Any,
+        y: Any = None,
+        *,
+        sample_weight: Any = None,
+        validation: Any = None,
+        rng: Any = None,
+        progress: bool = False,
+        n_threads: int | None = None,
+    ) -> Mixture:
+        """Fit weights and components to `X` by EM; earlier fits are forgotten, the numbers of categories are not.
+
+        Parameters
+        ----------
+        X : array_like of int, shape (n, d), or what `model` takes
+        y : None
+            The class is hidden.
+        sample_weight : array_like, shape (n,), optional
+        validation : array_like of int, shape (m, d), optional
+            Held-out rows that say when to stop.
+        rng : None, int, SeedSequence, BitGenerator, Generator or RandomState
+            For the starts; None takes fresh entropy.
+        progress : bool, default False
+            Show a progress bar (needs rich).
+        n_threads : int, optional
+            The result does not depend on it.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            As ``model.fit``; no rows; a `y`. The mixture is then as it was.
+        """
+        if y is not None:
+            raise ValueError("y is given, but the class of a Mixture is hidden: fit the model itself to known classes")
+        component = self._new_component()
+        component._fitted = self._fitted  # whose numbers of categories hold
+        data = component._read(X)
+        if len(data) == 0:
+            raise ValueError("X has no rows: EM needs some")
+        sizes = component._sizes(data)
+        weights = np.ones(len(data)) if sample_weight is None else _check.sample_weight(sample_weight, len(data))
+        if not weights.any():
+            raise ValueError("sample_weight is zero for every row: EM needs some weight")
+        component._count(data, None, None, sizes, None, n_threads)  # a bad code raises before anything is drawn
+        component._fitted = None
+        held_out = None
+        if validation is not None:
+            held_out = component._read(validation)
+            component._check_features(held_out, Fitted(sizes, None, None))
+            if len(held_out) == 0:
+                raise ValueError("validation has no rows: leave it out to do without early stopping")
+        by_distance = isinstance(data, Data) and self.start == "kmeans++"
+        if isinstance(data, Data):
+            data, weights = _distinct(_canonical(data, sizes, component), weights)
+        elif self.start == "kmeans++":
+            raise ValueError('start="kmeans++" needs rows of features: pass start="random" for sequences')
+        key = _check.key(rng)
+        best: _Run | None = None
+        with progress_bar(progress, self.n_init, self.max_iter) as tick:
+            for attempt in range(self.n_init):
+                if by_distance:
+                    codes = data.codes.reshape(len(data), -1)
+                    first = nearest_start(codes, weights, self.n_components, key, attempt)
+                else:
+                    first = random_start(len(data), self.n_components, key, attempt)
+                run = self._run(component, data, sizes, weights, first, held_out, attempt, tick, n_threads)
+                if best is None or run.score > best.score:
+                    best = run
+        kept = cast(_Run, best)
+        component._fitted = kept.fitted
+        component._cache = None
+        self._component, self._fitted, self._history = component, kept.fitted, kept.history
+        return self
+
+    def partial_fit(self, X: Any, y: Any = None, **options: Any) -> Mixture:
+        """Not here: EM needs all rows at once."""
+        raise AttributeError("a Mixture has no partial_fit: EM needs all rows at once, call fit")
+
+    def __add__(self, other: Any) -> Any:
+        raise TypeError("mixtures do not add: fit one to all rows")
+
+    def __sub__(self, other: Any) -> Any:
+        raise TypeError("mixtures do not subtract: fit one to the rows that are left")
+
+    @classmethod
+    def from_probabilities(cls, tables: Any, *, class_prior: Any = None, model: Any = None, **params: Any) -> Mixture:
+        """Make a mixture of stated components.
+
+        Parameters
+        ----------
+        tables : Tables, or list of array_like
+            Probabilities of each feature, of shape ``(K, [C_parent,] C_j)``.
+        class_prior : array_like, shape (K,)
+            The weights of the components.
+        model : Model, optional
+            What a component is; default ``NaiveBayes()``.
+        **params
+            The mixture's parameters.
+        """
+        if class_prior is None:
+            raise ValueError("class_prior is missing: the weights of the components, which sum to one")
+        if model is None:
+            from tallydraw.models.naive_bayes import NaiveBayes
+
+            model = NaiveBayes()
+        mixture = cls(model, len(np.asarray(class_prior)), **params)
+        component = mixture._new_component()
+        stated = {p: getattr(component, p) for p in component._parameters}
+        component = type(component).from_probabilities(tables, class_prior=class_prior, **stated)
+        mixture._component, mixture._fitted = component, component._fitted
+        mixture._history = _History(np.empty(0), np.empty(0), 0)
+        return mixture
+
+    # What was fitted -------------------------------------------------------------------------------------------------
+
+    @property
+    def weights_(self) -> NDArray[np.float64]:
+        """(n_components,) the weights of the components."""
+        return cast(Tables, self._prepared().prior)[0]
+
+    @property
+    def objective_(self) -> NDArray[np.float64]:
+        """The penalised log-likelihood before each iteration."""
+        return self._require_history().objective
+
+    @property
+    def validation_(self) -> NDArray[np.float64]:
+        """The mean held-out log-likelihood before each iteration."""
+        return self._require_history().validation
+
+    @property
+    def n_iter_(self) -> int:
+        """The iteration that was kept."""
+        return self._require_history().kept
+
+    @property
+    def classes_(self) -> None:
+        """None: the class is hidden."""
+        self._require_fitted()
+
+    @property
+    def class_counts_(self) -> None:
+        """None: the class is hidden; see ``weights_``."""
+        self._require_fitted()
+
+    @property
+    def class_prior_(self) -> None:
+        """None: the class is hidden; see ``weights_``."""
+        self._require_fitted()
+
+    def responsibilities(self, X: Any, *, n_threads: int | None = None) -> NDArray[np.float64]:
+        """Posterior p(component | x) of each row, (n, n_components).
+
+        Examples
+        --------
+        >>> import tallydraw as td
+        >>> model = td.Mixture.from_probabilities([[[1, 0], [0.5, 0.5]]], class_prior=[0.5, 0.5])
+        >>> model.responsibilities([[0], [1]]).round(6)
+        array([[0.666667, 0.333333],
+               [0.      , 1.      ]])
+        """
+        prepared = self._prepared()
+        scores = self._score(prepared, self._read_again(X, prepared.fitted), n_threads)
+        return _responsibilities(scores, prepared, n_threads)
+
+    def sample(
+        self,
+        n: int,
+        *,
+        length: int | None = None,
+        y: Any = None,
+        rng: Any = None,
+        start: int = 0,
+        dtype: DTypeLike | None = None,
+        out: NDArray[Any] | None = None,
+        n_threads: int | None = None,
+    ) -> NDArray[Any]:
+        """Draw rows in the smallest unsigned dtype that holds every code (unsigned arithmetic wraps).
+
+        Parameters
+        ----------
+        n : int
+        length : int
+            For mixtures of homogeneous chains, and only for these: the length of the sequences.
+        y : int, or array_like of int, shape (n,), optional
+            Draw from these components.
+        rng, start, dtype, out, n_threads
+            As in :meth:`Model.sample`.
+        """
+        return self._sample(n, y, rng, start, dtype, out, n_threads, self._length(length))[0]
+
+    def sample_joint(
+        self, n: int, *, length: int | None = None, rng: Any = None, start: int = 0, n_threads: int | None = None
+    ) -> tuple[NDArray[Any], NDArray[np.int64]]:
+        """Draw rows and their components: the `X` that :meth:`sample` draws, and (n,) numbers of components."""
+        return self._sample(n, None, rng, start, None, None, n_threads, self._length(length))
+
+    # What the model is: its component, with the hidden class as a class ----------------------------------------------
+
+    @property
+    def _dimensions(self) -> int:  # type: ignore[override]
+        return self.model._dimensions
+
+    def _new_component(self) -> Model:
+        return type(self.model)(**{p: getattr(self.model, p) for p in self.model._parameters})
+
+    def _fitted_component(self) -> Model:
+        self._require_fitted()
+        return cast(Model, self._component)
+
+    def _require_history(self) -> _History:
+        self._require_fitted()
+        return cast(_History, self._history)
+
+    def _prepared(self) -> Prepared:
+        return self._fitted_component()._prepared()
+
+    def _read(self, X: Any) -> Any:
+        return self.model._read(X)
+
+    def _check_features(self, data: Any, fitted: Fitted) -> None:
+        self.model._check_features(data, fitted)
+
+    def _length(self, length: Any) -> int | None:
+        check = getattr(self.model, "_check_length", None)
+        if check is not None:
+            return cast("int | None", check(length))
+        if length is not None:
+            raise ValueError("length is for mixtures of homogeneous chains")
+        return None
+
+    def _free_parameters(self, fitted: Fitted) -> int:
+        return self._fitted_component()._free_parameters(fitted)
+
+    def _score(self, prepared: Prepared, data: Any, n_threads: int | None) -> NDArray[np.float64]:
+        return self._fitted_component()._score(prepared, data, n_threads)
+
+    def _shape(self, prepared: Prepared, n: int, length: int | None) -> tuple[int, ...]:
+        return self._fitted_component()._shape(prepared, n, length)
+
+    def _ready(self, prepared: Prepared) -> None:
+        self._fitted_component()._ready(prepared)
+
+    def _draw(self, prepared: Prepared, draw: Draw) -> None:
+        self._fitted_component()._draw(prepared, draw)
+
+    def _with_class(self, method: str) -> Prepared:
+        raise AttributeError(
+            f"{method} needs a class that was seen, and that of a Mixture is hidden: responsibilities(X) has "
+            "p(component | x)"
+        )
+
+    def __repr__(self) -> str:
+        plain = Mixture(self.model, self.n_components)
+        shown = [f"{p}={getattr(self, p)!r}" for p in self._parameters[2:] if getattr(self, p) != getattr(plain, p)]
+        return f"Mixture({', '.join([repr(self.model), str(self.n_components), *shown])})"
+
+    # EM --------------------------------------------------------------------------------------------------------------
+
+    def _run(
+        self,
+        component: Model,
+        data: Any,
+        sizes: NDArray[np.int64],
+        weights: NDArray[np.float64],
+        responsibilities: NDArray[np.float64],
+        held_out: Any,
+        attempt: int,
+        tick: Any,
+        n_threads: int | None,
+    ) -> _Run:
+        """EM from these responsibilities on."""
+        classes = np.arange(self.n_components)
+        classes.flags.writeable = False
+        row_weight = running_sum(weights)
+        prepared: Prepared | None = None
+        objective: list[float] = []
+        validation: list[float] = []
+        best = kept = -1
+        fitted: Fitted | None = None
+        for iteration in range(self.max_iter):
+            soft = np.ascontiguousarray(responsibilities * weights[:, None])
+            counts = component._expected_counts(data, sizes, soft, prepared, n_threads)
+            class_counts = Tables(column_sums(soft), np.array([self.n_components]))
+            now = Fitted(sizes, counts, None, data.names, classes, class_counts)
+            component._fitted = now
+            prepared = component._prepared()
+            scores = component._score(prepared, data, n_threads)
+            logs = _log_sums(scores, n_threads)
+            objective.append(weighted_sum(weights, logs) + _penalty(component, prepared))
+            if held_out is not None:
+                others = _log_sums(component._score(prepared, held_out, n_threads), n_threads)
+                validation.append(running_sum(others) / len(others))
+                if best < 0 or validation[-1] > validation[best]:
+                    best, fitted, kept = iteration, now, iteration
+            else:
+                fitted, kept = now, iteration
+            tick(attempt, iteration, objective[-1] / row_weight)
+            if iteration and objective[-1] - objective[-2] < self.tol * row_weight:
+                break
+            if held_out is not None and np.isfinite(validation[best]) and iteration - best >= self.patience:
+                break
+            responsibilities = _responsibilities(scores, prepared, n_threads)
+        history = _History(np.array(objective), np.array(validation), kept + 1)
+        return _Run(cast(Fitted, fitted), history, validation[kept] if validation else objective[kept])
+
+
+class _History(NamedTuple):
+    objective: NDArray[np.float64]
+    validation: NDArray[np.float64]
+    kept: int
+
+
+class _Run(NamedTuple):
+    """One run of EM: what it found, how it went, how good it is."""
+
+    fitted: Fitted
+    history: _History
+    score: float
+
+
+def _canonical(data: Data, sizes: NDArray[np.int64], component: Model) -> Data:
+    """Codes whose missing cells are all -1."""
+    codes = data.codes
+    gone = codes < 0
+    if component.missing is not None:
+        gone |= codes == component.missing
+    if _check.unseen_rule(component.unseen):
+        gone |= codes >= sizes
+    dtype = np.min_scalar_type(-int(sizes.max()))
+    small = np.where(gone, 0, codes).astype(dtype)
+    small[gone] = -1
+    return replace(data, codes=small)
+
+
+def _distinct(data: Data, weights: NDArray[np.float64]) -> tuple[Data, NDArray[np.float64]]:
+    """Distinct rows and their weights, where rows are equal often enough."""
+    codes = data.codes.reshape(len(data), -1)
+    looked_at = codes[:_LOOKED_AT]
+    if len(_rows.distinct_counts(looked_at)[0]) > _FEW_DISTINCT * len(looked_at):
+        return data, weights
+    rows, _, group = _rows.distinct(codes)
+    together = np.bincount(group, weights, minlength=len(rows)).astype(np.float64)
+    return replace(data, codes=rows.reshape(len(rows), *data.codes.shape[1:])), together
+
+
+def _log_sums(scores: NDArray[np.float64], n_threads: int | None) -> NDArray[np.float64]:
+    out = np.empty(len(scores))
+    backend.kernels().log_sum_exp(scores, out, backend.threads(_check.thread_count(n_threads), scores.size))
+    return out
+
+
+def _responsibilities(scores: NDArray[np.float64], prepared: Prepared, n_threads: int | None) -> NDArray[np.float64]:
+    out = np.empty_like(scores)
+    prior = np.ascontiguousarray(cast(Tables, prepared.prior)[0])
+    backend.kernels().posterior(scores, prior, out, backend.threads(_check.thread_count(n_threads), scores.size))
+    return out
+
+
+def _penalty(component: Model, prepared: Prepared) -> float:
+    """Sum of alpha * log theta over all parameters, the weights of the components included."""
+    alphas = _check.alpha_value(component.alpha, prepared.fitted.sizes)
+    total = 0.0
+    stacks = prepared.probabilities if isinstance(prepared.probabilities, tuple) else (prepared.probabilities,)
+    for tables in stacks:
+        for j, alpha in enumerate(alphas):
+            if alpha.any():
+                total += weighted_sum(alpha, log(tables[j]))
+    if is_number(component.alpha) and component.alpha:
+        total += weighted_sum(component.alpha, log(cast(Tables, prepared.prior)[0]))
+    return total

@@ -1,0 +1,183 @@
+"""Mixture: EM that climbs, ends where plain loops end, and gives the same bits on every backend, for any threads."""
+
+from __future__ import annotations
+
+import math
+import pickle
+from typing import Any
+
+import numpy as np
+import pytest
+import tallydraw as td
+from scipy import stats
+
+R = np.random.default_rng(11)
+HIDDEN = R.integers(0, 2, 400)
+TRUTH = np.array([[[0.9, 0.1], [0.8, 0.2], [0.1, 0.9], [0.7, 0.3]], [[0.2, 0.8], [0.1, 0.9], [0.7, 0.3], [0.2, 0.8]]])
+X = np.stack([(R.random(400) < TRUTH[HIDDEN, j, 1]).astype(np.uint8) for j in range(4)], axis=1)
+WIDE = np.stack([R.integers(0, c, 300) for c in (2, 3, 5, 4, 2)], axis=1).astype(np.int8)
+HOLES = np.where(R.random(WIDE.shape) < 0.2, -1, WIDE).astype(np.int8)
+SEQUENCES = R.integers(0, 3, (60, 12))
+
+MODELS: dict[str, Any] = {
+    "products": (lambda **p: td.NaiveBayes(**p), WIDE),
+    "products, missing cells": (lambda **p: td.NaiveBayes(**p), HOLES),
+    "chains": (lambda **p: td.MarkovChain(**p), WIDE),
+    "categoricals": (lambda **p: td.Categorical(**p), WIDE[:, 2]),
+    "sequences": (lambda **p: td.MarkovChain(homogeneous=True, **p), SEQUENCES),
+}
+
+
+@pytest.fixture(params=MODELS)
+def kind(request: pytest.FixtureRequest) -> Any:
+    return MODELS[request.param]
+
+
+def mixture(kind: Any, n: int = 3, *, alpha: Any = 0.5, **params: Any) -> td.Mixture:
+    return td.Mixture(kind[0](alpha=alpha), n, **{"start": "random", "max_iter": 40, **params})
+
+
+def everything(model: td.Mixture) -> list[Any]:
+    return [model.weights_.tolist(), model.probabilities_.values.tolist(), model.objective_.tolist(), model.n_iter_]
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.5, 2])
+def test_the_objective_never_falls(kind: Any, alpha: float, backend: str) -> None:
+    gains = np.diff(mixture(kind, alpha=alpha, max_iter=100, tol=0).fit(kind[1], rng=0).objective_)
+    assert gains.min() >= -1e-9
+
+
+def test_bits_do_not_depend_on_threads_or_backend(kind: Any, backend: str) -> None:
+    first = everything(mixture(kind).fit(kind[1], rng=7, n_threads=1))
+    assert everything(mixture(kind).fit(kind[1], rng=7, n_threads=3)) == first
+    td.backend.use("cpp" if backend == "numba" else "numba")
+    assert everything(mixture(kind).fit(kind[1], rng=7)) == first
+
+
+def test_equal_to_em_by_plain_loops() -> None:
+    """Latent class analysis, step by step from the same first responsibilities."""
+    alpha, steps = 0.5, 6
+    model = td.Mixture(td.NaiveBayes(alpha=alpha), 2, max_iter=1).fit(X, rng=3)
+    prior, theta = model.weights_.tolist(), [t.tolist() for t in model.probabilities_]
+    for _ in range(steps):
+        mass = [alpha, alpha]
+        counts = [[[alpha, alpha] for _ in range(2)] for _ in range(4)]
+        for row in X.tolist():
+            joint = [prior[k] * math.prod(theta[j][k][x] for j, x in enumerate(row)) for k in range(2)]
+            for k in range(2):
+                r = joint[k] / sum(joint)
+                mass[k] += r
+                for j, x in enumerate(row):
+                    counts[j][k][x] += r
+        prior = [m / sum(mass) for m in mass]
+        theta = [[[c / sum(row) for c in row] for row in table] for table in counts]
+    later = td.Mixture(td.NaiveBayes(alpha=alpha), 2, max_iter=1 + steps, tol=0).fit(X, rng=3)
+    assert later.weights_ == pytest.approx(prior, abs=1e-12)
+    assert later.probabilities_.values == pytest.approx(np.ravel(theta), abs=1e-12)
+
+
+def test_objective_is_the_penalised_log_likelihood() -> None:
+    model = mixture(MODELS["chains"], max_iter=5, tol=0).fit(WIDE, rng=1)
+    penalty = 0.5 * (np.log(model.probabilities_.values).sum() + np.log(model.weights_).sum())
+    assert model.objective_[-1] == pytest.approx(model.log_prob(WIDE).sum() + penalty, rel=1e-12)
+
+
+def test_finds_the_truth() -> None:
+    model = td.Mixture(td.NaiveBayes(alpha=0.1), 2, n_init=3).fit(X, rng=0)
+    found = model.responsibilities(X).argmax(axis=1)
+    agree = np.mean(found == HIDDEN)
+    assert max(agree, 1 - agree) > 0.85
+
+
+def test_log_prob_is_the_sum_over_components(kind: Any, backend: str) -> None:
+    model = mixture(kind).fit(kind[1], rng=5)
+    parts = []
+    for k in range(3):
+        stated = {"homogeneous": True} if model.model.__dict__.get("homogeneous") else {}
+        tables = [t[k] for t in model.probabilities_]
+        parts.append(type(model.model).from_probabilities(tables, **stated).log_prob(kind[1]))
+    joint = np.log(model.weights_) + np.stack(parts, axis=1)
+    whole = np.logaddexp.reduce(joint, axis=1)
+    assert model.log_prob(kind[1]) == pytest.approx(whole, rel=1e-12)
+    assert model.responsibilities(kind[1]) == pytest.approx(np.exp(joint - whole[:, None]), abs=1e-12)
+
+
+def test_weights_and_repeated_rows_are_the_same() -> None:
+    weight = R.integers(0, 4, len(WIDE))
+    a = mixture(MODELS["products"], start="kmeans++").fit(WIDE[:, :3], sample_weight=weight, rng=2)
+    b = mixture(MODELS["products"], start="kmeans++").fit(np.repeat(WIDE[:, :3], weight, axis=0), rng=2)
+    assert a.objective_ == pytest.approx(b.objective_, rel=1e-12)
+
+
+def test_draws_are_of_the_mixture(backend: str) -> None:
+    model = td.Mixture(td.NaiveBayes(alpha=1), 2).fit(X, rng=0)
+    rows, components = model.sample_joint(20_000, rng=4)
+    assert np.array_equal(rows, model.sample(20_000, rng=4))
+    assert np.array_equal(rows[15_000:], model.sample(5_000, rng=4, start=15_000))
+    every = np.indices((2,) * 4).reshape(4, -1).T
+    counts = np.bincount(rows @ [8, 4, 2, 1], minlength=16)
+    assert stats.chisquare(counts, 20_000 * np.exp(model.log_prob(every))).pvalue > 1e-4
+    assert stats.chisquare(np.bincount(components), 20_000 * model.weights_).pvalue > 1e-4
+
+
+def test_validation_stops_early_and_keeps_the_best() -> None:
+    train, held_out = WIDE[:80], WIDE[80:]
+    model = td.Mixture(td.NaiveBayes(alpha=0.01), 12, patience=5, tol=0).fit(train, validation=held_out, rng=0)
+    best = int(model.validation_.argmax())
+    assert model.n_iter_ == best + 1
+    assert len(model.validation_) == best + 6
+    assert model.log_prob(held_out).mean() == pytest.approx(model.validation_[best], rel=1e-12)
+
+
+def test_restarts_keep_the_best() -> None:
+    several = [td.Mixture(td.NaiveBayes(alpha=0.1), 4, n_init=n).fit(WIDE, rng=9).objective_[-1] for n in (1, 5)]
+    assert several[1] >= several[0]
+
+
+def test_more_components_than_distinct_rows() -> None:
+    model = td.Mixture(td.NaiveBayes(alpha=0.1), 5).fit([[0, 1], [1, 0], [0, 1]], rng=0)
+    assert model.weights_.sum() == pytest.approx(1)
+    assert np.isfinite(model.log_prob([[0, 0], [0, 1]])).all()
+
+
+def test_pickles_and_parameters() -> None:
+    model = td.Mixture(td.NaiveBayes(alpha=0.5, n_categories=2), 2, n_init=2).fit(X, rng=0)
+    again = pickle.loads(pickle.dumps(model))
+    assert np.array_equal(again.log_prob(X), model.log_prob(X))
+    assert repr(model) == "Mixture(NaiveBayes(alpha=0.5, n_categories=2), 2, n_init=2)"
+    assert model.n_parameters == 1 + 2 * 4
+    assert model.classes_ is None
+    with pytest.raises(AttributeError, match="settled"):
+        model.n_components = 3
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "match"),
+    [
+        (lambda: td.Mixture(td.JointTable(), 2), TypeError, "model must be"),
+        (lambda: td.Mixture(td.NaiveBayes, 2), TypeError, "got NaiveBayes"),
+        (lambda: td.Mixture(td.NaiveBayes(), 0), ValueError, "n_components"),
+        (lambda: td.Mixture(td.NaiveBayes(), 2, start="best"), ValueError, "start must be"),
+        (lambda: td.Mixture(td.NaiveBayes(), 2, tol=float("nan")), ValueError, "tol"),
+        (lambda: td.Mixture(td.NaiveBayes(), 2).fit(X, HIDDEN), ValueError, "hidden"),
+        (lambda: td.Mixture(td.NaiveBayes(), 2).fit(X[:0]), ValueError, "no rows"),
+        (lambda: td.Mixture(td.NaiveBayes(), 2).fit(X, validation=X[:, :3]), ValueError, "features"),
+        (lambda: td.Mixture(td.NaiveBayes(n_categories=2), 2).fit(X + 1), ValueError, r"X\[\d+, \d\]"),
+        (lambda: td.Mixture(td.NaiveBayes(), 2).fit(X, sample_weight=np.zeros(400)), ValueError, "zero for every row"),
+        (lambda: td.Mixture(td.MarkovChain(homogeneous=True), 2).fit(SEQUENCES), ValueError, "random"),
+        (lambda: td.Mixture(td.NaiveBayes(), 2).fit(X).predict(X), AttributeError, "responsibilities"),
+        (lambda: td.Mixture(td.NaiveBayes(), 2).log_prob(X), AttributeError, "not fitted"),
+        (lambda: td.Mixture(td.NaiveBayes(), 2).partial_fit(X), AttributeError, "all rows at once"),
+    ],
+)
+def test_errors_say_what_to_do(call: Any, error: type[Exception], match: str) -> None:
+    with pytest.raises(error, match=match):
+        call()
+
+
+def test_a_failed_fit_changes_nothing() -> None:
+    model = td.Mixture(td.NaiveBayes(), 2).fit(X, rng=0)
+    before = pickle.dumps(model)
+    with pytest.raises(ValueError, match=r"n_categories|below"):
+        model.fit(X + 1, rng=1)
+    assert pickle.dumps(model) == before
