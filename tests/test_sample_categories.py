@@ -225,3 +225,25 @@ def test_neighbours_are_independent(backend):
     for lag in (1, 2, 4):
         pairs = np.bincount(8 * x[:-lag:9] + x[lag::9][: len(x[:-lag:9])], minlength=64)
         assert stats.chisquare(pairs).pvalue > 1e-6
+
+
+SHAPES = {
+    "equal": np.ones,
+    "random": lambda c: np.random.default_rng(c).random(c),
+    "falling": lambda c: 0.5 ** np.arange(c),
+    "rising": lambda c: 0.5 ** np.arange(c)[::-1],
+    "many zeros": lambda c: np.where(np.arange(c) % 3 == 1, 1.0, 0.0),
+    "on edges": lambda c: np.r_[np.ones(c - 1), 64 - (c - 1)],
+    "just past edges": lambda c: np.r_[np.full(c - 1, 1 + 2.0**-20), 64 - (c - 1)],
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("c", [4, 5, 8, 16, 17, 31, 32, 33, 60])
+def test_many_draws_equal_few(c, shape):
+    """Many are looked up in tables made for them; few are searched for one by one."""
+    w = SHAPES[shape](c)
+    few = np.concatenate([td.sample_categories(w, 1000, rng=6, start=a) for a in range(0, 150_000, 1000)])
+    for place in PLACES:
+        with at(place):
+            assert np.array_equal(td.sample_categories(w, len(few), rng=6), few)

@@ -251,6 +251,14 @@ inline index count_features_weighted(const codes_view& x, const index* y, const 
   return add_features(x, rules, s, add, scratch, threads);
 }
 
+/// to[i] += from[i] for i < N, in vectors.
+template <int N>
+inline void add_some(const double* from, double* to) {
+  double sum[N];
+  for (int i = 0; i < N; ++i) sum[i] = to[i] + from[i];
+  for (int i = 0; i < N; ++i) to[i] = sum[i];
+}
+
 /// The same where a row is of every class k with a weight of its own, weights[r * K + k]. Classes are innermost: feature j
 /// has from cell_offsets[j] on a row of K sums for each combined code, and one more for missing cells.
 inline index count_features_soft(const codes_view& x, const code_rules& rules, const structure_view& s,
@@ -262,9 +270,10 @@ inline index count_features_soft(const codes_view& x, const code_rules& rules, c
       for (index j = j0; j < j1; ++j) {
         double* to = sums + cell_offsets[j] + static_cast<index>(*tile++) * n_classes;
         index k = 0;
-        for (; k + 8 <= n_classes; k += 8)
-          for (index i = 0; i < 8; ++i) to[k + i] += w[k + i];
-        for (; k < n_classes; ++k) to[k] += w[k];
+        for (; k + 8 <= n_classes; k += 8) add_some<8>(w + k, to + k);
+        if (n_classes & 4) add_some<4>(w + k, to + k), k += 4;
+        if (n_classes & 2) add_some<2>(w + k, to + k), k += 2;
+        if (n_classes & 1) to[k] += w[k];
       }
   };
   return add_features(x, rules, s, add, scratch, threads);

@@ -10,6 +10,7 @@
 #include "tallydraw/parallel.hpp"
 #include "tallydraw/philox.hpp"
 #include "tallydraw/views.hpp"
+#include "tallydraw/wide_cells.hpp"
 
 namespace tallydraw::TALLYDRAW_ISA {
 
@@ -45,9 +46,24 @@ inline void outcomes_direct(const feature_levels<T>& f, const direct_table& tabl
   }
 }
 
-/// Draws start … start + n - 1 from table row 0, or rows[i]; `direct` may be null.
+/// What very many draws from one table row are looked up in, where it pays.
 template <class T>
-inline void sample_flat(const feature_levels<T>& f, const direct_table* direct, const index* rows, std::uint32_t tag,
+struct flat_lookup {
+  static constexpr index least_cell_draws = 1 << 11;
+  cell_table cells;
+  std::optional<direct_table> direct;
+
+  flat_lookup(const feature_levels<T>& f, index n) {
+    if (sizeof(T) == 1 && n >= least_cell_draws && f.n > few_categories && f.n <= cell_table::most_categories)
+      cells = cell_table(f);
+    if (!cells.usable && n >= direct_table::least_draws && f.n > most_compared && f.n <= direct_table::most_categories)
+      direct.emplace(f);
+  }
+};
+
+/// Draws start … start + n - 1 from table row 0, or rows[i]; `lookup` is null where there are rows.
+template <class T>
+inline void sample_flat(const feature_levels<T>& f, const flat_lookup<T>* lookup, const index* rows, std::uint32_t tag,
                         std::uint64_t key, std::uint64_t start, index n, T* out) {
   constexpr index block = 1024;
   std::uint32_t words[4 + block + group_size] = {};
@@ -60,10 +76,16 @@ inline void sample_flat(const feature_levels<T>& f, const direct_table* direct, 
       const std::uint64_t t = first + static_cast<std::uint64_t>(i);
       return one_word(key, tag + 1, t / 4, t % 4);
     };
-    if (direct)
-      outcomes_direct(f, *direct, words + skip, size, out + begin, low);
-    else if (rows)
+    if constexpr (sizeof(T) == 1) {
+      if (lookup && lookup->cells.usable) {
+        outcomes_by_cells(f, lookup->cells, words + skip, size, out + begin, low);
+        continue;
+      }
+    }
+    if (rows)
       outcomes_from_rows(f, rows + begin, words + skip, size, out + begin, low);
+    else if (lookup->direct)
+      outcomes_direct(f, *lookup->direct, words + skip, size, out + begin, low);
     else
       outcomes_from_row(f, 0, words + skip, size, out + begin, low);
   }
@@ -75,15 +97,13 @@ inline void sample_categories(const levels_view& levels, index n_categories, ind
                               int threads) {
   const std::uint32_t tag = counter_tag(static_cast<purpose>(draw_purpose), 0);
   with_outcomes(out, [&](auto* to) {
-    const auto f = feature_of<std::remove_pointer_t<decltype(to)>>(levels, n_categories, 0, 0, n_rows);
-    const bool use_direct = !rows && n >= direct_table::least_draws && n_categories > most_compared &&
-                            n_categories <= direct_table::most_categories;
-    std::optional<direct_table> direct;
-    if (use_direct) direct.emplace(f);
-    const direct_table* const table = use_direct ? &*direct : nullptr;
+    using T = std::remove_pointer_t<decltype(to)>;
+    const auto f = feature_of<T>(levels, n_categories, 0, 0, n_rows);
+    std::optional<flat_lookup<T>> lookup;
+    if (!rows) lookup.emplace(f, n);
     parallel_blocks(n, index{1} << 14, threads, [&](index begin, index end, int) {
-      sample_flat(f, table, rows ? rows + begin : nullptr, tag, key, start + static_cast<std::uint64_t>(begin),
-                  end - begin, to + begin);
+      sample_flat(f, rows ? nullptr : &*lookup, rows ? rows + begin : nullptr, tag, key,
+                  start + static_cast<std::uint64_t>(begin), end - begin, to + begin);
     });
   });
 }

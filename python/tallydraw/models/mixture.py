@@ -493,9 +493,8 @@ def _penalty(component: Model, prepared: Prepared) -> float:
     total = 0.0
     stacks = prepared.probabilities if isinstance(prepared.probabilities, tuple) else (prepared.probabilities,)
     for tables in stacks:
-        for j, alpha in enumerate(alphas):
-            if alpha.any():
-                total += weighted_sum(alpha, log(tables[j]))
+        each = [np.broadcast_to(a, tables[j].shape).reshape(-1) for j, a in enumerate(alphas)]
+        total += weighted_sum(np.concatenate(each), log(tables.values))
     if is_number(component.alpha) and component.alpha:
         total += weighted_sum(component.alpha, log(cast(Tables, prepared.prior)[0]))
     return total
