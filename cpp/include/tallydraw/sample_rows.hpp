@@ -23,6 +23,7 @@ namespace rows {
 
 constexpr index together = 8;      // rows summed side by side
 constexpr index most_marks = 256;  // of a row
+constexpr index most_narrow = 64;  // columns of a row that is summed in vectors
 constexpr index chunk = 128;       // draws whose words are made at once
 constexpr index line = 64;         // bytes of a cache line
 
@@ -218,6 +219,41 @@ inline void draw_together(const typename Rule::weight* const* row, const typenam
   }
 }
 
+/// The same for rows of at most most_narrow columns: turned into columns, whose running sums are made and compared in
+/// vectors, a row a lane.
+template <class Rule>
+inline void draw_narrow(const typename Rule::weight* const* row, const typename Rule::weight* const* next, index C,
+                        const std::uint64_t* u, answer* drawn) noexcept {
+  using sum = typename Rule::sum;
+  sum column[most_narrow][together];
+  for (index l = 0; l < together; ++l) {
+    const char* ahead = reinterpret_cast<const char*>(next[l]);
+    for (index b = 0; b < C * 8; b += line) prefetch(ahead + b);
+    for (index c = 0; c < C; ++c) column[c][l] = Rule::widen(row[l][c]);
+  }
+  sum total[together] = {};
+  std::uint64_t any[together] = {};
+  for (index c = 0; c < C; ++c)
+    for (index l = 0; l < together; ++l) {
+      any[l] |= bits(column[c][l]);
+      total[l] += column[c][l];
+      column[c][l] = total[l];
+    }
+  sum threshold[together];
+  std::int64_t passed[together] = {};
+  for (index l = 0; l < together; ++l) threshold[l] = Rule::threshold(u[l], total[l]);
+  for (index c = 0; c < C; ++c)
+    for (index l = 0; l < together; ++l) passed[l] += column[c][l] < threshold[l];
+  for (index l = 0; l < together; ++l) {
+    if (!Rule::plain(total[l], any[l], C)) {
+      drawn[l] = Rule::careful_row(row[l], C, u[l]);
+      continue;
+    }
+    const sum before = passed[l] > 0 ? column[passed[l] - 1][l] : sum{};
+    drawn[l] = {Rule::decide(row[l], passed[l], before, total[l], u[l]), false};
+  }
+}
+
 template <class Rule>
 inline void sample(const typename Rule::weight* weights, index C, const index* rows, index n, std::uint64_t key,
                    std::uint64_t start, outcomes_view out, int threads, first_index* bad) noexcept {
@@ -249,7 +285,10 @@ inline void sample(const typename Rule::weight* weights, index C, const index* r
           const std::uint64_t v = std::uint64_t{high[skip + j]} << 32 | low[skip + j];
           u[l] = v < UINT64_MAX - 1 ? v : UINT64_MAX - 1;
         }
-        draw_together<Rule>(row, next, C, u, drawn);
+        if (C <= most_narrow)
+          draw_narrow<Rule>(row, next, C, u, drawn);
+        else
+          draw_together<Rule>(row, next, C, u, drawn);
         for (index l = 0; l < together && i + l < m; ++l) {
           outcome[i + l] = drawn[l].column;
           if (drawn[l].bad) bad->report(table[l] * C + drawn[l].column);
