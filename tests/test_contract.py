@@ -167,6 +167,16 @@ def test_model_method(model: str, name: str, positional: list[str], keyword: lis
     assert ("length" in found[1]) == (model == "MarkovChain" and name in ("sample", "sample_joint"))
 
 
+def test_mixture() -> None:
+    options = ["start", "n_init", "max_iter", "tol", "patience"]
+    assert kinds(td.Mixture.__init__) == (["model", "n_components"], options)
+    fit = ["sample_weight", "validation", "rng", "progress", "n_threads"]
+    assert kinds(td.Mixture.fit) == (["X", "y"], fit)
+    for name in ("log_prob", "responsibilities"):
+        assert kinds(getattr(td.Mixture, name)) == (["X"], ["n_threads"])
+    assert kinds(td.Mixture.sample) == (["n"], ["length", "y", "rng", "start", "dtype", "out", "n_threads"])
+
+
 @pytest.mark.parametrize("model", MODELS)
 def test_fitted_model_has_its_attributes(model: str) -> None:
     import numpy as np

@@ -321,6 +321,17 @@ CALLS: dict[str, list[Call]] = {
         lambda: td.novelty(X[:0], X),
         lambda: td.novelty(X.astype(float), X),
     ],
+    "Mixture": [
+        lambda: mixed(td.Mixture(td.NaiveBayes(alpha=0.5), 3).fit(X, rng=KEY)),
+        lambda: mixed(td.Mixture(td.NaiveBayes(alpha=0.5), 9, start="random").fit(X, sample_weight=W, rng=KEY)),
+        lambda: mixed(td.Mixture(td.NaiveBayes(), 2, n_init=3).fit(HOLES[:300], validation=HOLES[300:], rng=KEY)),
+        lambda: mixed(td.Mixture(td.MarkovChain(alpha=1), 4, max_iter=5).fit(X, rng=KEY)),
+        lambda: mixed(td.Mixture(td.MarkovChain(homogeneous=True), 2, start="random").fit(S, rng=KEY), length=7),
+        lambda: td.Mixture(td.NaiveBayes(), 3).fit(X, Y),
+        lambda: td.Mixture(td.NaiveBayes(n_categories=4), 3).fit(ONE_BAD),
+        lambda: td.Mixture(td.NaiveBayes(), 3).fit(X, rng=KEY).log_joint(X),
+        lambda: td.Mixture(td.JointTable(), 3),
+    ],
     "Tables": [
         lambda: tables(y=Y).logs(),
         lambda: td.Tables.from_arrays([W, [1, 2]]).levels(),
@@ -391,6 +402,13 @@ class Wrapped:
 def missing_is_fine(make: Any) -> bool:
     """Whether the model sums missing cells out; a joint table and a chain of a higher order may refuse."""
     return isinstance(make(), OneColumn | td.NaiveBayes)
+
+
+def mixed(model: td.Mixture, **length: int) -> list[Any]:
+    """All that a fitted mixture knows."""
+    data = S if length else X
+    found = [model.weights_, model.probabilities_.values, model.objective_, model.validation_, model.log_prob(data)]
+    return [*found, model.responsibilities(data), *model.sample_joint(50, rng=KEY, **length)]
 
 
 def everything(model: Any) -> list[Any]:
