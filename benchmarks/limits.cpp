@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "tallydraw/philox.hpp"
+#include "tallydraw/wide_lookup.hpp"
 
 namespace tallydraw {
 namespace {
@@ -138,6 +139,50 @@ void measure(int threads) {
       keep = static_cast<std::uint64_t>(sums[3]);
     });
     show("gather_add", s * 1e9 / (64.0 * n * width * threads));
+  }
+
+#if defined(TALLYDRAW_WIDE_LOOKUP)
+  {
+    // Scoring few codes: logs looked up in a register by eight codes at once, added to running sums.
+    constexpr int sums = 16;
+    const double s = seconds(threads, [&](int) {
+      std::vector<std::uint8_t> codes(n);
+      for (std::uint32_t i = 0; i < n; ++i) codes[i] = static_cast<std::uint8_t>(scramble(i) & 7);
+      const std::vector<double> logs(8 * sums, 1.0);
+      kernels::wide_double sum[sums];
+      for (auto& x : sum) x = kernels::wide_double_set(0.0);
+      for (int round = 0; round < 64; ++round)
+        for (index i = 0; i < n; i += 8) {
+          const kernels::wide z = kernels::wide_bytes(codes.data() + i);
+          for (int k = 0; k < sums; ++k)
+            sum[k] = kernels::wide_double_add(sum[k],
+                                              kernels::wide_lookup(kernels::wide_double_load(logs.data() + 8 * k), z));
+        }
+      double out[8 * sums];
+      for (int k = 0; k < sums; ++k) kernels::wide_double_store(sum[k], out + 8 * k);
+      keep = static_cast<std::uint64_t>(out[3]);
+    });
+    show("register_add", s * 1e9 / (64.0 * n * sums * threads));
+  }
+#endif
+
+  {
+    // Counting few codes: bytes compared with one category, the hits added up in as many bytes.
+    constexpr index lanes = 64;
+    const double s = seconds(threads, [&](int) {
+      std::vector<std::uint8_t> codes(n);
+      for (std::uint32_t i = 0; i < n; ++i) codes[i] = static_cast<std::uint8_t>(scramble(i) & 7);
+      std::uint8_t hits[4][lanes] = {};
+      for (int round = 0; round < 256; ++round) {
+        for (index i = 0; i < n; i += lanes)
+          for (std::uint8_t c = 0; c < 4; ++c)
+            for (index l = 0; l < lanes; ++l)
+              hits[c][l] = static_cast<std::uint8_t>(hits[c][l] + (codes[static_cast<std::size_t>(i + l)] == c));
+        std::atomic_signal_fence(std::memory_order_seq_cst);
+      }
+      keep = hits[1][3];
+    });
+    show("lane_compare", s * 1e9 / (256.0 * n * 4 * threads));
   }
 }
 

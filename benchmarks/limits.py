@@ -62,7 +62,7 @@ def needs(w: Workload, found: dict[str, float]) -> dict[str, float]:
     # up in one table of 16 KiB.
     guide, high = (4 if w.C <= 256 else 8) * w.C, 4 * w.C
     if w.verb == "sample_categories":
-        lookups = 0.0 if w.C <= 16 else _lookup(found, 1 << 14) + (w.C > 512) * _lookup(found, max(guide, high))
+        lookups = 0.0 if w.C <= 32 else _lookup(found, 1 << 14) + (w.C > 512) * _lookup(found, max(guide, high))
         return {"Philox words": word, "bytes written": out * write, "lookups": lookups}
     if w.verb == "sample_rows":
         return {"bytes read": 8 * read, "Philox words": word / w.C}
@@ -77,14 +77,15 @@ def needs(w: Workload, found: dict[str, float]) -> dict[str, float]:
         lookups = (1 if w.C <= 4 else 2) * _lookup(found, (guide + high) * w.C)
         return {"Philox words": word, "bytes written": write, "lookups": lookups}
     if w.verb == "count_features":
-        # Up to 16 categories can be counted in vector registers: then only reading is left.
-        return {"bytes read": code * read} | ({"increments": found["increment"]} if w.C > 16 else {})
+        # Up to 16 categories are compared with each, a vector of cells at a time.
+        counted = {"increments": found["increment"]} if w.C > 16 else {"comparisons": w.C * found["lane_compare"]}
+        return {"bytes read": code * read} | counted
     if w.verb == "count_transitions":
         return {"bytes read": read, "increments": found["increment"]}
     if w.verb == "log_prob_features":
-        # Up to eight codes can be looked up in registers: then reading and writing are left.
-        moved = {"bytes read": code * read / w.K, "bytes written": 8 * write / w.d}
-        return moved if w.C <= 8 else moved | {"additions": found["gather_add"]}
+        # Up to eight codes are looked up in registers, where the instruction set can.
+        added = "register_add" if w.C <= 8 and "register_add" in found else "gather_add"
+        return {"bytes read": code * read / w.K, "bytes written": 8 * write / w.d, "additions": found[added]}
     if w.verb == "log_prob_paths":
         return {"bytes read": read, "lookups": _lookup(found, 8 * w.C * w.C)}
     return {}
