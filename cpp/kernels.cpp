@@ -6,6 +6,8 @@
 #endif
 
 #include "tallydraw/count_features.hpp"
+#include "tallydraw/count_pairs.hpp"
+#include "tallydraw/count_pairs_weighted.hpp"
 #include "tallydraw/count_transitions.hpp"
 #include "tallydraw/elementary.hpp"
 #include "tallydraw/levels.hpp"
@@ -57,6 +59,10 @@ extern const kernel_table kernels = {
     /*count_features_soft=*/count_features_soft,
     /*count_transitions_scratch=*/count_transitions_scratch,
     /*count_transitions=*/count_transitions,
+    /*count_pairs_scratch=*/count_pairs_scratch,
+    /*count_pairs=*/count_pairs,
+    /*count_pairs_weighted_scratch=*/count_pairs_weighted_scratch,
+    /*count_pairs_weighted=*/count_pairs_weighted,
     /*sample_counts=*/sample_counts,
     /*log_prob_features_scratch=*/log_prob_features_scratch,
     /*log_prob_features=*/log_prob_features,

@@ -243,6 +243,35 @@ def count_features(X, y, n_categories, n_classes, parents, order, weights, missi
     return counts
 
 
+def count_pairs(X, y, n_categories, n_classes, weights, missing, unseen_is_missing):
+    """{(i, j): nested lists [class][a][b]} for i <= j, of all rows where both are known; or the first bad cell.
+
+    weights[r] is what row r adds: one number to its class, or, where y is None, one to each of n_classes.
+    """
+    d, k = len(n_categories), n_classes or 1
+    zero = 0 if weights is None else 0.0
+    tables = {
+        (i, j): [[[zero] * n_categories[j] for _ in range(n_categories[i])] for _ in range(k)]
+        for i in range(d)
+        for j in range(i, d)
+    }
+    for r, row in enumerate(X):
+        for j, value in enumerate(row):
+            if value >= n_categories[j] and value != missing and not unseen_is_missing:
+                return r, j
+        known = [j for j in range(d) if 0 <= row[j] < n_categories[j] and row[j] != missing]
+        for i in known:
+            for j in known:
+                if i > j:
+                    continue
+                for c in range(k):
+                    if y is not None and y[r] != c:
+                        continue
+                    weight = 1 if weights is None else weights[r][0 if y is not None else c]
+                    tables[i, j][c][row[i]][row[j]] += weight
+    return tables
+
+
 def count_transitions(sequences, n_states, order):
     """A flat list in the layout (C,) * (order + 1)."""
     counts = [0] * n_states ** (order + 1)

@@ -62,6 +62,7 @@ def test_backend_has_the_parameter_names_of_the_stub(name: str, function: str) -
 FUNCTIONS = """
 count_categories(x, *, n_categories, sample_weight, n_threads)
 count_features(X, *, y, n_categories, n_classes, parents, sample_weight, missing, unseen, n_threads)
+count_pairs(X, *, y, n_categories, n_classes, sample_weight, missing, unseen, n_threads)
 count_transitions(S, *, offsets, n_states, order, n_threads)
 count_rows(X, *, sample_weight, n_threads)
 sample_categories(weights, size, *, rng, start, dtype, out, n_threads)
@@ -145,6 +146,12 @@ def test_tables() -> None:
     assert kinds(td.Tables.from_arrays)[0] == ["tables"]
     assert {"parents", "n_classes"} <= set(kinds(td.Tables.from_arrays)[1])
     assert kinds(td.Tables.normalize)[0] == ["alpha"]
+
+
+def test_pair_tables() -> None:
+    for name in ["values", "offsets", "n_categories", "n_classes", "marginals"]:
+        assert hasattr(td.count_pairs([[0, 1]]), name)
+    assert kinds(td.PairTables.tables) == (["parents"], ["of_class"])
 
 
 @pytest.mark.parametrize("model", MODELS)

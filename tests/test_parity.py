@@ -110,6 +110,46 @@ CALLS: dict[str, list[Call]] = {
         lambda: td.count_features("text"),
         lambda: td.count_features(None),
     ],
+    "count_pairs": [
+        lambda: td.count_pairs(X),
+        lambda: td.count_pairs(X.T.copy().T, y=Y, n_threads=2),
+        lambda: td.count_pairs(HOLES, y=Y, n_categories=4, n_threads=7),
+        lambda: td.count_pairs(HOLES, y=Y, n_categories=4, sample_weight=W, n_threads=7),
+        lambda: td.count_pairs(X, missing=2, y=Y),
+        lambda: td.count_pairs(WIDE[:, :4]),
+        lambda: td.count_pairs(WIDE[::2, 3::-1], sample_weight=np.arange(1500.0), n_threads=2),
+        lambda: td.count_pairs(LONG, y=LONG[:, 0]),
+        lambda: td.count_pairs(LONG.astype(np.int16) - 1, y=LONG[:, 0], n_categories=16, n_threads=2),
+        lambda: td.count_pairs(np.tile(HOLES, 20), n_categories=4, sample_weight=W),
+        lambda: td.count_pairs(ONE_BAD, n_categories=4, unseen="missing"),
+        lambda: td.count_pairs(ONE_BAD, n_categories=4),
+        lambda: td.count_pairs(TWO_BAD, n_categories=4, n_threads=7),
+        lambda: td.count_pairs(TWO_BAD, n_categories=4, y=Y, sample_weight=W, n_threads=2),
+        lambda: td.count_pairs(X.astype(float)),
+        lambda: td.count_pairs(X[:0]),
+        lambda: td.count_pairs(X[:, :0]),
+        lambda: td.count_pairs(X, y=Y[:-1]),
+        lambda: td.count_pairs(X, n_classes=2),
+        lambda: td.count_pairs(X, n_categories=[4, 4]),
+        lambda: td.count_pairs(X, n_categories=2**31),
+        lambda: td.count_pairs(X, sample_weight=W * INF),
+        lambda: td.count_pairs(X, unseen="ignore"),
+        lambda: td.count_pairs(None),
+    ],
+    "PairTables": [
+        lambda: td.count_pairs(X).tables(TREE),
+        lambda: td.count_pairs(X, y=Y).tables(TREE, of_class=2),
+        lambda: td.count_pairs(X)[4, 0],
+        lambda: td.count_pairs(X)[2, 2],
+        lambda: td.count_pairs(X)[0],
+        lambda: td.count_pairs(X)[0, 1.5],
+        lambda: td.count_pairs(X[:250], n_categories=4) + td.count_pairs(X[250:], n_categories=4),
+        lambda: td.count_pairs(X, n_categories=4) - td.count_pairs(X[250:], n_categories=4),
+        lambda: td.count_pairs(X[:250], n_categories=4) - td.count_pairs(X, n_categories=4),
+        lambda: td.count_pairs(X) + td.count_pairs(X, y=Y),
+        lambda: td.count_pairs(X).tables([1, 0, 0, 0, 0]),
+        lambda: td.count_pairs(X).tables(TREE, of_class=0),
+    ],
     "count_transitions": [
         lambda: td.count_transitions(S),
         lambda: td.count_transitions(GAPS, n_threads=7),
@@ -434,6 +474,8 @@ def outcome(call: Call) -> Any:
 
 def flat(value: Any) -> list[Any]:
     """Arrays and scalars of a result, in order."""
+    if isinstance(value, td.PairTables):
+        return [value.values, value.offsets, *flat(value.marginals)]
     if isinstance(value, td.Tables):
         return [value.values, value.offsets, value.n_categories]
     if isinstance(value, (tuple, list)):

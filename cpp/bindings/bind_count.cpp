@@ -1,4 +1,4 @@
-// count: bindings of count_features.hpp and count_transitions.hpp.
+// count: bindings of count_features.hpp, count_pairs.hpp, count_pairs_weighted.hpp and count_transitions.hpp.
 #include "arrays.hpp"
 
 #include <memory>
@@ -49,6 +49,39 @@ index count_features_soft(const py::array& X, std::optional<index> missing, bool
   return kernels.count_features_soft(x, rules, shape, offsets, w, out, scratch.get(), threads);
 }
 
+index count_pairs(const py::array& X, const optional_array<index>& y, std::optional<index> missing,
+                  bool unseen_is_missing, const py::tuple& structure, const array<index>& pair_offsets,
+                  array<index>& marginals, array<index>& counts, int threads) {
+  const codes_view x = as_codes(X);
+  const code_rules rules = as_rules(missing, unseen_is_missing);
+  const structure_view shape = as_structure(structure);
+  const index* classes = data_or_null(y);
+  const index* offsets = pair_offsets.data();
+  index* single = marginals.mutable_data();
+  index* out = counts.mutable_data();
+  const kernel_table& kernels = active_kernels();
+  const auto scratch = scratch_words(kernels.count_pairs_scratch(x, shape, threads));
+  const py::gil_scoped_release released;  // raw memory only from here on
+  return kernels.count_pairs(x, classes, rules, shape, offsets, single, out, scratch.get(), threads);
+}
+
+index count_pairs_weighted(const py::array& X, const optional_array<index>& y, std::optional<index> missing,
+                           bool unseen_is_missing, const py::tuple& structure, const array<index>& pair_offsets,
+                           const array<double>& weights, array<double>& marginals, array<double>& counts, int threads) {
+  const codes_view x = as_codes(X);
+  const code_rules rules = as_rules(missing, unseen_is_missing);
+  const structure_view shape = as_structure(structure);
+  const index* classes = data_or_null(y);
+  const index* offsets = pair_offsets.data();
+  const double* w = weights.data();
+  double* single = marginals.mutable_data();
+  double* out = counts.mutable_data();
+  const kernel_table& kernels = active_kernels();
+  const auto scratch = scratch_words(kernels.count_pairs_weighted_scratch(shape, threads));
+  const py::gil_scoped_release released;  // raw memory only from here on
+  return kernels.count_pairs_weighted(x, classes, rules, shape, offsets, w, single, out, scratch.get(), threads);
+}
+
 index count_transitions(const py::array& x, const array<index>& offsets, const optional_array<index>& y, index n_states,
                         index order, array<index>& counts, int threads) {
   const codes_view codes = as_codes(x);
@@ -74,6 +107,13 @@ void bind_count(py::module_& m) {
   m.def("count_features_soft", count_features_soft, py::arg("X"), py::arg("missing"), py::arg("unseen_is_missing"),
         py::arg("structure"), py::arg("cell_offsets").noconvert(), py::arg("weights").noconvert(),
         py::arg("counts").noconvert(), py::arg("threads"));
+  m.def("count_pairs", count_pairs, py::arg("X"), py::arg("y").noconvert(), py::arg("missing"),
+        py::arg("unseen_is_missing"), py::arg("structure"), py::arg("pair_offsets").noconvert(),
+        py::arg("marginals").noconvert(), py::arg("counts").noconvert(), py::arg("threads"));
+  m.def("count_pairs_weighted", count_pairs_weighted, py::arg("X"), py::arg("y").noconvert(), py::arg("missing"),
+        py::arg("unseen_is_missing"), py::arg("structure"), py::arg("pair_offsets").noconvert(),
+        py::arg("weights").noconvert(), py::arg("marginals").noconvert(), py::arg("counts").noconvert(),
+        py::arg("threads"));
   m.def("count_transitions", count_transitions, py::arg("x"), py::arg("offsets").noconvert(), py::arg("y").noconvert(),
         py::arg("n_states"), py::arg("order"), py::arg("counts").noconvert(), py::arg("threads"));
 }

@@ -1,7 +1,7 @@
 """Count, sample and score discrete data, exactly and close to the speed of memory."""
 
 from tallydraw import backend
-from tallydraw.count import count_categories, count_features, count_rows, count_transitions
+from tallydraw.count import count_categories, count_features, count_pairs, count_rows, count_transitions
 from tallydraw.information import (
     conditional_entropy,
     cross_entropy,
@@ -13,6 +13,7 @@ from tallydraw.information import (
 )
 from tallydraw.log_prob import log_prob_features, log_prob_paths
 from tallydraw.models import Categorical, JointTable, MarkovChain, Mixture, Model, NaiveBayes
+from tallydraw.pairs import PairTables
 from tallydraw.sample import (
     STREAM_VERSION,
     Sampler,
@@ -32,12 +33,14 @@ __all__ = [
     "Mixture",
     "Model",
     "NaiveBayes",
+    "PairTables",
     "Sampler",
     "Tables",
     "backend",
     "conditional_entropy",
     "count_categories",
     "count_features",
+    "count_pairs",
     "count_rows",
     "count_transitions",
     "cross_entropy",

@@ -44,6 +44,14 @@ def count_features_soft(
     X: Codes, missing: int | None, unseen_is_missing: bool, structure: Structure, cell_offsets: Counts, weights: Floats,
     counts: Floats, threads: int,
 ) -> int: ...  # weights (n, K): row r adds weights[r, k] to class k; counts as Logs: classes innermost, a row for the slot
+def count_pairs(
+    X: Codes, y: Counts | None, missing: int | None, unseen_is_missing: bool, structure: Structure, pair_offsets: Counts,
+    marginals: Counts, counts: Counts, threads: int,
+) -> int: ...  # structure of roots; pair p of the i < j in lexicographic order: ([K,] C_i, C_j) from pair_offsets[p] on
+def count_pairs_weighted(
+    X: Codes, y: Counts | None, missing: int | None, unseen_is_missing: bool, structure: Structure, pair_offsets: Counts,
+    weights: Floats, marginals: Floats, counts: Floats, threads: int,
+) -> int: ...  # weights (n, W): with y W is 1; without y n_classes is W, and column w is added to block w of every table
 def count_transitions(
     x: Codes, offsets: Counts, y: Counts | None, n_states: int, order: int, counts: Counts, threads: int
 ) -> int: ...  # x flat; pieces x[offsets[i]:offsets[i + 1]] of class y[i]; a negative state breaks a piece;

@@ -64,6 +64,15 @@ struct kernel_table {
   index (*count_transitions)(const pieces_view& pieces, index n_classes, index n_states, index order, index* counts,
                              void* scratch, int threads);
 
+  // count_pairs.hpp, count_pairs_weighted.hpp; scratch in words of 64 bits
+  index (*count_pairs_scratch)(const codes_view& x, const structure_view& s, int threads);
+  index (*count_pairs)(const codes_view& x, const index* y, const code_rules& rules, const structure_view& s,
+                       const index* pair_offsets, index* marginals, index* counts, void* scratch, int threads);
+  index (*count_pairs_weighted_scratch)(const structure_view& s, int threads);
+  index (*count_pairs_weighted)(const codes_view& x, const index* y, const code_rules& rules, const structure_view& s,
+                                const index* pair_offsets, const double* weights, double* marginals, double* counts,
+                                void* scratch, int threads);
+
   // sample_counts.hpp
   void (*sample_counts)(const std::uint64_t* level, index n_columns, const index* rows, const index* totals, index n,
                         std::uint64_t key, std::uint64_t start, index* out, int threads);

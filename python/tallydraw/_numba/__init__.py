@@ -6,6 +6,8 @@ Imported only when this backend is chosen. Every twin stands in the module with 
 from __future__ import annotations
 
 from tallydraw._numba.count_features import count_features, count_features_soft, count_features_weighted
+from tallydraw._numba.count_pairs import count_pairs
+from tallydraw._numba.count_pairs_weighted import count_pairs_weighted
 from tallydraw._numba.count_transitions import count_transitions
 from tallydraw._numba.elementary import exp, log, log_scaled
 from tallydraw._numba.levels import build_guides
@@ -26,6 +28,8 @@ __all__ = [
     "count_features",
     "count_features_soft",
     "count_features_weighted",
+    "count_pairs",
+    "count_pairs_weighted",
     "count_transitions",
     "exp",
     "instruction_set",

@@ -1,0 +1,144 @@
+// Columns of bits, one a category of a feature, and how many bits two columns share: the whole of a contingency table of
+// few categories. Eight columns lie side by side: word w of column q is words[((q / 8) * n_words + w) * 8 + q % 8], so one
+// vector holds the same 64 rows of several columns, and counts need no sum across lanes.
+// Counting bits by table lookup in nibbles: Mula, Kurz & Lemire (2018), "Faster population counts using AVX2 instructions".
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+
+#include "tallydraw/views.hpp"
+
+#if defined(__x86_64__) || defined(_M_X64)
+#include <immintrin.h>
+#endif
+
+namespace tallydraw::TALLYDRAW_ISA {
+
+constexpr index bit_lanes = 8;
+
+inline index popcount(std::uint64_t v) {
+#if defined(__GNUC__)
+  return __builtin_popcountll(v);
+#else
+  v -= (v >> 1) & 0x5555555555555555;
+  v = (v & 0x3333333333333333) + ((v >> 2) & 0x3333333333333333);
+  v = (v + (v >> 4)) & 0x0F0F0F0F0F0F0F0F;
+  return static_cast<index>((v * 0x0101010101010101) >> 56);
+#endif
+}
+
+/// Bit j is set where codes[j] == c, of 64 codes.
+inline std::uint64_t equal_bits(const std::uint8_t* codes, std::uint8_t c) {
+#if defined(__AVX512BW__)
+  return _mm512_cmpeq_epi8_mask(_mm512_loadu_si512(codes), _mm512_set1_epi8(static_cast<char>(c)));
+#elif defined(__AVX2__)
+  const __m256i wanted = _mm256_set1_epi8(static_cast<char>(c));
+  std::uint64_t bits = 0;
+  for (int i = 0; i < 2; ++i) {
+    const __m256i some = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(codes + 32 * i));
+    const auto met = static_cast<std::uint32_t>(_mm256_movemask_epi8(_mm256_cmpeq_epi8(some, wanted)));
+    bits |= std::uint64_t{met} << (32 * i);
+  }
+  return bits;
+#elif defined(__x86_64__) || defined(_M_X64)
+  const __m128i wanted = _mm_set1_epi8(static_cast<char>(c));
+  std::uint64_t bits = 0;
+  for (int i = 0; i < 4; ++i) {
+    const __m128i some = _mm_loadu_si128(reinterpret_cast<const __m128i*>(codes + 16 * i));
+    const auto met = static_cast<std::uint32_t>(_mm_movemask_epi8(_mm_cmpeq_epi8(some, wanted)));
+    bits |= std::uint64_t{met} << (16 * i);
+  }
+  return bits;
+#else
+  std::uint64_t bits = 0;
+  for (int i = 0; i < 64; ++i) bits |= std::uint64_t{codes[i] == c} << i;
+  return bits;
+#endif
+}
+
+/// Bit j of word i becomes bit i of word j: blocks of half the size change places, then of a quarter, …
+inline void transpose_bits(std::uint64_t* m) {
+  std::uint64_t low = 0x00000000FFFFFFFF;
+  for (int half = 32; half > 0; half /= 2, low ^= low << half)
+    for (int block = 0; block < 64; block += 2 * half)
+      for (int i = block; i < block + half; ++i) {
+        const std::uint64_t moved = ((m[i] >> half) ^ m[i + half]) & low;
+        m[i + half] ^= moved;
+        m[i] ^= moved << half;
+      }
+}
+
+/// shared[p][l] = how many bits column a[p] and lane l of `b` have in common, in n words of which each is bit_lanes away
+/// from the one before.
+template <int P>
+inline void shared_bits(const std::uint64_t* const (&a)[P], const std::uint64_t* b, index n,
+                        std::uint32_t* const (&shared)[P]) {
+#if defined(__AVX512BW__) || defined(__AVX2__)
+  constexpr index most = 31;  // words until a byte, which grows by 8 at most, could overflow
+#if defined(__AVX512BW__)
+  using bits = __m512i;
+  constexpr int parts = 1;
+  const bits nibble = _mm512_set1_epi8(15), zero = _mm512_setzero_si512();
+  const bits ones = _mm512_maskz_broadcast_i32x4(0xFFFF, _mm_setr_epi8(0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4));
+  const auto count = [&](bits v) {
+    const bits low = _mm512_shuffle_epi8(ones, _mm512_and_si512(v, nibble));
+    const bits high = _mm512_shuffle_epi8(ones, _mm512_and_si512(_mm512_srli_epi16(v, 4), nibble));
+    return _mm512_add_epi8(low, high);
+  };
+  const auto load = [](const std::uint64_t* p) { return bits{_mm512_loadu_si512(p)}; };
+  const auto both = [](bits v, std::uint64_t w) {
+    return _mm512_and_si512(v, _mm512_set1_epi64(static_cast<long long>(w)));
+  };
+  const auto add_bytes = [](bits v, bits w) { return _mm512_add_epi8(v, w); };
+  const auto add_sums = [&](bits sum, bits bytes) { return _mm512_add_epi64(sum, _mm512_sad_epu8(bytes, zero)); };
+  const auto store = [](std::uint64_t* to, bits v) { _mm512_storeu_si512(to, v); };
+#else
+  using bits = __m256i;
+  constexpr int parts = 2;
+  const bits nibble = _mm256_set1_epi8(15), zero = _mm256_setzero_si256();
+  const bits ones = _mm256_broadcastsi128_si256(_mm_setr_epi8(0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4));
+  const auto count = [&](bits v) {
+    const bits low = _mm256_shuffle_epi8(ones, _mm256_and_si256(v, nibble));
+    const bits high = _mm256_shuffle_epi8(ones, _mm256_and_si256(_mm256_srli_epi16(v, 4), nibble));
+    return _mm256_add_epi8(low, high);
+  };
+  const auto load = [](const std::uint64_t* p) { return _mm256_loadu_si256(reinterpret_cast<const bits*>(p)); };
+  const auto both = [](bits v, std::uint64_t w) {
+    return _mm256_and_si256(v, _mm256_set1_epi64x(static_cast<long long>(w)));
+  };
+  const auto add_bytes = [](bits v, bits w) { return _mm256_add_epi8(v, w); };
+  const auto add_sums = [&](bits sum, bits bytes) { return _mm256_add_epi64(sum, _mm256_sad_epu8(bytes, zero)); };
+  const auto store = [](std::uint64_t* to, bits v) { _mm256_storeu_si256(reinterpret_cast<bits*>(to), v); };
+#endif
+  constexpr index lanes = bit_lanes / parts;
+  for (int part = 0; part < parts; ++part) {
+    bits sums[P];
+    for (int p = 0; p < P; ++p) sums[p] = zero;
+    for (index begin = 0; begin < n; begin += most) {
+      const index end = begin + most < n ? begin + most : n;
+      bits bytes[P];
+      for (int p = 0; p < P; ++p) bytes[p] = zero;
+      for (index w = begin; w < end; ++w) {
+        const bits v = load(b + w * bit_lanes + part * lanes);
+        for (int p = 0; p < P; ++p) bytes[p] = add_bytes(bytes[p], count(both(v, a[p][w * bit_lanes])));
+      }
+      for (int p = 0; p < P; ++p) sums[p] = add_sums(sums[p], bytes[p]);
+    }
+    for (int p = 0; p < P; ++p) {
+      std::uint64_t sum[lanes];
+      store(sum, sums[p]);
+      for (index l = 0; l < lanes; ++l) shared[p][part * lanes + l] = static_cast<std::uint32_t>(sum[l]);
+    }
+  }
+#else
+  for (int p = 0; p < P; ++p) {
+    index sums[bit_lanes] = {};
+    for (index w = 0; w < n; ++w)
+      for (index l = 0; l < bit_lanes; ++l) sums[l] += popcount(a[p][w * bit_lanes] & b[w * bit_lanes + l]);
+    for (index l = 0; l < bit_lanes; ++l) shared[p][l] = static_cast<std::uint32_t>(sums[l]);
+  }
+#endif
+}
+
+}  // namespace tallydraw::TALLYDRAW_ISA

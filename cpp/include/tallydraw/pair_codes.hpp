@@ -1,0 +1,65 @@
+// What both counts of pairs begin with: a chunk of rows as plain codes, in tiles of features that every task may read.
+#pragma once
+
+#include <cstdint>
+
+#include "tallydraw/codes.hpp"
+#include "tallydraw/count_tiles.hpp"
+#include "tallydraw/parallel.hpp"
+
+namespace tallydraw::TALLYDRAW_ISA {
+
+/// Where pair i < j of d features stands among all pairs in lexicographic order.
+inline index pair_of(index i, index j, index d) { return i * (2 * d - i - 1) / 2 + (j - i - 1); }
+
+/// Codes x_j, or C_j where missing, of `rows` rows: tile t holds features [64 t, 64 t + width(t)), row after row. 64 codes
+/// may be read from the start of a row; those past the tile's width belong to nobody.
+template <class U>
+struct pair_codes {
+  const U* codes;
+  index d;
+  index rows;
+  index width(index tile) const {
+    const index rest = d - tile * tile_width;
+    return rest < tile_width ? rest : tile_width;
+  }
+  const U* tile(index t) const { return codes + t * tile_width * rows; }
+  /// Feature j of the first row; that of the next row is width(j / 64) further.
+  const U* feature(index j) const { return tile(j / tile_width) + j % tile_width; }
+};
+
+/// Bytes of codes of a chunk.
+inline index pair_code_bytes(index rows, index d) { return 8 * (rows * d + tile_width); }
+
+/// Encodes rows [row0, row1) into `codes`; incomplete[j] = 1 where feature j has a missing cell, `flags` being d bytes a
+/// thread to find that with.
+template <class U>
+inline pair_codes<U> encode_pairs(const encoder& e, index row0, index row1, U* codes, std::uint8_t* incomplete,
+                                  std::uint8_t* flags, int threads, first_index& bad) {
+  constexpr index piece = 512;
+  const index d = e.x.d;
+  const pair_codes<U> out{codes, d, row1 - row0};
+  const index pieces = (out.rows + piece - 1) / piece, tiles = (d + tile_width - 1) / tile_width;
+  const U* slot = static_cast<const U*>(e.slot);
+  for (index i = 0; i < threads * d; ++i) flags[i] = 0;
+  parallel_blocks(pieces * tiles, 1, threads, [&](index task, index, int thread) {
+    const index t = task / pieces, a = task % pieces * piece;
+    const index b = a + piece < out.rows ? a + piece : out.rows;
+    const index width = out.width(t), j0 = t * tile_width;
+    U* to = codes + t * tile_width * out.rows + a * width;
+    const unsigned met = encode(e, row0 + a, row0 + b, j0, j0 + width, to, static_cast<U*>(nullptr));
+    if (met & met_bad) bad.report(first_bad(e, row0 + a, row0 + b));
+    if (!(met & met_missing)) return;
+    std::uint8_t* gone = flags + thread * d + j0;
+    for (index r = a; r < b; ++r, to += width)
+      for (index j = 0; j < width; ++j) gone[j] = static_cast<std::uint8_t>(gone[j] | (to[j] == slot[j0 + j] ? 1 : 0));
+  });
+  for (index j = 0; j < d; ++j) {
+    incomplete[j] = 0;
+    for (int thread = 0; thread < threads; ++thread)
+      incomplete[j] = static_cast<std::uint8_t>(incomplete[j] | flags[thread * d + j]);
+  }
+  return out;
+}
+
+}  // namespace tallydraw::TALLYDRAW_ISA

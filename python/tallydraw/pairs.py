@@ -1,0 +1,253 @@
+"""PairTables: an immutable stack of the contingency tables of all pairs of features."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tallydraw import _check
+from tallydraw._structure import make_structure, parent_array
+from tallydraw.tables import Tables
+
+__all__ = ["PairTables"]
+
+
+class PairTables:
+    """Immutable contingency tables of all pairs of features, and the counts of the single ones.
+
+    Made by :func:`tallydraw.count_pairs`, or by ``+`` and ``-``. ``t[i, j]`` is the read-only table of features i and
+    j, of shape ``([K,] C_i, C_j)``; ``t[j, i]`` its transpose; ``t[i, i]`` has the counts of feature i on its diagonal.
+
+    Attributes
+    ----------
+    values : ndarray
+        All cells of the pairs i < j in lexicographic order, flat and read-only: int64, or float64 weighted counts.
+    offsets : ndarray of int64, shape (d * (d - 1) / 2 + 1,)
+        Pair p is ``values[offsets[p]:offsets[p + 1]]``.
+    marginals : Tables
+        The counts of each feature, of every row where it is seen.
+    n_categories : ndarray of int64, shape (d,)
+    n_classes : int or None
+
+    Notes
+    -----
+    Memory: 8 bytes for each of K * sum_{i < j} C_i C_j cells, and for each pair.
+
+    Examples
+    --------
+    >>> import tallydraw as td
+    >>> t = td.count_pairs([[0, 1, 1], [1, 1, 0], [1, 0, -1]])
+    >>> t[0, 1]
+    array([[0, 1],
+           [1, 1]])
+    >>> t[2, 0]
+    array([[0, 1],
+           [1, 0]])
+    >>> len(t), t.marginals[2]
+    (3, array([1, 1]))
+    """
+
+    __slots__ = ("marginals", "offsets", "values")
+
+    values: NDArray[Any]
+    offsets: NDArray[np.int64]
+    marginals: Tables
+
+    def __init__(self, values: NDArray[Any], marginals: Tables, *, offsets: NDArray[np.int64] | None = None) -> None:
+        """Wrap a flat buffer that is checked already; users call :func:`tallydraw.count_pairs`."""
+        self.offsets = pair_offsets(marginals.n_categories, marginals.n_classes) if offsets is None else offsets
+        if values.shape != (int(self.offsets[-1]),):
+            raise ValueError(f"values must have {int(self.offsets[-1])} cells, got shape {values.shape}")
+        values.flags.writeable = False  # the buffer itself: a view could be made writable again
+        self.values = values.view()
+        self.marginals = marginals
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if hasattr(self, name):
+            raise AttributeError("PairTables cannot be changed: make others")
+        object.__setattr__(self, name, value)
+
+    @property
+    def n_categories(self) -> NDArray[np.int64]:
+        """How many categories each feature has."""
+        return self.marginals.n_categories
+
+    @property
+    def n_classes(self) -> int | None:
+        """How many classes there are, or None."""
+        return self.marginals.n_classes
+
+    def __len__(self) -> int:
+        return len(self.marginals)
+
+    def __getitem__(self, pair: tuple[int, int]) -> NDArray[Any]:
+        """Read-only table of two features, of shape ``([K,] C_i, C_j)``."""
+        if not isinstance(pair, tuple) or len(pair) != 2:
+            raise TypeError(f"a table is that of a pair: t[i, j], got t[{pair!r}]")
+        i, j = (self._feature(index) for index in pair)
+        if i == j:
+            single = self.marginals[i]
+            table = np.zeros((*single.shape, single.shape[-1]), single.dtype)
+            np.einsum("...ii->...i", table)[...] = single
+            table.flags.writeable = False
+            return table
+        a, b = min(i, j), max(i, j)
+        sizes = (int(self.n_categories[a]), int(self.n_categories[b]))
+        p = pair_number(a, b, len(self))
+        flat = self.values[self.offsets[p] : self.offsets[p + 1]]
+        table = flat.reshape(sizes if self.n_classes is None else (self.n_classes, *sizes))
+        return table if i < j else table.swapaxes(-1, -2)
+
+    def _feature(self, index: Any) -> int:
+        d = len(self)
+        i = _check.natural("a feature", index, least=-(2**63))
+        if not -d <= i < d:
+            raise IndexError(f"there are {d} features, got index {i}")
+        return i % d
+
+    def __iter__(self) -> Any:
+        raise TypeError("PairTables are asked for a pair: t[i, j]")
+
+    def __repr__(self) -> str:
+        single = repr(self.marginals).partition("(")[2].rpartition(", ")[0]
+        return f"PairTables({single}, {self.values.dtype})"
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, PairTables):
+            return NotImplemented
+        return self.marginals == other.marginals and np.array_equal(self.values, other.values)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return PairTables, (self.values, self.marginals)
+
+    def tables(self, parents: Any, *, of_class: int | None = None) -> Tables:
+        """Extract the tables of a tree: those that ``count_features(parents=parents)`` counts.
+
+        Parameters
+        ----------
+        parents : array_like of int, shape (d,)
+            The parent of each feature, -1 for a root.
+        of_class : int, optional
+            Only the counts of this class: tables without classes.
+
+        Returns
+        -------
+        Tables
+            A root has its counts, a feature with a parent the table of the two. Cost: what is copied.
+
+        Raises
+        ------
+        ValueError
+            Parents that are out of range or have a cycle, or a class that there is not.
+
+        Examples
+        --------
+        >>> import tallydraw as td
+        >>> X = [[0, 1, 1], [1, 1, 0], [1, 0, 0]]
+        >>> td.count_pairs(X).tables([1, -1, 0]) == td.count_features(X, parents=[1, -1, 0])
+        True
+        """
+        checked = parent_array(parents, len(self))
+        k = self.n_classes
+        if of_class is not None:
+            if k is None:
+                raise ValueError("of_class is given, but there are no classes")
+            of_class = _check.natural("of_class", of_class, most=k - 1)
+            k = None
+        structure = make_structure(self.n_categories, checked, k)
+        values = np.empty(int(structure.offsets[-1]), self.values.dtype)
+        for j, parent in enumerate(checked.tolist()):
+            table = self.marginals[j] if parent < 0 else self[parent, j]
+            table = table if of_class is None else table[of_class]
+            values[structure.offsets[j] : structure.offsets[j + 1]] = table.reshape(-1)
+        return Tables(values, self.n_categories, parents=checked, n_classes=k, structure=structure)
+
+    # Arithmetic ------------------------------------------------------------------------------------------------------
+
+    def __add__(self, other: PairTables) -> PairTables:
+        """Exact sum of the tables of the same features.
+
+        Raises
+        ------
+        ValueError
+            They differ in categories or classes.
+        OverflowError
+            A count would pass 2**63 - 1.
+        """
+        if not isinstance(other, PairTables):
+            return NotImplemented
+        marginals = self.marginals + other.marginals
+        with np.errstate(over="ignore"):
+            total = self.values + other.values
+        if total.dtype.kind == "f":
+            self._refuse(~np.isfinite(total), lambda cell, pair: f"the sum of pair {pair} passes the largest float64")
+        else:
+            self._refuse(total < 0, lambda cell, pair: f"the sum of pair {pair} passes 2**63 - 1")
+        return PairTables(total, marginals, offsets=self.offsets)
+
+    def __sub__(self, other: PairTables) -> PairTables:
+        """Exact difference of tables of integer counts.
+
+        Raises
+        ------
+        ValueError
+            They differ in categories or classes, or a count would be negative.
+        TypeError
+            One of them is not of integer counts.
+        """
+        if not isinstance(other, PairTables):
+            return NotImplemented
+        marginals = self.marginals - other.marginals
+        negative = self.values < other.values
+        if negative.any():
+            cell = int(np.flatnonzero(negative)[0])
+            raise ValueError(
+                f"the table of pair {self._pair_at(cell)} would turn negative: "
+                f"{self.values[cell]} - {other.values[cell]}"
+            )
+        return PairTables(self.values - other.values, marginals, offsets=self.offsets)
+
+    def _refuse(self, bad: NDArray[np.bool_], message: Callable[[int, tuple[int, int]], str]) -> None:
+        if bad.any():
+            cell = int(np.flatnonzero(bad)[0])
+            raise OverflowError(message(cell, self._pair_at(cell)))
+
+    def _pair_at(self, cell: int) -> tuple[int, int]:
+        """The pair that has a cell of the flat buffer."""
+        p = int(np.searchsorted(self.offsets, cell, side="right")) - 1
+        i = 0
+        while p >= len(self) - i - 1:
+            p -= len(self) - i - 1
+            i += 1
+        return i, i + 1 + p
+
+
+def pair_number(i: int, j: int, d: int) -> int:
+    """Where pair i < j of d features stands among all in lexicographic order."""
+    return i * (2 * d - i - 1) // 2 + (j - i - 1)
+
+
+def pair_cells(n_categories: NDArray[np.int64], n_classes: int | None) -> int:
+    """How many cells the tables of all pairs have."""
+    sizes: list[int] = n_categories.tolist()
+    return (n_classes or 1) * (sum(sizes) ** 2 - sum(c * c for c in sizes)) // 2
+
+
+def pair_offsets(n_categories: NDArray[np.int64], n_classes: int | None) -> NDArray[np.int64]:
+    """Where the table of each pair begins, and where the last ends; the cells can be addressed."""
+    c = n_categories
+    offsets = np.zeros(len(c) * (len(c) - 1) // 2 + 1, np.int64)
+    begin = 1
+    for i in range(len(c) - 1):
+        end = begin + len(c) - i - 1
+        np.multiply(c[i + 1 :], (n_classes or 1) * int(c[i]), out=offsets[begin:end])
+        begin = end
+    np.cumsum(offsets, out=offsets)
+    offsets.flags.writeable = False
+    view: NDArray[np.int64] = offsets.view()  # which nobody can make writable again
+    return view
