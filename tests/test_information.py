@@ -372,6 +372,86 @@ def test_both_backends_have_the_same_bits() -> None:
     assert all(a == b for a, b in itertools.pairwise(found))
 
 
+# Pairs of features ---------------------------------------------------------------------------------------------------
+
+
+def pair_data(seed: int) -> tuple[NDArray, NDArray]:
+    """Features of several sizes, some determined by others, some with missing cells; and classes."""
+    g = np.random.default_rng(seed)
+    X = np.stack([g.integers(-(j % 2), c, 300) for j, c in enumerate([2, 2, 3, 1, 7, 20])], axis=1)
+    X[:, 0] = X[:, 2] > 0
+    return X, g.integers(0, 3, 300)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_information_of_pairs_is_that_of_each_table(weighted: bool, backend: str) -> None:
+    X, _ = pair_data(1)
+    pairs = td.count_pairs(X, sample_weight=np.arange(300) / 7 if weighted else None)
+    shared, left = td.mutual_information(pairs), td.conditional_entropy(pairs)
+    assert shared.shape == left.shape == (6, 6)
+    assert np.array_equal(shared, shared.T)
+    for i, j in itertools.permutations(range(6), 2):
+        joint = pairs[i, j] / np.cumsum(pairs[min(i, j), max(i, j)])[-1]
+        assert left[i, j] == pytest.approx(td.conditional_entropy(joint), rel=1e-14, abs=1e-15)
+        assert shared[i, j] == pytest.approx(td.mutual_information(joint), rel=1e-13, abs=1e-15)
+        if i < j and not weighted:
+            assert shared[i, j] == td.mutual_information(joint)
+            assert left[i, j] == td.conditional_entropy(joint)
+    for i in range(6):
+        single = pairs.marginals[i] / np.cumsum(pairs.marginals[i])[-1]
+        assert shared[i, i] == pytest.approx(td.entropy(single), abs=1e-15)
+        assert left[i, i] == 0.0
+    assert left[0, 2] == 0.0
+    assert shared.min() >= 0.0
+
+
+def test_information_of_pairs_given_a_class_is_the_mean_over_classes(backend: str) -> None:
+    X, y = pair_data(2)
+    pairs = td.count_pairs(X, y=y)
+    shared, left = td.mutual_information(pairs), td.conditional_entropy(pairs)
+    for i, j in itertools.permutations(range(6), 2):
+        table = pairs[i, j].astype(float)
+        weights = table.sum(axis=(1, 2))
+        joint = table / weights[:, None, None]
+        weights /= weights.sum()
+        assert shared[i, j] == pytest.approx(weights @ td.mutual_information(joint), rel=1e-12, abs=1e-15)
+        assert left[i, j] == pytest.approx(weights @ td.conditional_entropy(joint), rel=1e-12, abs=1e-15)
+    for i in range(6):
+        table = pairs.marginals[i].astype(float)
+        weights = table.sum(axis=1)
+        expected = (weights / weights.sum()) @ td.entropy(table / weights[:, None])
+        assert shared[i, i] == pytest.approx(expected, rel=1e-12)
+
+
+def test_pairs_never_seen_together_and_empty_classes_share_nothing(backend: str) -> None:
+    X = [[0, -1, 1], [1, -1, 0], [-1, 0, 1], [-1, 1, 0]]
+    shared = td.mutual_information(td.count_pairs(X))
+    assert shared[0, 1] == 0.0 and shared[0, 2] == pytest.approx(LOG2)
+    assert td.conditional_entropy(td.count_pairs(X))[0, 1] == 0.0
+    one = td.count_pairs(X, y=[1, 1, 1, 1], n_classes=3)
+    assert np.array_equal(td.mutual_information(one), shared)
+    empty = td.count_pairs(np.zeros((0, 2), int), n_categories=2)
+    assert td.mutual_information(empty).tolist() == [[0.0, 0.0], [0.0, 0.0]]
+    assert td.mutual_information(td.count_pairs([[0], [1]])) == pytest.approx(LOG2)
+
+
+def test_independent_pairs_share_nothing_but_rounding(backend: str) -> None:
+    X = np.indices((3, 4, 5)).reshape(3, -1).T
+    shared = td.mutual_information(td.count_pairs(np.repeat(X, 7, axis=0)))
+    assert np.all(shared[~np.eye(3, dtype=bool)] <= 1e-30)
+
+
+def test_both_backends_have_the_same_information_of_pairs() -> None:
+    X, y = pair_data(3)
+    found = []
+    for backend in td.backend.available():
+        td.backend.use(backend)
+        pairs = td.count_pairs(X, y=y)
+        found.append(td.mutual_information(pairs).tobytes() + td.conditional_entropy(pairs).tobytes())
+    td.backend.use(td.backend.available()[0])
+    assert len(set(found)) == 1
+
+
 # Novelty -------------------------------------------------------------------------------------------------------------
 
 

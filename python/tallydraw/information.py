@@ -13,7 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tallydraw import _check, _rows, backend
+from tallydraw import _check, _pair_information, _rows, backend
+from tallydraw._divergence import divergence_terms, log_probability
+from tallydraw.pairs import PairTables
 
 __all__ = [
     "conditional_entropy",
@@ -26,10 +28,6 @@ __all__ = [
 ]
 
 Floats = NDArray[np.float64]
-
-# (1 + t) log(1 + t) - t = t^2 (1/2 - t/6 + t^2/12 - ...): the coefficient of t^n is (-1)^n / ((n + 1) (n + 2)).
-_SERIES = [(-1.0) ** n / ((n + 1) * (n + 2)) for n in range(14)]
-_SMALL = 1 / 16
 
 
 def entropy(p: Any, *, axis: int = -1, n_threads: int | None = None) -> float | Floats:
@@ -131,7 +129,7 @@ def kl_divergence(p: Any, q: Any, *, axis: int = -1, n_threads: int | None = Non
     inf
     """
     _check.thread_count(n_threads)
-    return _over_rows(lambda a, b: _divergence_terms(a, b, _log(b)), 1, *_pair(p, q, axis))
+    return _over_rows(lambda a, b: divergence_terms(a, b, log_probability(b)), 1, *_pair(p, q, axis))
 
 
 def kl_divergence_estimate(log_p: Any, log_q: Any, *, n_threads: int | None = None) -> tuple[float, float]:
@@ -187,19 +185,21 @@ def conditional_entropy(joint: Any, *, n_threads: int | None = None) -> float | 
 
     Parameters
     ----------
-    joint : array_like, shape (..., A, B)
-        Joint probabilities, which sum to one over the last two axes.
+    joint : array_like, shape (..., A, B), or PairTables
+        Joint probabilities, which sum to one over the last two axes; or the counts of all pairs of features, each
+        pair's divided by their sum.
     n_threads : int, optional
 
     Returns
     -------
     float or ndarray of float64, shape (...)
-        Never negative; zero where B determines A.
+        Never negative; zero where B determines A. Of PairTables the matrix, (d, d), of H(i | j) at [i, j], or with
+        classes H(i | j, y); zero for a pair never seen together.
 
     Raises
     ------
     ValueError
-        As :func:`entropy`. Counts are to be divided by their sum.
+        As :func:`entropy`. An array of counts is to be divided by its sum.
 
     Examples
     --------
@@ -208,6 +208,8 @@ def conditional_entropy(joint: Any, *, n_threads: int | None = None) -> float | 
     0.0
     """
     _check.thread_count(n_threads)
+    if isinstance(joint, PairTables):
+        return _pair_information.conditional_entropy(joint)
     p = _check.distributions("joint", joint, (-2, -1))
     return _over_rows(_conditional_terms, 2, p)
 
@@ -217,19 +219,22 @@ def mutual_information(joint: Any, *, n_threads: int | None = None) -> float | F
 
     Parameters
     ----------
-    joint : array_like, shape (..., A, B)
-        Joint probabilities, which sum to one over the last two axes.
+    joint : array_like, shape (..., A, B), or PairTables
+        Joint probabilities, which sum to one over the last two axes; or the counts of all pairs of features, each
+        pair's divided by their sum.
     n_threads : int, optional
 
     Returns
     -------
     float or ndarray of float64, shape (...)
-        Never negative; zero (to rounding in the marginals, about 1e-32) where A and B are independent.
+        Never negative; zero (to rounding in the marginals, about 1e-32) where A and B are independent. Of PairTables
+        the symmetric matrix, (d, d), of I(i; j), or with classes of the conditional I(i; j | y), zero for a pair never
+        seen together; the diagonal is H(i), or H(i | y).
 
     Raises
     ------
     ValueError
-        As :func:`entropy`. Counts are to be divided by their sum.
+        As :func:`entropy`. An array of counts is to be divided by its sum.
 
     Examples
     --------
@@ -238,8 +243,14 @@ def mutual_information(joint: Any, *, n_threads: int | None = None) -> float | F
     >>> counts = np.array([[30, 10], [10, 30]])
     >>> round(td.mutual_information(counts / counts.sum()), 6)
     0.130812
+    >>> td.mutual_information(td.count_pairs([[0, 0, 1], [1, 1, 0], [0, 0, 0], [1, 1, 1]])).round(6)
+    array([[0.693147, 0.693147, 0.      ],
+           [0.693147, 0.693147, 0.      ],
+           [0.      , 0.      , 0.693147]])
     """
     _check.thread_count(n_threads)
+    if isinstance(joint, PairTables):
+        return _pair_information.mutual_information(joint)
     p = _check.distributions("joint", joint, (-2, -1))
     return _over_rows(_mutual_terms, 2, p)
 
@@ -292,42 +303,20 @@ def novelty(samples: Any, data: Any, *, n_threads: int | None = None) -> float:
 # Terms of the sums: (n, C) or (n, A, B) rows to terms of the same shape ----------------------------------------------
 
 
-def _log(p: Floats) -> Floats:
-    """Logs of probabilities: 0 for one that passes one by rounding."""
-    out = np.empty(p.shape)
-    backend.kernels().log(np.ascontiguousarray(p).reshape(-1), out.reshape(-1))
-    return np.minimum(out, 0.0, out=out)
-
-
 def _cross_terms(p: Floats, q: Floats) -> Floats:
-    return np.where(p > 0, p, 1.0) * np.where(p > 0, 0.0 - _log(q), 0.0)
-
-
-def _divergence_terms(p: Floats, q: Floats, log_q: Floats) -> Floats:
-    """The terms p log(p / q) - p + q = q ((1 + t) log(1 + t) - t), t = p / q - 1: by a series where t is small."""
-    with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
-        t = (p - q) / q
-    near = np.abs(t) < _SMALL  # False where q = 0
-    t = np.where(near, t, 0.0)
-    series = np.full(t.shape, _SERIES[-1])
-    for c in _SERIES[-2::-1]:
-        series = c + t * series
-    # An impossible category of both is near nothing, and adds nothing.
-    logs = np.where(p > 0, _log(p), 0.0) - np.where(p > 0, log_q, 0.0)
-    far = p * np.where(near, 0.0, logs) - p + q
-    return np.where(near, q * (t * t * series), far)
+    return np.where(p > 0, p, 1.0) * np.where(p > 0, 0.0 - log_probability(q), 0.0)
 
 
 def _conditional_terms(p: Floats) -> Floats:
-    given = np.broadcast_to(_log(_marginal(p, 1)), p.shape)
-    surprise: Floats = np.where(p > 0, given, 0.0) - np.where(p > 0, _log(p), 0.0)
+    given = np.broadcast_to(log_probability(_marginal(p, 1)), p.shape)
+    surprise: Floats = np.where(p > 0, given, 0.0) - np.where(p > 0, log_probability(p), 0.0)
     np.maximum(surprise, 0.0, out=surprise)  # p(a, b) <= p(b)
     return p * surprise
 
 
 def _mutual_terms(p: Floats) -> Floats:
     a, b = _marginal(p, 2), _marginal(p, 1)
-    return _divergence_terms(p, a * b, _log(a) + _log(b))
+    return divergence_terms(p, a * b, log_probability(a) + log_probability(b))
 
 
 def _marginal(p: Floats, axis: int) -> Floats:
