@@ -97,6 +97,7 @@ kl_divergence(other, *, n_threads)
 """
 MODELS = {
     "Categorical": ["alpha", "n_categories", "missing", "unseen", "tied", "bounds"],
+    "ChowLiuTree": ["alpha", "n_categories", "missing", "unseen", "shared", "penalty", "root"],
     "JointTable": ["alpha", "n_categories", "missing", "unseen"],
     "NaiveBayes": ["alpha", "n_categories", "missing", "unseen"],
     "MarkovChain": ["alpha", "n_categories", "missing", "unseen", "order", "homogeneous"],
@@ -151,7 +152,8 @@ def test_tables() -> None:
 def test_pair_tables() -> None:
     for name in ["values", "offsets", "n_categories", "n_classes", "marginals"]:
         assert hasattr(td.count_pairs([[0, 1]]), name)
-    assert kinds(td.PairTables.tables) == (["parents"], ["of_class"])
+    assert kinds(td.PairTables.tables) == (["parents"], [])
+    assert kinds(td.PairTables.of_class) == (["k"], [])
 
 
 @pytest.mark.parametrize("model", MODELS)

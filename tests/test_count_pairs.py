@@ -147,13 +147,16 @@ def test_the_tables_of_a_tree_are_those_of_count_features(backend):
             pairs = td.count_pairs(X, y=labels, n_categories=sizes)
             expected = td.count_features(X, y=labels, n_categories=sizes, parents=parents)
             assert pairs.tables(parents) == expected
+        assert pairs.of_class(1) == td.count_pairs(X[y == 1], n_categories=sizes)
         one = td.count_features(X[y == 1], n_categories=sizes, parents=parents)
-        assert pairs.tables(parents, of_class=1) == one
+        assert pairs.of_class(1).tables(parents) == one
     assert pairs.marginals == td.count_features(X, y=y, n_categories=sizes)
     with pytest.raises(ValueError, match="parents has a cycle"):
         pairs.tables([1, 0, -1, -1, -1])
-    with pytest.raises(ValueError, match="of_class must be at most 2, got 3"):
-        pairs.tables([-1] * 5, of_class=3)
+    with pytest.raises(ValueError, match="k must be at most 2, got 3"):
+        pairs.of_class(3)
+    with pytest.raises(ValueError, match="these PairTables have no classes"):
+        td.count_pairs(X).of_class(0)
 
 
 def test_pair_tables_are_a_value():

@@ -47,6 +47,8 @@ CASES = {
     "bayes": Case(td.NaiveBayes, SIZES, X, combinations(*SIZES)),
     "chain": Case(td.MarkovChain, SIZES, X, combinations(*SIZES)),
     "chain rule": Case(td.MarkovChain, SIZES, X, combinations(*SIZES), order=2),
+    "tree": Case(td.ChowLiuTree, SIZES, X, combinations(*SIZES)),
+    "trees": Case(td.ChowLiuTree, SIZES, X, combinations(*SIZES), shared=False),
     "homogeneous": Case(td.MarkovChain, 4, X, combinations(4, 4, 4), homogeneous=True),
     "homogeneous, order 2": Case(td.MarkovChain, 4, X, combinations(4, 4, 4), homogeneous=True, order=2),
 }
@@ -68,9 +70,17 @@ def state(model: Any) -> Any:
     return pickle.dumps(model)
 
 
+def counts_of(model: Any) -> list[Any]:
+    """The arrays that hold a model's counts."""
+    if isinstance(model, td.JointTable):
+        return [model.rows_, model.row_counts_]
+    return [tables.values for tables in (model.counts_ if isinstance(model.counts_, tuple) else [model.counts_])]
+
+
 def counted(model: Any) -> list[Any]:
-    counts = [model.rows_, model.row_counts_] if isinstance(model, td.JointTable) else [model.counts_.values]
-    return [c.tolist() for c in counts] + [None if model.class_counts_ is None else model.class_counts_.tolist()]
+    return [c.tolist() for c in counts_of(model)] + [
+        None if model.class_counts_ is None else model.class_counts_.tolist()
+    ]
 
 
 def part(labels: np.ndarray | None, rows: slice) -> np.ndarray | None:
@@ -147,8 +157,8 @@ def test_whole_weights_repeat_rows(case: Case, y: Any, backend: str) -> None:
         assert weighted.row_counts_[kept].tolist() == repeated.row_counts_.tolist()
         assert weighted.row_counts_.dtype == np.float64
     else:
-        assert weighted.counts_.values.tolist() == repeated.counts_.values.tolist()
-        assert weighted.counts_.values.dtype == np.float64
+        assert [c.tolist() for c in counts_of(weighted)] == [c.tolist() for c in counts_of(repeated)]
+        assert all(c.dtype == np.float64 for c in counts_of(weighted))
     assert weighted.log_prob(case.every).tolist() == repeated.log_prob(case.every).tolist()
 
 
@@ -578,7 +588,7 @@ def test_threads_may_read_while_one_fits(case: Case, backend: str) -> None:
 def test_what_a_model_shows_is_read_only(case: Case) -> None:
     model = case.make().fit(case.data, Y)
     shown = [model.classes_, model.class_prior_]
-    shown += [model.rows_, model.row_counts_] if isinstance(model, td.JointTable) else [model.counts_.values]
+    shown += counts_of(model)
     for array in shown:
         with pytest.raises(ValueError, match="read-only"):
             array[...] = 0

@@ -138,7 +138,7 @@ CALLS: dict[str, list[Call]] = {
     ],
     "PairTables": [
         lambda: td.count_pairs(X).tables(TREE),
-        lambda: td.count_pairs(X, y=Y).tables(TREE, of_class=2),
+        lambda: td.count_pairs(X, y=Y).of_class(2).tables(TREE),
         lambda: td.count_pairs(X)[4, 0],
         lambda: td.count_pairs(X)[2, 2],
         lambda: td.count_pairs(X)[0],
@@ -148,7 +148,7 @@ CALLS: dict[str, list[Call]] = {
         lambda: td.count_pairs(X[:250], n_categories=4) - td.count_pairs(X, n_categories=4),
         lambda: td.count_pairs(X) + td.count_pairs(X, y=Y),
         lambda: td.count_pairs(X).tables([1, 0, 0, 0, 0]),
-        lambda: td.count_pairs(X).tables(TREE, of_class=0),
+        lambda: td.count_pairs(X).of_class(0),
     ],
     "count_transitions": [
         lambda: td.count_transitions(S),
@@ -401,6 +401,8 @@ MODELS: dict[str, list[Call]] = {
     for name, make in {
         "JointTable": lambda **options: td.JointTable(**options),
         "NaiveBayes": lambda **options: td.NaiveBayes(**options),
+        "ChowLiuTree": lambda **options: td.ChowLiuTree(**options),
+        "ChowLiuTree, one a class": lambda **options: td.ChowLiuTree(shared=False, penalty="aic", **options),
         "MarkovChain": lambda **options: td.MarkovChain(**options),
         "MarkovChain of order 2": lambda **options: td.MarkovChain(order=2, **options),
         "MarkovChain, homogeneous": lambda **options: td.MarkovChain(homogeneous=True, **options),

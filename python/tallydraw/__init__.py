@@ -12,7 +12,7 @@ from tallydraw.information import (
     novelty,
 )
 from tallydraw.log_prob import log_prob_features, log_prob_paths
-from tallydraw.models import Categorical, JointTable, MarkovChain, Mixture, Model, NaiveBayes
+from tallydraw.models import Categorical, ChowLiuTree, JointTable, MarkovChain, Mixture, Model, NaiveBayes
 from tallydraw.pairs import PairTables
 from tallydraw.sample import (
     STREAM_VERSION,
@@ -28,6 +28,7 @@ from tallydraw.tables import Tables
 __all__ = [
     "STREAM_VERSION",
     "Categorical",
+    "ChowLiuTree",
     "JointTable",
     "MarkovChain",
     "Mixture",

@@ -30,6 +30,14 @@ def conditional_entropy(pairs: PairTables) -> Floats:
     return _matrix(pairs, lambda p: (_remaining(p, _over(p, 1)), _remaining(p, _over(p, 2))), diagonal=False)
 
 
+def seen_together(pairs: PairTables) -> Floats:
+    """(d, d) rows, or weight, in which both features are seen; the diagonal is zero."""
+    out = np.zeros((len(pairs), len(pairs)))
+    for i, j, counts in _alike(pairs):
+        out[i, j] = out[j, i] = _sum(counts.reshape(-1, len(i)).astype(np.float64))
+    return out
+
+
 def _matrix(pairs: PairTables, terms: Callable[[Floats], tuple[Floats, Floats]], *, diagonal: bool) -> Floats:
     """Fills [i, j] and [j, i] with sums of the two terms of the joint probabilities of i < j."""
     d = len(pairs)
@@ -91,8 +99,8 @@ def _mutual(p: Floats, classes: bool) -> Floats:
 def _remaining(p: Floats, given: Floats) -> Floats:
     """Terms -p(a, b) log(p(a, b) / p(b))."""
     surprise = np.where(p > 0, log_probability(given), 0.0) - np.where(p > 0, log_probability(p), 0.0)
-    np.maximum(surprise, 0.0, out=surprise)  # p(a, b) <= p(b)
-    return p * surprise
+    terms: Floats = p * np.maximum(surprise, 0.0)  # p(a, b) <= p(b)
+    return terms
 
 
 def _over(x: Floats, axis: int) -> Floats:

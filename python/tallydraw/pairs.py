@@ -125,15 +125,13 @@ class PairTables:
     def __reduce__(self) -> tuple[Any, ...]:
         return PairTables, (self.values, self.marginals)
 
-    def tables(self, parents: Any, *, of_class: int | None = None) -> Tables:
+    def tables(self, parents: Any) -> Tables:
         """Extract the tables of a tree: those that ``count_features(parents=parents)`` counts.
 
         Parameters
         ----------
         parents : array_like of int, shape (d,)
             The parent of each feature, -1 for a root.
-        of_class : int, optional
-            Only the counts of this class: tables without classes.
 
         Returns
         -------
@@ -143,7 +141,7 @@ class PairTables:
         Raises
         ------
         ValueError
-            Parents that are out of range or have a cycle, or a class that there is not.
+            Parents that are out of range or have a cycle.
 
         Examples
         --------
@@ -153,19 +151,33 @@ class PairTables:
         True
         """
         checked = parent_array(parents, len(self))
-        k = self.n_classes
-        if of_class is not None:
-            if k is None:
-                raise ValueError("of_class is given, but there are no classes")
-            of_class = _check.natural("of_class", of_class, most=k - 1)
-            k = None
-        structure = make_structure(self.n_categories, checked, k)
+        structure = make_structure(self.n_categories, checked, self.n_classes)
         values = np.empty(int(structure.offsets[-1]), self.values.dtype)
         for j, parent in enumerate(checked.tolist()):
             table = self.marginals[j] if parent < 0 else self[parent, j]
-            table = table if of_class is None else table[of_class]
             values[structure.offsets[j] : structure.offsets[j + 1]] = table.reshape(-1)
-        return Tables(values, self.n_categories, parents=checked, n_classes=k, structure=structure)
+        return Tables(values, self.n_categories, parents=checked, n_classes=self.n_classes, structure=structure)
+
+    def of_class(self, k: int) -> PairTables:
+        """The counts of one class, without classes.
+
+        Examples
+        --------
+        >>> import tallydraw as td
+        >>> t = td.count_pairs([[0, 1], [1, 1], [1, 0]], y=[0, 1, 1])
+        >>> t.of_class(1) == td.count_pairs([[1, 1], [1, 0]])
+        True
+        """
+        if self.n_classes is None:
+            raise ValueError("these PairTables have no classes")
+        k = _check.natural("k", k, most=self.n_classes - 1)
+        offsets = pair_offsets(self.n_categories, None)
+        cells = np.diff(offsets)
+        # Class k's cells of a pair begin after those of k classes.
+        values = self.values[np.repeat(self.offsets[:-1] + k * cells - offsets[:-1], cells) + np.arange(offsets[-1])]
+        single = make_structure(self.n_categories)
+        marginals = np.concatenate([table[k] for table in self.marginals])
+        return PairTables(values, Tables(marginals, self.n_categories, structure=single), offsets=offsets)
 
     # Arithmetic ------------------------------------------------------------------------------------------------------
 

@@ -33,7 +33,8 @@ _MOST_COMBINATIONS = 1 << 20
 class Model(ABC):
     """A joint distribution of discrete features, and of a class where one is given.
 
-    Subclasses: :class:`Categorical`, :class:`JointTable`, :class:`NaiveBayes`, :class:`MarkovChain`.
+    Subclasses: :class:`Categorical`, :class:`JointTable`, :class:`NaiveBayes`, :class:`MarkovChain`,
+    :class:`ChowLiuTree`, :class:`Mixture`.
 
     Parameters
     ----------
@@ -256,8 +257,7 @@ class Model(ABC):
     def n_parameters(self) -> int:
         """How many numbers are free in the model."""
         fitted = self._require_fitted()
-        k = fitted.n_classes or 1
-        return k - 1 + k * self._free_parameters(fitted)
+        return (fitted.n_classes or 1) - 1 + self._all_free_parameters(fitted)
 
     # Scores ----------------------------------------------------------------------------------------------------------
 
@@ -601,6 +601,10 @@ class Model(ABC):
         """How many numbers are free in one class."""
         s = self._structure(fitted.sizes, None)
         return sum(int(rows) * (int(c) - 1) for rows, c in zip(s.n_contexts, s.n_categories, strict=True))
+
+    def _all_free_parameters(self, fitted: Fitted) -> int:
+        """How many numbers are free in all classes."""
+        return (fitted.n_classes or 1) * self._free_parameters(fitted)
 
     @abstractmethod
     def _score(self, prepared: Prepared, data: Any, n_threads: int | None) -> NDArray[np.float64]:

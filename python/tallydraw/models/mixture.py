@@ -359,8 +359,8 @@ class Mixture(Model):
             raise ValueError("length is for mixtures of homogeneous chains")
         return None
 
-    def _free_parameters(self, fitted: Fitted) -> int:
-        return self._fitted_component()._free_parameters(fitted)
+    def _all_free_parameters(self, fitted: Fitted) -> int:
+        return self._fitted_component()._all_free_parameters(fitted)
 
     def _score(self, prepared: Prepared, data: Any, n_threads: int | None) -> NDArray[np.float64]:
         return self._fitted_component()._score(prepared, data, n_threads)
