@@ -65,6 +65,7 @@ count_features(X, *, y, n_categories, n_classes, parents, sample_weight, missing
 count_pairs(X, *, y, n_categories, n_classes, sample_weight, missing, unseen, n_threads)
 count_transitions(S, *, offsets, n_states, order, n_threads)
 count_rows(X, *, sample_weight, n_threads)
+estimate_alpha(tables, *, per_feature, n_threads)
 sample_categories(weights, size, *, rng, start, dtype, out, n_threads)
 sample_rows(weights, *, rows, rng, start, dtype, out, n_threads)
 sample_counts(weights, totals, *, rng, start, out, n_threads)
@@ -94,6 +95,10 @@ sample(n, *, y, rng, start, dtype, out, n_threads)
 sample_joint(n, *, rng, start, n_threads)
 entropy(*, n_threads)
 kl_divergence(other, *, n_threads)
+log_evidence(*, n_threads)
+aic(*, n_threads)
+bic(*, n_threads)
+loo_log_prob(X, y, *, n_threads)
 """
 MODELS = {
     "Categorical": ["alpha", "n_categories", "missing", "unseen", "tied", "bounds"],

@@ -2,6 +2,7 @@
 
 from tallydraw import backend
 from tallydraw.count import count_categories, count_features, count_pairs, count_rows, count_transitions
+from tallydraw.dirichlet import estimate_alpha
 from tallydraw.information import (
     conditional_entropy,
     cross_entropy,
@@ -46,6 +47,7 @@ __all__ = [
     "count_transitions",
     "cross_entropy",
     "entropy",
+    "estimate_alpha",
     "kl_divergence",
     "kl_divergence_estimate",
     "log_prob_features",

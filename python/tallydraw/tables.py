@@ -359,17 +359,29 @@ class Tables(Sequence[NDArray[Any]]):
     def logs(self) -> Logs:
         """Logs of the probabilities with classes innermost, built once."""
         if self._logs is None:
-            s = self._structure
-            offsets = s.cell_offsets()
-            logs = np.empty(len(self.values), np.float64)
-            backend.kernels().log(np.ascontiguousarray(self.values, dtype=np.float64), logs)
-            values = np.zeros(int(offsets[-1]), np.float64)
-            for j in range(s.n_features):
-                table = logs[s.offsets[j] : s.offsets[j + 1]].reshape(s.n_classes, -1)
-                rows = values[offsets[j] : offsets[j + 1]].reshape(-1, s.n_classes)
-                rows[:-1] = table.T
-            self._logs = Logs(values, offsets)
+            self._logs = _arranged_logs(self.values, self._structure)
         return self._logs
+
+    def seen_as(self, observed: NDArray[np.float64]) -> Tables:
+        """The same probabilities, but cells that are observed are scored by the logs of `observed`, flat like these.
+
+        Missing cells are summed out under the probabilities themselves.
+        """
+        tables = self._like(self.values)
+        tables._logs = _arranged_logs(observed, self._structure)
+        return tables
+
+
+def _arranged_logs(probabilities: NDArray[Any], s: Structure) -> Logs:
+    offsets = s.cell_offsets()
+    logs = np.empty(len(probabilities), np.float64)
+    backend.kernels().log(np.ascontiguousarray(probabilities, dtype=np.float64), logs)
+    values = np.zeros(int(offsets[-1]), np.float64)
+    for j in range(s.n_features):
+        table = logs[s.offsets[j] : s.offsets[j + 1]].reshape(s.n_classes, -1)
+        rows = values[offsets[j] : offsets[j + 1]].reshape(-1, s.n_classes)
+        rows[:-1] = table.T
+    return Logs(values, offsets)
 
 
 def _shape(structure: Structure, j: int, has_class: bool) -> tuple[int, ...]:

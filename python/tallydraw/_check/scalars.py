@@ -71,7 +71,7 @@ def alpha_value(alpha: Any, n_categories: NDArray[np.int64]) -> list[NDArray[Any
     """The pseudocounts of each feature: a list of d arrays, each () or (C_j,), integer or float64.
 
     `alpha` is one number, one a feature (d of them), or, where all features have C categories, one a category (C of
-    them); with d = C a flat sequence means one a category only if d is 1. A list of d arrays gives both.
+    them); with d = C a flat sequence means one a feature. A list of d arrays gives both.
     """
     d = len(n_categories)
     parts: list[Any]
@@ -81,7 +81,7 @@ def alpha_value(alpha: Any, n_categories: NDArray[np.int64]) -> list[NDArray[Any
         parts = list(alpha)
     elif np.ndim(alpha) == 0:
         parts = [alpha] * d
-    elif np.ndim(alpha) == 1 and np.size(alpha) == d and d != 1:
+    elif np.ndim(alpha) == 1 and np.size(alpha) == d:
         parts = list(np.asarray(alpha))
     elif np.ndim(alpha) == 1 and bool(np.all(n_categories == np.size(alpha))):
         parts = [alpha] * d

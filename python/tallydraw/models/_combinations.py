@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tallydraw import _rows
+from tallydraw._special import log_rising
+from tallydraw.dirichlet import running_sum
 from tallydraw.models._row_counts import RowCounts
 from tallydraw.models._sums import log
 from tallydraw.tables import Tables
@@ -62,6 +64,25 @@ class Estimate:
     def unseen_mass(self, n: int) -> float:
         """Probability of n combinations that were never seen."""
         return float(self.alpha * n / self.total)
+
+    def log_evidence(self) -> float:
+        """Log marginal likelihood of the counts under Dirichlet(alpha) over all combinations and classes, alpha > 0."""
+        counts = self.counts.reshape(-1)
+        cells = running_sum(log_rising(float(self.alpha), counts[counts > 0]))
+        n, everything = sum(self.class_totals), self.alpha * self.combinations * self.counts.shape[1]
+        if everything < 2**200:
+            return cells - float(log_rising(float(everything), float(n)))
+        return cells - float(n) * _big_log(everything)  # beside which n is nothing
+
+    def logs_without_one(self) -> NDArray[np.float64]:
+        """(D + 1, K) logs of each row seen, estimated without one of its counts; NaN where it has none."""
+        total = self.total - 1
+        if total > 0:
+            logs = _log_ratio(np.maximum(self.counts - 1, 0), self.alpha, total)
+        else:
+            logs = np.full(self.counts.shape, -_big_log(Fraction(self.combinations * self.counts.shape[1])))
+        logs[self.counts == 0] = np.nan
+        return np.concatenate([logs, np.full((1, logs.shape[1]), np.nan)])
 
     def marginal(self) -> Estimate:
         """The same with the class summed out."""

@@ -13,12 +13,14 @@ from numpy.typing import DTypeLike, NDArray
 from tallydraw import _check, backend
 from tallydraw._structure import Structure, make_structure
 from tallydraw.count import count_cells, count_soft_cells, infer_categories
+from tallydraw.dirichlet import log_evidence
 from tallydraw.log_prob import require_probabilities
 from tallydraw.models._labels import class_codes, find_classes, label_array
+from tallydraw.models._leave_one_out import stray_row, without_one
 from tallydraw.models._names import check_names, feature_names
 from tallydraw.models._parameters import is_number, own_parameter, same_parameter, stated_prior
 from tallydraw.models._state import Data, Draw, Fitted, Prepared, Stream
-from tallydraw.models._sums import difference, exp, weighted_sum
+from tallydraw.models._sums import difference, exp, log, weighted_sum
 from tallydraw.sample.categories import LABELS, write_flat
 from tallydraw.tables import Tables
 
@@ -490,6 +492,146 @@ class Model(ABC):
             known = weighted_sum(exp(logs), difference(logs, others))
         return max(known, 0.0) + 0.0
 
+    # Choosing a model ------------------------------------------------------------------------------------------------
+
+    def log_evidence(self, *, n_threads: int | None = None) -> float:
+        """Log marginal likelihood of the counts: every probability integrated out under its Dirichlet(alpha) prior.
+
+        Where alpha is one number, the class prior has the prior Dirichlet(alpha) as well, and this is the evidence of
+        rows and classes; otherwise it is that of the rows given their classes. With `tied`, alpha of a group is the sum
+        of its categories'.
+
+        Returns
+        -------
+        float
+            In nats, of the data in the order it came (without a multinomial coefficient). Larger is better; a constant
+            may be added to none. :func:`estimate_alpha` maximises it over alpha, but for the class prior.
+
+        Raises
+        ------
+        ValueError
+            An alpha of 0, whose prior is improper: the evidence is then 0 or undefined. Or `bounds`.
+        AttributeError
+            The model has no counts.
+
+        Notes
+        -----
+        O(counts). Source: Cooper and Herskovits (1992), A Bayesian method for the induction of probabilistic networks.
+
+        Examples
+        --------
+        >>> import tallydraw as td
+        >>> round(td.Categorical(alpha=1).fit([0, 1, 1]).log_evidence(), 6)  # 1/2 * 1/3 * 2/4
+        -2.484907
+        """
+        _check.thread_count(n_threads)
+        prepared = self._counted()
+        problem = self._improper(prepared.fitted)
+        if problem is not None:
+            raise ValueError(f"log_evidence of this {type(self).__name__} is not defined: {problem}")
+        return self._log_evidence(prepared)
+
+    def aic(self, *, n_threads: int | None = None) -> float:
+        """Akaike's information criterion, -2 L + 2 p: smaller is better (Akaike, 1974).
+
+        L is the log-likelihood of the counts under ``probabilities_``, and ``class_prior_`` where there is a class: the
+        sum of ``count * log(probability)``. Where no cell is missing, that is the sum of log p(x), or with a class of
+        log p(x, y), over the rows of the fit; where some are, that of the available cases. p is ``n_parameters``.
+
+        Raises
+        ------
+        AttributeError
+            The model has no counts.
+
+        Examples
+        --------
+        >>> import tallydraw as td
+        >>> round(td.Categorical().fit([0, 0, 0, 1]).aic(), 6)
+        6.498681
+        """
+        _check.thread_count(n_threads)
+        prepared = self._counted()
+        return -2.0 * self._log_likelihood(prepared) + 2.0 * _float(self.n_parameters)
+
+    def bic(self, *, n_threads: int | None = None) -> float:
+        """Bayesian information criterion, -2 L + p log N: smaller is better (Schwarz, 1978).
+
+        L and p are those of :meth:`aic`. N is the number of rows, or the sum of their weights: with a class that of
+        ``class_counts_``, otherwise the largest that any feature has counted (a row whose cells are all missing is not
+        there). Of sequences it is the number of states counted.
+
+        Raises
+        ------
+        AttributeError
+            The model has no counts.
+        ValueError
+            It has counted nothing.
+
+        Examples
+        --------
+        >>> import tallydraw as td
+        >>> round(td.Categorical().fit([0, 0, 0, 1]).bic(), 6)
+        5.884976
+        """
+        _check.thread_count(n_threads)
+        prepared = self._counted()
+        n = self._n_rows(prepared.fitted)
+        if n <= 0:
+            raise ValueError(f"bic needs data: this {type(self).__name__} has counted no row")
+        return -2.0 * self._log_likelihood(prepared) + _float(self.n_parameters) * float(log([n])[0])
+
+    def loo_log_prob(self, X: Any, y: Any = None, *, n_threads: int | None = None) -> NDArray[np.float64]:
+        """Log-probability of each row of the fit under the model fitted without it: exact leave-one-out, in one pass.
+
+        Parameters
+        ----------
+        X : array_like of int, shape (n, d), or (n,) for a Categorical
+            Rows of the fit: all of them, or some.
+        y : array_like, shape (n,), optional
+            Their labels, where the model has a class.
+        n_threads : int, optional
+            The result does not depend on it.
+
+        Returns
+        -------
+        ndarray of float64, shape (n,)
+            log p(x), or with a class log p(x, y), each from the counts without the row's own. -inf where the other rows
+            make it impossible. The mean estimates what a new row scores.
+
+        Raises
+        ------
+        ValueError
+            A row that is none of the fit, as far as a count of zero tells, naming row and column; counts that are
+            weighted; `y` missing, or not asked for.
+        AttributeError
+            The model has no counts.
+
+        Notes
+        -----
+        The cost of :meth:`log_prob`, once. Everything else stays as it is: alpha, the categories, the classes, the
+        structure. A row with missing cells is left out as it was counted.
+
+        Examples
+        --------
+        >>> import tallydraw as td
+        >>> model = td.Categorical(alpha=1).fit([0, 0, 1])
+        >>> bool((model.loo_log_prob([1]) == td.Categorical(alpha=1, n_categories=2).fit([0, 0]).log_prob([1])).all())
+        True
+        """
+        _check.thread_count(n_threads)
+        prepared = self._counted()
+        if self._is_weighted(prepared.fitted):
+            raise ValueError("loo_log_prob needs integer counts: weighted rows cannot be taken out of them one by one")
+        data = self._read_again(X, prepared.fitted)
+        codes = None
+        if prepared.classes is not None:
+            if y is None:
+                raise ValueError("the model was fitted with a class: pass y")
+            codes = class_codes(label_array(y, len(data)), prepared.classes)
+        elif y is not None:
+            raise ValueError("y is given, but the model was fitted without a class")
+        return self._leave_one_out(prepared, data, codes, n_threads)
+
     # What a subclass says of itself ----------------------------------------------------------------------------------
 
     _dimensions: ClassVar[int] = 2
@@ -629,6 +771,73 @@ class Model(ABC):
     def _kl_divergence(self, prepared: Prepared, other: Model, theirs: Prepared) -> float | None:
         """The divergence in closed form, or None; the categories agree."""
         return None
+
+    def _count_stacks(self, fitted: Fitted) -> tuple[Tables, ...]:
+        """The counts in stacks like those of the probabilities: one for every class, or one for each."""
+        return (fitted.counts,)
+
+    def _improper(self, fitted: Fitted) -> str | None:
+        """Why the evidence is not defined, with the remedy, or None."""
+        if all(a.all() for a in _check.alpha_value(self.alpha, fitted.sizes)):
+            return None
+        return "alpha is 0 somewhere, an improper prior; pass alpha=1, or what td.estimate_alpha finds"
+
+    def _log_evidence(self, prepared: Prepared) -> float:
+        """The evidence, all alpha being positive."""
+        stacks = self._count_stacks(prepared.fitted)
+        return sum(log_evidence(counts, self.alpha) for counts in stacks) + self._class_evidence(prepared.fitted)
+
+    def _class_evidence(self, fitted: Fitted) -> float:
+        if fitted.class_counts is None or not is_number(self.alpha):
+            return 0.0
+        return log_evidence(fitted.class_counts, self.alpha)
+
+    def _log_likelihood(self, prepared: Prepared) -> float:
+        """Of the counts, under the probabilities."""
+        theta = prepared.probabilities if isinstance(prepared.probabilities, tuple) else (prepared.probabilities,)
+        parts = list(zip(self._count_stacks(prepared.fitted), theta, strict=True))
+        if prepared.prior is not None:
+            parts.append((cast(Tables, prepared.fitted.class_counts), prepared.prior))
+        return sum(weighted_sum(counts.values, log(p.values)) for counts, p in parts)
+
+    def _n_rows(self, fitted: Fitted) -> float:
+        """The number of rows, or their weight."""
+        if fitted.class_counts is not None:
+            return float(np.cumsum(fitted.class_counts[0])[-1])
+        return max(float(np.cumsum(table)[-1]) for table in self._count_stacks(fitted)[0])
+
+    def _is_weighted(self, fitted: Fitted) -> bool:
+        return any(counts.values.dtype.kind == "f" for counts in self._count_stacks(fitted))
+
+    def _without_one(self, counts: Tables) -> NDArray[np.float64]:
+        """Flat estimates of each cell without one row that is in it; NaN for a cell that none is in."""
+        return without_one(counts, self.alpha)
+
+    def _leave_one_out(
+        self, prepared: Prepared, data: Any, y: NDArray[np.int64] | None, n_threads: int | None
+    ) -> NDArray[np.float64]:
+        """(n,) log-probabilities of checked rows, and classes, each without its own counts."""
+        counts = self._count_stacks(prepared.fitted)
+        theta = prepared.probabilities
+        if isinstance(theta, tuple):
+            theta = tuple(t.seen_as(self._without_one(c)) for t, c in zip(theta, counts, strict=True))
+        else:
+            theta = theta.seen_as(self._without_one(counts[0]))
+        own = prepared._replace(probabilities=theta, prior=self._prior_without_one(prepared))
+        scores = self._score(own, data, n_threads)
+        out: NDArray[np.float64] = scores[:, 0] if y is None else scores[np.arange(len(y)), y]
+        strays = np.flatnonzero(np.isnan(out))
+        if strays.size:
+            lenient = _check.unseen_rule(self.unseen)
+            raise stray_row(self._data_name, data.codes, int(strays[0]), y, counts, self.missing, lenient)
+        return np.minimum(out, 0.0)
+
+    def _prior_without_one(self, prepared: Prepared) -> Tables | None:
+        """The class prior, each class without one row of its own."""
+        if prepared.prior is None:
+            return None
+        class_counts = cast(Tables, prepared.fitted.class_counts)
+        return class_counts._like(without_one(class_counts, self.alpha if is_number(self.alpha) else 0))
 
     # The shared steps ------------------------------------------------------------------------------------------------
 
@@ -831,6 +1040,11 @@ class Model(ABC):
             raise AttributeError(f"this {type(self).__name__} was made from probabilities: it has no counts")
         return fitted
 
+    def _counted(self) -> Prepared:
+        """What is derived from counts; AttributeError where there are none."""
+        self._require_counts()
+        return self._prepared()
+
     def _with_class(self, method: str) -> Prepared:
         prepared = self._prepared()
         if prepared.classes is None:
@@ -856,3 +1070,8 @@ class Model(ABC):
             if not same_parameter(getattr(self, name), getattr(plain, name))
         ]
         return f"{type(self).__name__}({', '.join(shown)})"
+
+
+def _float(number: int) -> float:
+    """A whole number, however large, as a float64; inf past the largest."""
+    return float(number) if number.bit_length() < 1024 else float(np.inf)

@@ -9,7 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tallydraw import _check
+from tallydraw.dirichlet import log_evidence
 from tallydraw.log_prob import score_features
+from tallydraw.models._leave_one_out import alpha_total
 from tallydraw.models._state import Draw, Fitted, Prepared
 from tallydraw.models._sums import difference, log, weighted_sum
 from tallydraw.models.base import Model
@@ -123,6 +125,44 @@ class Categorical(Model):
                 free = Tables(np.stack([1 - one, one], axis=1).reshape(-1), fitted.sizes, n_classes=fitted.n_classes)
         return free, prior
 
+    def _improper(self, fitted: Fitted) -> str | None:
+        if self.bounds is not None:
+            return "bounds cut the prior off; make the model without them"
+        return super()._improper(fitted)
+
+    def _log_evidence(self, prepared: Prepared) -> float:
+        if self.tied is None:
+            return super()._log_evidence(prepared)
+        fitted, group = prepared.fitted, _groups(self.tied)
+        # One of the categories of a group of m has 1 / m of its probability.
+        totals = _group_totals(fitted.counts.values.reshape(-1, len(group)), group)
+        alphas = np.bincount(group, np.broadcast_to(_check.alpha_value(self.alpha, fitted.sizes)[0], group.shape))
+        sizes = np.bincount(group)
+        tied = Tables(totals.reshape(-1), np.array([len(sizes)], np.int64), n_classes=fitted.n_classes)
+        shares = weighted_sum(totals, -log(sizes))
+        return log_evidence(tied, [alphas]) + shares + self._class_evidence(fitted)
+
+    def _without_one(self, counts: Tables) -> NDArray[np.float64]:
+        if self.tied is None and self.bounds is None:
+            return super()._without_one(counts)
+        c = int(counts.n_categories[0])
+        alphas = _check.alpha_value(self.alpha, counts.n_categories)[0]
+        rows = counts.values.reshape(-1, c)
+        rest = (rows.sum(axis=1) - 1 + alpha_total(alphas, c))[:, None]
+        theta = np.full(rows.shape, 1.0 / c)  # where nothing is left
+        if self.tied is not None:
+            group = _groups(self.tied)
+            weights = rows + np.broadcast_to(alphas, (c,))
+            left = (_group_totals(weights, group) - 1)[:, group]
+            np.divide(left, np.bincount(group)[group] * rest, out=theta, where=rest > 0)
+        else:
+            # Of category 1 one count less where that is the row's own; then clipped, as the estimate is.
+            np.divide(rows[:, 1:] - [0, 1] + np.broadcast_to(alphas, (c,))[1], rest, out=theta, where=rest > 0)
+            theta = np.clip(theta, *_interval(self.bounds))
+            theta[:, 0] = 1 - theta[:, 0]
+        theta[rows == 0] = np.nan
+        return theta.reshape(-1)
+
     def _score(self, prepared: Prepared, data: Any, n_threads: int | None) -> NDArray[np.float64]:
         return score_features(
             data.codes,
@@ -164,11 +204,7 @@ def _marginal(prepared: Prepared) -> NDArray[np.float64]:
 def _tie(weights: NDArray[Any], group: NDArray[np.int64]) -> NDArray[Any]:
     """(R, C) weights of categories replaced by their group's mean, up to a common factor that keeps integers whole."""
     size = np.bincount(group)
-    totals = (
-        np.stack([np.bincount(group, row) for row in weights])
-        if weights.dtype.kind == "f"
-        else _int_totals(weights, group)
-    )
+    totals = _group_totals(weights, group)
     if totals.dtype.kind == "i":
         common = math.lcm(*size.tolist())
         if common < 2**31 and int(totals.sum(axis=1, dtype=np.float64).max()) * common < 2**62:
@@ -177,7 +213,10 @@ def _tie(weights: NDArray[Any], group: NDArray[np.int64]) -> NDArray[Any]:
     return (totals / size)[:, group]
 
 
-def _int_totals(weights: NDArray[np.int64], group: NDArray[np.int64]) -> NDArray[np.int64]:
+def _group_totals(weights: NDArray[Any], group: NDArray[np.int64]) -> NDArray[Any]:
+    """(R, G) sums over the categories of each group, those of integers exact."""
+    if weights.dtype.kind == "f":
+        return np.stack([np.bincount(group, row) for row in weights])
     order = np.argsort(group, kind="stable")
     begins = np.searchsorted(group[order], np.arange(int(group.max()) + 1))
     return np.add.reduceat(weights[:, order], begins, axis=1)

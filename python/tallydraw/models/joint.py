@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from tallydraw import _check, _rows
 from tallydraw.models._combinations import Estimate, Pattern
+from tallydraw.models._leave_one_out import NOT_OF_THE_FIT
 from tallydraw.models._parameters import is_number
 from tallydraw.models._row_counts import RowCounts, count_labelled_rows, present_cells
 from tallydraw.models._state import Draw, Fitted, Prepared
@@ -251,6 +252,35 @@ class JointTable(Model):
                 rows, begin = where[order[begin:end]], end
                 pattern = Pattern(estimate, np.flatnonzero(mask))
                 yield rows, pattern.places(codes[rows]), pattern
+
+    def _log_evidence(self, prepared: Prepared) -> float:
+        return prepared.probabilities.log_evidence()  # type: ignore[no-any-return]
+
+    def _log_likelihood(self, prepared: Prepared) -> float:
+        estimate: Estimate = prepared.probabilities
+        return weighted_sum(estimate.counts, estimate.full.logs[:-1])
+
+    def _n_rows(self, fitted: Fitted) -> float:
+        return float(np.cumsum(fitted.counts.counts)[-1]) if fitted.counts.counts.size else 0.0
+
+    def _is_weighted(self, fitted: Fitted) -> bool:
+        return bool(fitted.counts.counts.dtype.kind == "f")
+
+    def _leave_one_out(
+        self, prepared: Prepared, data: Any, y: NDArray[np.int64] | None, n_threads: int | None
+    ) -> NDArray[np.float64]:
+        estimate: Estimate = prepared.probabilities
+        logs = estimate.logs_without_one()
+        out = np.empty(len(data), np.float64)
+        for rows, place, pattern in self._matches(data.codes, estimate):
+            own = np.zeros(len(place), np.int64) if y is None else y[rows]
+            out[rows] = (logs if pattern is estimate.full else pattern.logs)[place, own]
+        strays = np.flatnonzero(np.isnan(out))
+        if strays.size:
+            row = int(strays[0])
+            label = "" if y is None else f" with its y[{row}]"
+            raise ValueError(f"X[{row}] is {data.codes[row].tolist()}, which{label} {NOT_OF_THE_FIT}")
+        return np.minimum(out, 0.0)
 
     def _ready(self, prepared: Prepared) -> None:
         prepared.probabilities.draws()

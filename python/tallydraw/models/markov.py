@@ -13,6 +13,7 @@ from tallydraw._sequences import Block, Sequences
 from tallydraw._structure import Structure, make_structure
 from tallydraw.count import count_cells, count_soft_cells, count_steps
 from tallydraw.log_prob import score_paths
+from tallydraw.models._leave_one_out import NOT_OF_THE_FIT, log_prob_without_own
 from tallydraw.models._state import Draw, Fitted, Prepared
 from tallydraw.models._sums import difference, log, weighted_sum
 from tallydraw.models._tree_model import TreeModel
@@ -130,6 +131,16 @@ class MarkovChain(TreeModel):
     def predict(self, X: Any, *, offsets: Any = None, n_threads: int | None = None) -> NDArray[Any]:
         """The most probable class of each row or sequence, (n,). See :meth:`Model.predict`."""
         return super().predict(self._with_offsets(X, offsets), n_threads=n_threads)
+
+    def loo_log_prob(
+        self, X: Any, y: Any = None, *, offsets: Any = None, n_threads: int | None = None
+    ) -> NDArray[np.float64]:
+        """Log-probability of each row or sequence of the fit without its own counts. See :meth:`Model.loo_log_prob`.
+
+        Of a sequence all counts are left out, however often it makes a transition; the table is made again for each
+        that has missing states.
+        """
+        return super().loo_log_prob(self._with_offsets(X, offsets), y, n_threads=n_threads)
 
     def sample(
         self,
@@ -270,6 +281,40 @@ class MarkovChain(TreeModel):
             return super()._score(prepared, data, n_threads)
         data = data.within(int(prepared.fitted.sizes[0]), self.unseen)
         return score_paths(data, prepared.probabilities, prepared.log_prior, n_threads=n_threads)
+
+    def _n_rows(self, fitted: Fitted) -> float:
+        return float(np.cumsum(fitted.counts.values)[-1]) if self.homogeneous else super()._n_rows(fitted)
+
+    def _leave_one_out(
+        self, prepared: Prepared, data: Any, y: NDArray[np.int64] | None, n_threads: int | None
+    ) -> NDArray[np.float64]:
+        if not self.homogeneous:
+            return super()._leave_one_out(prepared, data, y, n_threads)
+        self._score(prepared, data, n_threads)  # or the error for what cannot be scored
+        fitted, n = prepared.fitted, len(data)
+        labels = np.zeros(n, np.int64) if y is None else y
+        prior = self._prior_without_one(prepared)
+        first = np.zeros(n) if prior is None else log(prior[0])[labels]
+        out: NDArray[np.float64] = np.full(n, np.nan)
+        stray = log_prob_without_own(data.blocks(), fitted.counts, self.alpha, labels, first, out)
+        for block in data.blocks() if stray < 0 else ():
+            for i in np.flatnonzero(np.isnan(out[block.begin : block.end])).tolist():
+                # Missing states are summed out under all the probabilities: the model is made again.
+                piece = SequenceData([block.states[block.offsets[i] : block.offsets[i + 1]]], None, None)
+                i += block.begin
+                label = None if y is None else y[i : i + 1]
+                own = self._count(piece, label, fitted.n_classes, fitted.sizes, None, n_threads)
+                if np.any(own.values > fitted.counts.values):
+                    stray = i
+                    break
+                theta = (fitted.counts - own).normalize(self.alpha)
+                start = np.full(fitted.n_classes or 1, first[i])
+                out[i] = score_paths(piece, theta, start, n_threads=n_threads)[0, labels[i]]
+        if stray < 0 and np.isnan(out).any():  # of a class without rows
+            stray = int(np.argmax(np.isnan(out)))
+        if stray >= 0:
+            raise ValueError(f"X[{stray}] is a sequence of which some step {NOT_OF_THE_FIT}")
+        return np.minimum(out, 0.0, out=out)
 
     def _shape(self, prepared: Prepared, n: int, length: int | None) -> tuple[int, ...]:
         return super()._shape(prepared, n, length) if length is None else (n, length)

@@ -1,0 +1,274 @@
+"""Choosing a model: evidence, information criteria, leave-one-out and comparison are what refits and loops say."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import tallydraw as td
+from tallydraw.dirichlet import log_evidence
+
+RNG = np.random.default_rng(31)
+SIZES = [2, 3, 4]
+N = 40
+X = np.stack([RNG.integers(0, c, N) for c in SIZES], axis=1).astype(np.uint8)
+HOLES = np.where(RNG.random(X.shape) < 0.25, -1, X).astype(np.int8)
+Y = np.array(["no", "yes", "maybe"])[RNG.integers(0, 3, N)]
+LABELS = {"no class": None, "class": Y}
+KINDS: dict[str, tuple[type[td.Model], dict[str, Any], np.ndarray]] = {
+    "categorical": (td.Categorical, {"n_categories": 4}, X[:, 2]),
+    "categorical, missing": (td.Categorical, {"n_categories": 4}, HOLES[:, 2]),
+    "tied": (td.Categorical, {"tied": [[0, 3], [1], [2]]}, X[:, 2]),
+    "bounded": (td.Categorical, {"bounds": (0.4, 0.45)}, X[:, 0]),
+    "joint": (td.JointTable, {"n_categories": SIZES}, X),
+    "joint, missing": (td.JointTable, {"n_categories": SIZES}, HOLES),
+    "bayes": (td.NaiveBayes, {"n_categories": SIZES}, X),
+    "bayes, missing": (td.NaiveBayes, {"n_categories": SIZES}, HOLES),
+    "chain": (td.MarkovChain, {"n_categories": SIZES}, X),
+    "chain, missing": (td.MarkovChain, {"n_categories": SIZES}, HOLES),
+    "chain rule": (td.MarkovChain, {"n_categories": SIZES, "order": 2}, X),
+    "homogeneous": (td.MarkovChain, {"n_categories": 4, "homogeneous": True}, np.tile(X, 3)),
+    "homogeneous, missing": (td.MarkovChain, {"n_categories": 4, "homogeneous": True}, np.tile(HOLES, 3)),
+    "homogeneous, order 2": (td.MarkovChain, {"n_categories": 4, "homogeneous": True, "order": 2}, np.tile(X, 3)),
+}
+
+
+@pytest.fixture(params=LABELS)
+def y(request: pytest.FixtureRequest) -> np.ndarray | None:
+    return LABELS[request.param]
+
+
+def make(kind: str, y: Any, data: Any = None, **params: Any) -> Any:
+    """A fit under the classes of all rows, which a part of them may not have."""
+    cls, own, rows = KINDS[kind]
+    classes = None if y is None else sorted(set(Y))
+    return cls(**{**own, **params}).partial_fit(rows if data is None else data, y, classes=classes)
+
+
+def scored(model: Any, rows: Any, y: Any) -> np.ndarray:
+    """log p(x), or log p(x, y)."""
+    if y is None:
+        return model.log_prob(rows)
+    return np.minimum(model.log_joint(rows)[np.arange(len(y)), np.searchsorted(model.classes_, y)], 0)
+
+
+# Leave-one-out -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("alpha", [0, 1, 0.3])
+def test_leave_one_out_is_the_fit_without_the_row(kind: str, alpha: float, y: Any, backend: str) -> None:
+    data = KINDS[kind][2]
+    found = make(kind, y, alpha=alpha).loo_log_prob(data, y)
+    for i in range(N):
+        rest, one = np.arange(N) != i, slice(i, i + 1)
+        refit = make(kind, None if y is None else y[rest], data[rest], alpha=alpha)
+        expected = scored(refit, data[one], None if y is None else y[one])[0]
+        if isinstance(alpha, int):
+            assert found[i] == expected
+        else:
+            assert found[i] == pytest.approx(expected, rel=1e-13, abs=1e-14)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_leave_one_out_of_some_rows_by_any_threads(kind: str, y: Any) -> None:
+    model, data = make(kind, y, alpha=0.5), KINDS[kind][2]
+    before, found = td.backend.active(), set()
+    for name in td.backend.available():
+        td.backend.use(name)
+        for n_threads in (1, 2, 7):
+            every = model.loo_log_prob(data, y, n_threads=n_threads)
+            found.add(every.tobytes())
+            some = model.loo_log_prob(data[5:9], None if y is None else y[5:9], n_threads=n_threads)
+            assert some.tolist() == every[5:9].tolist()
+    td.backend.use(before)
+    assert len(found) == 1
+
+
+def test_leave_one_out_of_the_only_row(backend: str) -> None:
+    for model in (td.NaiveBayes(n_categories=[2, 3]), td.JointTable(n_categories=[2, 3])):
+        assert model.fit([[0, 2]]).loo_log_prob([[0, 2]])[0] == pytest.approx(-math.log(6))
+        labelled = type(model)(n_categories=[2, 3]).partial_fit([[0, 2]], ["b"], classes=["a", "b"])
+        assert labelled.loo_log_prob([[0, 2]], ["b"])[0] == pytest.approx(-math.log(12))
+
+
+def test_leave_one_out_with_an_alpha_for_each_category(backend: str) -> None:
+    alpha = [[1, 0], [0.5, 0.25, 2]]
+    data, labels = X[:, :2], Y
+    found = td.NaiveBayes(alpha=alpha, n_categories=[2, 3]).fit(data, labels).loo_log_prob(data, labels)
+    for i in range(N):
+        rest = np.arange(N) != i
+        refit = td.NaiveBayes(alpha=alpha, n_categories=[2, 3]).fit(data[rest], labels[rest])
+        assert found[i] == pytest.approx(scored(refit, data[i : i + 1], labels[i : i + 1])[0], rel=1e-13)
+
+
+def test_rows_that_are_not_of_the_fit(backend: str) -> None:
+    data = [[0, 0], [1, 0], [1, 1]]
+    with pytest.raises(ValueError, match=r"X\[1, 1\] is 2, which the fit did not count"):
+        td.NaiveBayes(n_categories=3).fit(data).loo_log_prob([[0, 0], [1, 2]])
+    with pytest.raises(ValueError, match=r"X\[0, 1\] is 1, which the fit did not count"):
+        td.MarkovChain(alpha=1).fit(data).loo_log_prob([[0, 1]])
+    with pytest.raises(ValueError, match=r"X\[0, 0\] is 1, which the fit did not count"):
+        td.NaiveBayes(alpha=1).fit(data, [0, 1, 1]).loo_log_prob([[1, -1]], [0])
+    with pytest.raises(ValueError, match=r"y\[0\] is a class that the fit did not count"):
+        td.NaiveBayes(alpha=1).partial_fit(data, [0, 1, 1], classes=[0, 1, 2]).loo_log_prob([[-1, -1]], [2])
+    with pytest.raises(ValueError, match=r"X\[1\] is \[0, 1\], which the fit did not count"):
+        td.JointTable(alpha=1).fit(data).loo_log_prob([[0, 0], [0, 1]])
+    with pytest.raises(ValueError, match=r"X\[0\] is \[0, 0\], which with its y\[0\] the fit did not count"):
+        td.JointTable(alpha=1).fit(data, [0, 1, 1]).loo_log_prob([[0, 0]], [1])
+    with pytest.raises(ValueError, match=r"x\[2\] is 3, which the fit did not count"):
+        td.Categorical(alpha=1, n_categories=4).fit([0, 1, 2]).loo_log_prob([-1, 0, 3])
+    chain = td.MarkovChain(homogeneous=True).fit([[0, 1, 0], [1, 1, 1]])
+    for stray in ([0, 1, 0, 1, 0], [0, -1, 0, 0], [0, 0]):
+        with pytest.raises(ValueError, match=r"X\[1\] is a sequence of which some step the fit did not count"):
+            chain.loo_log_prob([[1, 1], stray])
+
+
+def test_sequences_in_all_forms_leave_themselves_out(backend: str) -> None:
+    pieces = [[0, 1, 1, 0, 1], [], [1], [0, 0, 1], [1, 0, 1, 1], [0, -1, 1, 1], [0, 1]]
+    flat, offsets = np.concatenate([np.array(p, int) for p in pieces]), np.cumsum([0] + [len(p) for p in pieces])
+    chain = td.MarkovChain(homogeneous=True, alpha=1).fit(pieces)
+    found = chain.loo_log_prob(pieces)
+    assert chain.loo_log_prob(flat, offsets=offsets).tolist() == found.tolist()
+    for i in range(len(pieces)):
+        rest = td.MarkovChain(homogeneous=True, alpha=1, n_categories=2).fit(pieces[:i] + pieces[i + 1 :])
+        assert rest.log_prob([pieces[i]])[0] == found[i]
+
+
+def test_what_leave_one_out_needs(y: Any) -> None:
+    weighted = td.NaiveBayes().fit(X, y, sample_weight=np.ones(N))
+    with pytest.raises(ValueError, match="integer counts"):
+        weighted.loo_log_prob(X, y)
+    with pytest.raises(ValueError, match="integer counts"):
+        td.JointTable().fit(X, y, sample_weight=np.ones(N)).loo_log_prob(X, y)
+    with pytest.raises(ValueError, match="pass y" if y is not None else "without a class"):
+        td.NaiveBayes().fit(X, y).loo_log_prob(X, Y if y is None else None)
+    stated = td.NaiveBayes.from_probabilities([[0.5, 0.5]])
+    for call in (lambda: stated.loo_log_prob([[0]]), stated.aic, stated.bic, stated.log_evidence):
+        with pytest.raises(AttributeError, match="no counts"):
+            call()
+    with pytest.raises(OverflowError, match="sums to infinity"):
+        td.NaiveBayes(alpha=1e308, n_categories=4).fit(X).loo_log_prob(X)
+
+
+# Evidence ----------------------------------------------------------------------------------------------------------
+
+COMPLETE = [k for k in KINDS if "missing" not in k and k != "bounded" and "homogeneous" not in k]
+
+
+@pytest.mark.parametrize("kind", COMPLETE)
+@pytest.mark.parametrize("alpha", [1, 0.3, 1e-9])
+def test_the_evidence_is_the_product_of_predictions(kind: str, alpha: float, y: Any, backend: str) -> None:
+    data, total = KINDS[kind][2], 0.0
+    for i in range(N):
+        one = slice(i, i + 1)
+        before = make(kind, None if y is None else y[:i], data[:i], alpha=alpha)
+        total += float(scored(before, data[one], None if y is None else y[one])[0])
+    assert make(kind, y, alpha=alpha).log_evidence() == pytest.approx(total, rel=1e-12)
+
+
+def test_evidence_of_sequences(y: Any, backend: str) -> None:
+    pairs = X[:, :2]  # of a start and one step: no two counts of a sequence are in one table
+    model = td.MarkovChain(alpha=0.5, homogeneous=True, n_categories=3)
+    rows = td.MarkovChain(alpha=0.5, n_categories=3).fit(pairs, y)
+    assert model.fit(pairs, y).log_evidence() == rows.log_evidence()
+
+
+def test_evidence_of_the_class_prior(backend: str) -> None:
+    rows = td.NaiveBayes(alpha=[1, 1, 1]).fit(X, Y)
+    both = td.NaiveBayes(alpha=1).fit(X, Y)
+    classes = td.Categorical(alpha=1).fit(np.unique(Y, return_inverse=True)[1])
+    assert both.log_evidence() == pytest.approx(rows.log_evidence() + classes.log_evidence(), rel=1e-14)
+
+
+def test_evidence_of_weights(backend: str) -> None:
+    gamma = pytest.importorskip("scipy.special").gammaln
+    weights = RNG.random(N) * 3
+    model = td.Categorical(alpha=0.7).fit(X[:, 1], sample_weight=weights)
+    n = model.counts_[0]
+    expected = (gamma(n + 0.7) - gamma(0.7)).sum() - gamma(n.sum() + 2.1) + gamma(2.1)
+    assert model.log_evidence() == pytest.approx(expected, rel=1e-12)
+
+
+def test_evidence_of_more_combinations_than_float64_holds(backend: str) -> None:
+    wide = np.repeat(X[:, :1], 4000, axis=1)
+    model = td.JointTable(alpha=1).fit(wide)
+    # n! ways beside (2**4000)**n: the first factors alone are told apart.
+    once = td.JointTable(alpha=1).fit(wide[:1]).log_evidence()
+    assert once == pytest.approx(-4000 * math.log(2), rel=1e-14)
+    n = np.bincount(X[:, 0])
+    expected = N * once + sum(math.lgamma(c + 1) for c in n)
+    assert model.log_evidence() == pytest.approx(expected, rel=1e-14)
+
+
+def test_an_estimated_alpha_maximises_the_evidence(backend: str) -> None:
+    model = td.NaiveBayes(n_categories=SIZES, alpha=1).fit(X)
+    model.alpha = td.estimate_alpha(model.counts_)
+    best = model.log_evidence()
+    for alpha in (0.01, 0.1, 1, 3, 10, 1000):
+        model.alpha = alpha
+        assert model.log_evidence() <= best
+
+
+def test_where_there_is_no_evidence() -> None:
+    with pytest.raises(ValueError, match=r"alpha is 0 somewhere.*estimate_alpha"):
+        td.NaiveBayes().fit(X).log_evidence()
+    with pytest.raises(ValueError, match="alpha is 0 somewhere"):
+        td.JointTable().fit(X).log_evidence()
+    with pytest.raises(ValueError, match="alpha is 0 somewhere"):
+        td.Categorical(alpha=[1, 0]).fit(X[:, 0]).log_evidence()
+    with pytest.raises(ValueError, match="bounds"):
+        td.Categorical(alpha=1, bounds=(0, 0.5)).fit(X[:, 0]).log_evidence()
+
+
+# Information criteria ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", [k for k in KINDS if "missing" not in k])
+@pytest.mark.parametrize("alpha", [0, 0.5])
+def test_criteria_are_of_the_rows_of_the_fit(kind: str, alpha: float, y: Any, backend: str) -> None:
+    data = KINDS[kind][2]
+    model = make(kind, y, alpha=alpha)
+    fit, p = float(scored(model, data, y).sum()), model.n_parameters
+    n = data.size if "homogeneous" in kind and y is None else N
+    assert model.aic() == pytest.approx(-2 * fit + 2 * p, rel=1e-12)
+    assert model.bic() == pytest.approx(-2 * fit + p * math.log(n), rel=1e-12)
+
+
+def test_criteria_of_weighted_rows_and_missing_cells(y: Any, backend: str) -> None:
+    times = 1 + np.arange(N) % 3
+    weighted = td.NaiveBayes().fit(X, y, sample_weight=times)
+    repeated = td.NaiveBayes().fit(np.repeat(X, times, axis=0), None if y is None else np.repeat(y, times))
+    assert weighted.bic() == repeated.bic()
+    holes = td.NaiveBayes(n_categories=SIZES).fit(HOLES, y)
+    n = N if y is not None else max(int(t.sum()) for t in holes.counts_)
+    assert holes.bic() - holes.aic() == pytest.approx(holes.n_parameters * (math.log(n) - 2))
+
+
+def test_criteria_of_more_parameters_than_float64_holds() -> None:
+    model = td.JointTable().fit(np.repeat(X[:, :1], 4000, axis=1))
+    assert model.aic() == model.bic() == math.inf
+
+
+def test_criteria_without_data() -> None:
+    with pytest.raises(ValueError, match="counted no row"):
+        td.NaiveBayes(n_categories=[2, 2]).fit(np.empty((0, 2), int)).bic()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_choosing_has_the_same_bits_everywhere(kind: str, y: Any) -> None:
+    model = make(kind, y, alpha=0.3)
+    before, found = td.backend.active(), set()
+    for name in td.backend.available():
+        td.backend.use(name)
+        again = make(kind, y, alpha=0.3)
+        found.add((again.aic(), again.bic(), None if kind == "bounded" else again.log_evidence()))
+    td.backend.use(before)
+    assert found == {(model.aic(), model.bic(), None if kind == "bounded" else model.log_evidence())}
+
+
+def test_evidence_is_that_of_the_tables(y: Any, backend: str) -> None:
+    model = td.MarkovChain(alpha=[0.5, 1, 2]).fit(X, y)
+    assert model.log_evidence() == log_evidence(model.counts_, [0.5, 1, 2])
