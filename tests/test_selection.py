@@ -149,6 +149,10 @@ def test_what_leave_one_out_needs(y: Any) -> None:
     for call in (lambda: stated.loo_log_prob([[0]]), stated.aic, stated.bic, stated.log_evidence):
         with pytest.raises(AttributeError, match="no counts"):
             call()
+    mixture = td.Mixture(td.NaiveBayes(alpha=1), 2).fit(X, rng=0)
+    for call in (lambda: mixture.loo_log_prob(X), mixture.aic, mixture.bic, mixture.log_evidence):
+        with pytest.raises(AttributeError, match=r"class of a Mixture is hidden.*log_prob of rows held out"):
+            call()
     with pytest.raises(OverflowError, match="sums to infinity"):
         td.NaiveBayes(alpha=1e308, n_categories=4).fit(X).loo_log_prob(X)
 
@@ -232,7 +236,7 @@ def test_criteria_are_of_the_rows_of_the_fit(kind: str, alpha: float, y: Any, ba
     data = KINDS[kind][2]
     model = make(kind, y, alpha=alpha)
     fit, p = float(scored(model, data, y).sum()), model.n_parameters
-    n = data.size if "homogeneous" in kind and y is None else N
+    n = data.size if "homogeneous" in kind else N
     assert model.aic() == pytest.approx(-2 * fit + 2 * p, rel=1e-12)
     assert model.bic() == pytest.approx(-2 * fit + p * math.log(n), rel=1e-12)
 

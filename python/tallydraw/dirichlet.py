@@ -92,7 +92,7 @@ def log_evidence(counts: Tables, alpha: Any) -> float:
         of_rows.append(np.full(len(table), np.cumsum(alphas)[-1]))
         totals.append(row_totals(table))
     cells = log_rising(np.concatenate(of_cells), counts.values[counts.values > 0])
-    return running_sum(cells) - running_sum(log_rising(np.concatenate(of_rows), np.concatenate(totals)))
+    return _running_sum(cells) - _running_sum(log_rising(np.concatenate(of_rows), np.concatenate(totals)))
 
 
 def row_totals(table: NDArray[Any]) -> Floats:
@@ -104,7 +104,7 @@ def row_totals(table: NDArray[Any]) -> Floats:
     return totals
 
 
-def running_sum(terms: Floats) -> float:
+def _running_sum(terms: Floats) -> float:
     """The sum from left to right, as all machines take it."""
     return float(np.cumsum(terms)[-1]) if len(terms) else 0.0
 

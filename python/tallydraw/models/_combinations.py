@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 
 from tallydraw import _rows
 from tallydraw._special import log_rising
-from tallydraw.dirichlet import running_sum
 from tallydraw.models._row_counts import RowCounts
-from tallydraw.models._sums import log
+from tallydraw.models._sums import log, running_sum
 from tallydraw.tables import Tables
 
 _MOST_CELLS = 1 << 25

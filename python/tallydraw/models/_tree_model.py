@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tallydraw.log_prob import score_features
+from tallydraw.models._divergence import tree_entropy, tree_kl_divergence
 from tallydraw.models._state import Draw, Prepared
 from tallydraw.models.base import Model
 from tallydraw.sample.features import write_rows
@@ -45,6 +46,16 @@ class TreeModel(Model):
 
     def _draw(self, prepared: Prepared, draw: Draw) -> None:
         write_rows(draw.out, stacks_of(prepared), draw.y, *draw.stream)
+
+    def _entropy(self, prepared: Prepared) -> float | None:
+        theta = prepared.probabilities
+        return tree_entropy(theta) if isinstance(theta, Tables) else None
+
+    def _kl_divergence(self, prepared: Prepared, other: Model, theirs: Prepared) -> float | None:
+        p, q = prepared.probabilities, theirs.probabilities
+        if not (isinstance(other, TreeModel) and isinstance(p, Tables) and isinstance(q, Tables)):
+            return None
+        return tree_kl_divergence(p, q)
 
 
 def stacks_of(prepared: Prepared) -> tuple[Tables, ...]:

@@ -15,7 +15,7 @@ from tallydraw.count import count_cells, count_soft_cells, count_steps
 from tallydraw.log_prob import score_paths
 from tallydraw.models._leave_one_out import NOT_OF_THE_FIT, log_prob_without_own
 from tallydraw.models._state import Draw, Fitted, Prepared
-from tallydraw.models._sums import difference, log, weighted_sum
+from tallydraw.models._sums import log
 from tallydraw.models._tree_model import TreeModel
 from tallydraw.models.base import Model
 from tallydraw.sample.paths import write_paths
@@ -327,22 +327,11 @@ class MarkovChain(TreeModel):
 
     def _entropy(self, prepared: Prepared) -> float | None:
         self._require_positions("entropy")
-        if prepared.classes is not None:
-            return None
-        theta = prepared.probabilities
-        return sum(weighted_sum(m[..., None] * t, -log(t)) for m, t in _reached(theta))
+        return super()._entropy(prepared)
 
     def _kl_divergence(self, prepared: Prepared, other: Model, theirs: Prepared) -> float | None:
         self._require_positions("kl_divergence")
-        if type(other) is not type(self) or prepared.classes is not None or theirs.classes is not None:
-            return None
-        q = theirs.probabilities
-        if prepared.probabilities._difference(q) is not None:
-            return None  # of another order
-        return sum(
-            weighted_sum(m[..., None] * p, np.where(m[..., None] * p > 0, difference(log(p), log(q[j])), 0))
-            for j, (m, p) in enumerate(_reached(prepared.probabilities))
-        )
+        return super()._kl_divergence(prepared, other, theirs)
 
     def _require_positions(self, what: str) -> None:
         if self.homogeneous:
@@ -420,14 +409,3 @@ def _weighted_steps(
         classes = None if y is None else y[whose]
         total += count_cells(windows, classes, structure, sample_weight=inside, n_threads=n_threads)
     return total[int(structure.offsets[-2]) :]
-
-
-def _reached(theta: Any) -> Any:
-    """(probability of each context, table) of each position, contexts propagated by the product and sum rules."""
-    order = theta.order
-    m = np.ones(())
-    for j in range(len(theta)):
-        yield m, theta[j]
-        m = m[..., None] * theta[j]
-        if m.ndim > order:
-            m = np.add.accumulate(m, axis=0)[-1]

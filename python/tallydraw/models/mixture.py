@@ -380,6 +380,12 @@ class Mixture(Model):
             "p(component | x)"
         )
 
+    def _counted(self) -> Prepared:
+        raise AttributeError(
+            "the class of a Mixture is hidden, so it has no counts, only what EM expects of them: compare mixtures by "
+            "log_prob of rows held out"
+        )
+
     def __repr__(self) -> str:
         plain = Mixture(self.model, self.n_components)
         shown = [f"{p}={getattr(self, p)!r}" for p in self._parameters[2:] if getattr(self, p) != getattr(plain, p)]

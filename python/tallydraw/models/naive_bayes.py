@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from tallydraw.models._state import Prepared
-from tallydraw.models._sums import difference, log, weighted_sum
 from tallydraw.models._tree_model import TreeModel
-from tallydraw.models.base import Model
 
 __all__ = ["NaiveBayes"]
 
@@ -37,15 +34,3 @@ class NaiveBayes(TreeModel):
     >>> model.predict_proba([[0, 1]]).round(12)
     array([[0.75, 0.25]])
     """
-
-    def _entropy(self, prepared: Prepared) -> float | None:
-        if prepared.classes is not None:
-            return None
-        theta = prepared.probabilities.values
-        return weighted_sum(theta, -log(theta))
-
-    def _kl_divergence(self, prepared: Prepared, other: Model, theirs: Prepared) -> float | None:
-        if type(other) is not type(self) or prepared.classes is not None or theirs.classes is not None:
-            return None
-        theta = prepared.probabilities.values
-        return weighted_sum(theta, difference(log(theta), log(theirs.probabilities.values)))
