@@ -80,6 +80,7 @@ kl_divergence_estimate(log_p, log_q, *, n_threads)
 conditional_entropy(joint, *, n_threads)
 mutual_information(joint, *, n_threads)
 novelty(samples, data, *, n_threads)
+compare(models, X, y, *, n_threads)
 """
 
 # Of every model; `self` left out.

@@ -190,6 +190,35 @@ CALLS: dict[str, list[Call]] = {
         lambda: td.estimate_alpha([[1, 2]], per_feature=1),
         lambda: td.estimate_alpha([[1, 2]], n_threads=0),
     ],
+    "compare": [
+        lambda: td.compare(
+            {"a": td.NaiveBayes(alpha=1).fit(X, Y), "b": td.MarkovChain().fit(X)}, HOLES, Y, n_threads=2
+        ),
+        lambda: td.compare({"a": td.NaiveBayes(n_categories=4).fit(X[:9])}, X),
+        lambda: td.compare({"a": td.NaiveBayes().fit(X)}, TWO_BAD),
+        lambda: td.compare({"a": td.NaiveBayes().fit(X)}, X.astype(float)),
+        lambda: td.compare({"a": td.NaiveBayes().fit(X, Y)}, X, Y[1:]),
+        lambda: td.compare({}, X),
+        lambda: td.compare([1], X),
+    ],
+    "Model.loo_log_prob": [
+        lambda: td.NaiveBayes(alpha=0.3).fit(HOLES, Y).loo_log_prob(HOLES, Y, n_threads=7),
+        lambda: td.MarkovChain(n_categories=4).fit(HOLES).loo_log_prob(HOLES),
+        lambda: td.MarkovChain(homogeneous=True, alpha=1).fit(GAPS).loo_log_prob(GAPS),
+        lambda: td.JointTable(alpha=0.1).fit(X, Y).loo_log_prob(X, Y),
+        lambda: td.NaiveBayes(n_categories=4).fit(X[:, :1] * 0).loo_log_prob(X[:, :1]),
+        lambda: td.NaiveBayes().fit(X, sample_weight=W).loo_log_prob(X),
+        lambda: td.NaiveBayes().fit(X).loo_log_prob(X, Y),
+        lambda: td.NaiveBayes().fit(X).loo_log_prob(X, n_threads=0),
+    ],
+    "Model.log_evidence, aic, bic": [
+        lambda: td.MarkovChain(alpha=0.3).fit(HOLES, Y).log_evidence(),
+        lambda: td.NaiveBayes(alpha=[1, 2, 3, 4, 5]).fit(HOLES, Y, sample_weight=W).log_evidence(n_threads=2),
+        lambda: td.NaiveBayes().fit(X).log_evidence(),
+        lambda: td.NaiveBayes().fit(HOLES, Y, sample_weight=W).aic(),
+        lambda: td.MarkovChain(homogeneous=True).fit(GAPS).bic(),
+        lambda: td.NaiveBayes().aic(),
+    ],
     "sample_categories": [
         lambda: td.sample_categories([1, 1], 1000, rng=KEY),
         lambda: td.sample_categories([0, 3, 0, 1, 0], 1001, rng=KEY, start=2**40 + 3, n_threads=7),

@@ -276,3 +276,110 @@ def test_choosing_has_the_same_bits_everywhere(kind: str, y: Any) -> None:
 def test_evidence_is_that_of_the_tables(y: Any, backend: str) -> None:
     model = td.MarkovChain(alpha=[0.5, 1, 2]).fit(X, y)
     assert model.log_evidence() == log_evidence(model.counts_, [0.5, 1, 2])
+
+
+# Comparison --------------------------------------------------------------------------------------------------------
+
+
+def compared(**more: Any) -> tuple[dict[str, Any], td.selection.Comparison]:
+    models = {
+        "product": td.NaiveBayes(alpha=1, n_categories=SIZES).fit(X[:30], Y[:30]),
+        "chain": td.MarkovChain(alpha=1, n_categories=SIZES).fit(X[:30]),
+        "exact": td.JointTable(n_categories=SIZES).fit(X[:30]),
+        "mixture": td.Mixture(td.NaiveBayes(alpha=1, n_categories=SIZES), 2).fit(X[:30], rng=1),
+        "stated": td.NaiveBayes.from_probabilities([[0.5, 0.5], [0.5, 0.25, 0.25], [0.25] * 4]),
+        **more,
+    }
+    return models, td.compare(models, X, Y)
+
+
+def test_a_comparison_is_what_each_model_says(backend: str) -> None:
+    models, table = compared()
+    assert {row.name for row in table} == set(models)
+    assert [row.log_prob for row in table] == sorted((row.log_prob for row in table), reverse=True)
+    best = models[table[0].name].log_prob(X)
+    for row in table:
+        model, log_p = models[row.name], models[row.name].log_prob(X)
+        assert row.n_parameters == model.n_parameters
+        assert row.impossible == np.isneginf(log_p).sum()
+        if row.impossible:
+            assert (row.log_prob, row.difference) == (-math.inf, -math.inf)
+            assert row.log_prob_error == row.difference_error == row.perplexity == math.inf
+            continue
+        assert row.log_prob == pytest.approx(log_p.mean(), rel=1e-14)
+        assert row.log_prob_error == pytest.approx(log_p.std(ddof=1) / math.sqrt(N), rel=1e-12)
+        assert row.difference == pytest.approx((log_p - best).mean(), rel=1e-12)
+        assert row.difference_error == pytest.approx((log_p - best).std(ddof=1) / math.sqrt(N), rel=1e-12)
+        assert row.perplexity == pytest.approx(math.exp(-log_p.sum() / X.size), rel=1e-12)
+        assert row.accuracy == ((model.predict(X) == Y).mean() if model.classes_ is not None else None)
+    rows = {row.name: row for row in table}
+    assert rows["exact"].impossible > 0
+    for name in ("product", "chain"):
+        model = models[name]
+        assert rows[name][-3:] == (model.aic(), model.bic(), model.log_evidence())
+    assert rows["exact"][-3:] == (models["exact"].aic(), models["exact"].bic(), None)
+    assert rows["mixture"][-3:] == rows["stated"][-3:] == (None, None, None)
+
+
+def test_a_comparison_shows_itself_as_a_table() -> None:
+    table = compared()[1]
+    lines = repr(table).splitlines()
+    assert [line.split()[0] for line in lines] == ["name", *(row.name for row in table)]
+    assert lines[0].split()[1:] == list(td.selection.ComparedModel._fields[1:])
+    assert len({len(line) for line in lines[:2]}) == 1
+    assert "accuracy" not in repr(td.compare({"chain": td.MarkovChain().fit(X)}, X))
+    wide = td.JointTable().fit(np.repeat(X[:, :1], 2000, axis=1))
+    assert "e+602" in repr(td.compare({"wide": wide}, np.repeat(X[:, :1], 2000, axis=1)))
+
+
+def test_a_comparison_is_a_sequence_and_columns() -> None:
+    table = compared()[1]
+    assert isinstance(table, tuple)
+    columns = table.to_dict()
+    assert list(columns) == list(td.selection.ComparedModel._fields)
+    assert columns["bic"] == [row.bic for row in table]
+    pd = pytest.importorskip("pandas")
+    assert pd.DataFrame(table)["name"].tolist() == columns["name"]
+
+
+def test_where_every_model_finds_a_row_impossible(backend: str) -> None:
+    models = {
+        "two": td.JointTable(n_categories=2).fit([[0, 0]]),
+        "one": td.JointTable(n_categories=2).fit([[0, 0], [1, 1]]),
+    }
+    table = td.compare(models, [[0, 1], [0, 0], [1, 1]])
+    assert [(r.name, r.impossible, r.difference, r.difference_error) for r in table] == [
+        ("one", 1, 0.0, 0.0),
+        ("two", 2, 0.0, math.inf),
+    ]
+
+
+def test_a_comparison_of_sequences_and_of_one_row(backend: str) -> None:
+    pieces = [[0, 1, 1], [1], [0, 1]]
+    models = {str(k): td.MarkovChain(homogeneous=True, alpha=1, order=k).fit(pieces) for k in (1, 2)}
+    models["mixture"] = td.Mixture(td.MarkovChain(homogeneous=True, alpha=1), 2, start="random").fit(pieces, rng=0)
+    for row in td.compare(models, pieces):
+        assert row.perplexity == pytest.approx(math.exp(-models[row.name].log_prob(pieces).sum() / 6))
+    (row,) = td.compare({"x": td.Categorical(alpha=1).fit([0, 1, 1])}, [1])
+    assert (row.log_prob_error, row.difference, row.difference_error) == (math.inf, 0.0, 0.0)
+    assert row.perplexity == pytest.approx(5 / 3)
+
+
+def test_hostile_comparisons() -> None:
+    model = td.NaiveBayes().fit(X, Y)
+    with pytest.raises(TypeError, match="mapping"):
+        td.compare([model], X)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="empty"):
+        td.compare({}, X)
+    with pytest.raises(TypeError, match="must be strings"):
+        td.compare({1: model}, X)  # type: ignore[dict-item]
+    with pytest.raises(TypeError, match=r"models\['a'\] must be a Model, got int"):
+        td.compare({"a": 3}, X)  # type: ignore[dict-item]
+    with pytest.raises(ValueError, match="no rows"):
+        td.compare({"a": model}, X[:0])
+    with pytest.raises(ValueError, match="one label a row"):
+        td.compare({"a": model}, X, Y[1:])
+    with pytest.raises(ValueError, match="none of the 3 classes"):
+        td.compare({"a": model}, X, np.where(Y == "no", "never", Y))
+    with pytest.raises(AttributeError, match="not fitted"):
+        td.compare({"a": td.NaiveBayes()}, X)

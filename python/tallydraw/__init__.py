@@ -24,6 +24,7 @@ from tallydraw.sample import (
     sample_paths,
     sample_rows,
 )
+from tallydraw.selection import compare
 from tallydraw.tables import Tables
 
 __all__ = [
@@ -39,6 +40,7 @@ __all__ = [
     "Sampler",
     "Tables",
     "backend",
+    "compare",
     "conditional_entropy",
     "count_categories",
     "count_features",

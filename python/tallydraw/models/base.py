@@ -800,6 +800,10 @@ class Model(ABC):
             parts.append((cast(Tables, prepared.fitted.class_counts), prepared.prior))
         return sum(weighted_sum(counts.values, log(p.values)) for counts, p in parts)
 
+    def _n_cells(self, data: Any) -> int:
+        """How many cells checked data has, missing ones included."""
+        return int(data.codes.size)
+
     def _n_rows(self, fitted: Fitted) -> float:
         """The number of rows, or their weight."""
         if fitted.class_counts is not None:

@@ -282,6 +282,9 @@ class MarkovChain(TreeModel):
         data = data.within(int(prepared.fitted.sizes[0]), self.unseen)
         return score_paths(data, prepared.probabilities, prepared.log_prior, n_threads=n_threads)
 
+    def _n_cells(self, data: Any) -> int:
+        return int(data.lengths.sum()) if self.homogeneous else super()._n_cells(data)
+
     def _n_rows(self, fitted: Fitted) -> float:
         return float(np.cumsum(fitted.counts.values)[-1]) if self.homogeneous else super()._n_rows(fitted)
 

@@ -380,6 +380,9 @@ class Mixture(Model):
             "p(component | x)"
         )
 
+    def _n_cells(self, data: Any) -> int:
+        return self.model._n_cells(data)
+
     def _counted(self) -> Prepared:
         raise AttributeError(
             "the class of a Mixture is hidden, so it has no counts, only what EM expects of them: compare mixtures by "
