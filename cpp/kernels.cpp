@@ -5,6 +5,8 @@
 #pragma fp_contract(off)  // what -ffp-contract=off is elsewhere
 #endif
 
+#include "tallydraw/complete_features.hpp"
+#include "tallydraw/count_expected.hpp"
 #include "tallydraw/count_features.hpp"
 #include "tallydraw/count_pairs.hpp"
 #include "tallydraw/count_pairs_weighted.hpp"
@@ -14,6 +16,7 @@
 #include "tallydraw/log_prob_features.hpp"
 #include "tallydraw/log_prob_messages.hpp"
 #include "tallydraw/log_prob_paths.hpp"
+#include "tallydraw/marginals_features.hpp"
 #include "tallydraw/parallel.hpp"
 #include "tallydraw/philox.hpp"
 #include "tallydraw/posterior.hpp"
@@ -52,6 +55,8 @@ extern const kernel_table kernels = {
     /*sample_one=*/sample_one,
     /*sample_features=*/sample_features,
     /*sample_paths=*/sample_paths,
+    /*complete_features_scratch=*/complete_features_scratch,
+    /*complete_features=*/complete_features,
     /*sample_rows=*/sample_rows,
     /*count_features_scratch=*/count_features_scratch,
     /*count_features=*/count_features,
@@ -63,6 +68,10 @@ extern const kernel_table kernels = {
     /*count_pairs=*/count_pairs,
     /*count_pairs_weighted_scratch=*/count_pairs_weighted_scratch,
     /*count_pairs_weighted=*/count_pairs_weighted,
+    /*count_expected_scratch=*/count_expected_scratch,
+    /*count_expected=*/count_expected,
+    /*marginals_features_scratch=*/marginals_features_scratch,
+    /*marginals_features=*/marginals_features,
     /*sample_counts=*/sample_counts,
     /*log_prob_features_scratch=*/log_prob_features_scratch,
     /*log_prob_features=*/log_prob_features,

@@ -541,38 +541,179 @@ def parents_first(parents: list[int]) -> list[int]:
     return visit
 
 
-def log_prob_messages(plain, combined, theta, n_categories, parents, first):
-    """Sum-product on a tree. theta as for log_prob_features; children multiply in the reverse of parents_first."""
+def agreeing(x, features, n_categories):
+    """Every combination of codes of `features` that agrees with the row x (None: missing), ascending."""
+    return itertools.product(*(range(n_categories[f]) if x[f] is None else [x[f]] for f in features))
+
+
+def number(codes, sizes):
+    """Mixed radix, the last digit lowest."""
+    z = 0
+    for v, c in zip(codes, sizes, strict=True):
+        z = z * c + v
+    return z
+
+
+class Messages:
+    """The upward pass of one row x under one class: theta[j] flat, below[j][codes of the children's context]."""
+
+    def __init__(self, x, theta, n_categories, parents, order, maximize=False):
+        self.x, self.theta, self.n_categories, self.maximize = x, theta, n_categories, maximize
+        d = len(x)
+        self.visit = parents_first(parents)
+        self.context = [context_of(parents, j, order) for j in range(d)]
+        self.handed = [0] * d  # how many of the last codes of (context of j, j) the children of j depend on
+        self.below: list[dict | None] = [None] * d  # None: no message
+        self.total = [None] * d
+        for j in range(d):
+            if self.context[j]:
+                self.handed[parents[j]] = len(self.context[j])
+        for j in reversed(self.visit):
+            if not self.touched(j) or (x[j] is None and self.below[j] is None and not maximize):
+                continue
+            if self.known(j):
+                self.total[j] = self.sum_out(j, tuple(x[f] for f in self.context[j]))
+                continue
+            messages = {}
+            for a in agreeing(x, self.context[j], n_categories):
+                messages[a] = self.sum_out(j, a) if x[j] is None else self.entry(j, a, x[j])
+            up = parents[j]
+            if self.below[up] is not None:
+                messages = {a: scaled_product(self.below[up][a], m) for a, m in messages.items()}
+            self.below[up] = messages
+
+    def known(self, j):
+        return all(self.x[f] is not None for f in self.context[j])
+
+    def touched(self, j):
+        return self.x[j] is None or not self.known(j)
+
+    def row(self, j, a):
+        c = self.n_categories[j]
+        begin = number(a, [self.n_categories[f] for f in self.context[j]]) * c
+        return self.theta[j][begin : begin + c]
+
+    def behind(self, j, a, v):
+        """The message from below for context a and category v of j."""
+        return self.below[j][(*a, v)[len(a) + 1 - self.handed[j] :]]
+
+    def entry(self, j, a, v):
+        p = scaled(self.row(j, a)[v])
+        return p if self.below[j] is None else scaled_product(p, self.behind(j, a, v))
+
+    def sum_out(self, j, a):
+        c = self.n_categories[j]
+        if not self.maximize:
+            return sum_of_products(self.row(j, a), [self.behind(j, a, v) for v in range(c)])
+        best = (0.0, 0)
+        for v in range(c):
+            m, e = self.entry(j, a, v)
+            if m > 0 and (best[0] == 0 or (e, m) > (best[1], best[0])):
+                best = m, e
+        return best
+
+    def weights(self, j, a):
+        """theta(x | a) b_j(a, x), at the exponent of the largest."""
+        terms = [self.entry(j, a, v) for v in range(self.n_categories[j])]
+        most = max((e for m, e in terms if m > 0), default=0)
+        return [math.ldexp(m, e - most) if m > 0 and e - most >= -1022 else 0.0 for m, e in terms]
+
+    def beliefs(self):
+        """(j, context, category, belief) of every touched feature, contexts first."""
+        d = len(self.x)
+        down: list[dict] = [{} for _ in range(d)]
+        for j in self.visit:
+            if not self.touched(j):
+                continue
+            for a in agreeing(self.x, self.context[j], self.n_categories):
+                p = 1.0 if self.known(j) else down[self.context[j][-1]].get(a, 0.0)
+                if p == 0.0:
+                    continue
+                if self.x[j] is not None:
+                    told = [(self.x[j], p)]
+                elif self.below[j] is None:
+                    told = [(v, p * q) for v, q in enumerate(self.row(j, a))]
+                else:
+                    terms = self.weights(j, a)
+                    total = running_sums(terms)[-1]
+                    told = [(v, p * (t / total)) for v, t in enumerate(terms)] if total > 0 else []
+                for v, q in told:
+                    if self.handed[j]:
+                        key = (*a, v)[len(a) + 1 - self.handed[j] :]
+                        down[j][key] = down[j].get(key, 0.0) + q
+                    yield j, a, v, q
+
+
+def log_prob_messages(plain, combined, theta, n_categories, parents, first, order=1, maximize=False):
+    """Sum-product, or max-product, on a tree. theta as for log_prob_features."""
     result = []
-    d = len(n_categories)
     for x, z in zip(plain, combined, strict=True):
         sums = list(first)
         for k in range(len(first)):
-            below: list[list[tuple[float, int]] | None] = [None] * d  # None: silent
-            added = [0.0] * d
-            for j in reversed(parents_first(parents)):
-                c, up = n_categories[j], parents[j]
-                if x[j] is None and below[j] is None:
-                    continue
-                if up >= 0 and x[up] is None:
-                    rows = [theta[k][j][a * c : a * c + c] for a in range(n_categories[up])]
-                    if x[j] is None:
-                        messages = [sum_of_products(row, below[j]) for row in rows]
-                    else:
-                        messages = [scaled(row[x[j]]) for row in rows]
-                    if below[up] is None:
-                        below[up] = messages
-                    else:
-                        below[up] = [scaled_product(a, b) for a, b in zip(below[up], messages, strict=True)]
-                elif x[j] is None:
-                    a = 0 if up < 0 else x[up]
-                    added[j] = log_scaled(*sum_of_products(theta[k][j][a * c : a * c + c], below[j]))
-                else:
-                    added[j] = log(theta[k][j][z[j]])
-            for j in range(d):
-                sums[k] += added[j]
+            m = Messages(x, theta[k], n_categories, parents, order, maximize)
+            for j in range(len(n_categories)):
+                added = 0.0 if m.total[j] is None else log_scaled(*m.total[j])
+                sums[k] += added if m.touched(j) else log(theta[k][j][z[j]])
         result.append(sums)
     return result
+
+
+def complete_features(plain, theta, levels, n_categories, parents, order, y, key, start, maximize=False):
+    """levels[k][j][context number] is a row of levels."""
+    result = []
+    for r, x in enumerate(plain):
+        m = Messages(x, theta[y[r]], n_categories, parents, order, maximize)
+        row = list(x)
+        for j in m.visit:
+            if x[j] is not None:
+                continue
+            a = tuple(row[f] for f in m.context[j])
+            u = uniform(key, start + r, j, 0)
+            if maximize:
+                weights = m.weights(j, a) if m.below[j] is not None else list(m.row(j, a))
+                row[j] = weights.index(max(weights))
+            elif m.below[j] is None:
+                row[j] = outcome(levels[y[r]][j][number(a, [n_categories[f] for f in m.context[j]])], u)
+            else:
+                row[j] = outcome(float_levels(m.weights(j, a)), u)
+        result.append(row)
+    return result
+
+
+def marginals_features(plain, theta, n_categories, parents, order, weights):
+    result = []
+    for r, x in enumerate(plain):
+        out = [[1.0 if v == x[j] else 0.0 for v in range(c)] for j, c in enumerate(n_categories)]
+        for k, w in enumerate(weights[r]):
+            if w > 0:
+                for j, _, v, q in Messages(x, theta[k], n_categories, parents, order).beliefs():
+                    if x[j] is None:
+                        out[j][v] += w * q
+        result.append(out)
+    return result
+
+
+def count_expected(plain, combined, theta, n_categories, parents, order, weights, block_rows):
+    """[k][j][cell] sums; each block's rows in order, then the blocks."""
+    zeros = [[[0.0] * len(table) for table in tables] for tables in theta]
+    counts = zeros
+    for begin in range(0, len(plain), block_rows):
+        sums = [[[0.0] * len(table) for table in tables] for tables in theta]
+        for r in range(begin, min(len(plain), begin + block_rows)):
+            for k, w in enumerate(weights[r]):
+                m = Messages(plain[r], theta[k], n_categories, parents, order)
+                for j, z in enumerate(combined[r]):
+                    if z is not None:
+                        sums[k][j][z] += w
+                if w > 0:
+                    for j, a, v, q in m.beliefs():
+                        cell = number((*a, v), [n_categories[f] for f in [*m.context[j], j]])
+                        sums[k][j][cell] += w * q
+        counts = [
+            [[a + b for a, b in zip(s, t, strict=True)] for s, t in zip(old, new, strict=True)]
+            for old, new in zip(counts, sums, strict=True)
+        ]
+    return counts
 
 
 def log_prob_paths(sequences, start, transition, use_start, first):

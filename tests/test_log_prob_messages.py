@@ -11,6 +11,7 @@ import reference
 import tallydraw as td
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tallydraw.log_prob import score_features
 from test_codes import laid_out
 from test_log_prob_features import random_tables
 
@@ -25,37 +26,45 @@ def random_forest(rng, d):
     return parents
 
 
-def brute_force(row, theta, n_categories, parents):
-    """log p of the known cells, over all completions."""
-    total = 0.0
+def completions(row, theta, n_categories, parents, order=1):
+    """(x, p(x)) of every completion of a row whose missing cells are negative."""
     for x in itertools.product(*(range(c) if v < 0 else [v] for v, c in zip(row, n_categories, strict=True))):
         p = 1.0
-        for j, c in enumerate(n_categories):
-            z = x[j] if parents[j] < 0 else x[parents[j]] * c + x[j]
-            p *= theta[j][z]
-        total += p
+        for j in range(len(n_categories)):
+            cells = [*reference.context_of(parents, j, order), j]
+            p *= theta[j][reference.number([x[f] for f in cells], [n_categories[f] for f in cells])]
+        yield x, p
+
+
+def brute_force(row, theta, n_categories, parents, order, combine=sum):
+    """log p of the known cells, over all completions."""
+    total = combine(p for _, p in completions(row, theta, n_categories, parents, order))
     return math.log(total) if total > 0 else -math.inf
 
 
+@pytest.mark.parametrize("order", [1, 2, 3])
 @pytest.mark.parametrize("seed", range(6))
-def test_every_missing_pattern_of_small_trees_equals_brute_force(backend, seed):
+def test_every_missing_pattern_of_small_trees_equals_brute_force(backend, seed, order):
     rng = np.random.default_rng(seed)
     d = 6
     n_categories = rng.integers(1, 4, d).tolist()
     parents = random_forest(rng, d) if seed else [-1, 0, 1, 2, 3, 4]
     n_classes = [None, 1, 3][seed % 3]
-    tables, theta = random_tables(rng, n_categories, parents, n_classes, zeros=0.2)
+    tables, theta = random_tables(rng, n_categories, parents, n_classes, order, zeros=0.2)
     full = [int(rng.integers(0, c)) for c in n_categories]
     rows = [
         [-1 if gone else v for v, gone in zip(full, pattern, strict=True)]
         for pattern in itertools.product((0, 1), repeat=d)
     ]
     got = td.log_prob_features(np.array(rows), tables).reshape(len(rows), -1)
-    for row, sums in zip(rows, got.tolist(), strict=True):
-        for k, value in enumerate(sums):
-            expected = brute_force(row, theta[k], n_categories, parents)
+    best = score_features(np.array(rows), tables, np.zeros(len(theta)), maximize=True)
+    for row, sums, highs in zip(rows, got.tolist(), best.tolist(), strict=True):
+        for k, (value, high) in enumerate(zip(sums, highs, strict=True)):
+            expected = brute_force(row, theta[k], n_categories, parents, order)
             assert not math.isnan(value)
             assert value == pytest.approx(expected, rel=1e-12, abs=1e-12)
+            most = brute_force(row, theta[k], n_categories, parents, order, max)
+            assert high == pytest.approx(most, rel=1e-12, abs=1e-12)
     assert got[-1].tolist() == [0.0] * got.shape[1]  # nothing is known: exactly nothing
 
 
@@ -66,21 +75,40 @@ def tasks(draw):
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     n_categories = rng.integers(1, 5, d).tolist()
     parents = list(range(-1, d - 1)) if draw(st.booleans()) else random_forest(rng, d)
-    n_classes = draw(st.none() | st.integers(1, 4))
-    tables, theta = random_tables(rng, n_categories, parents, n_classes, zeros=draw(st.sampled_from([0.0, 0.4])))
+    n_classes = draw(st.none() | st.integers(1, 4) | st.just(9))
+    order = draw(st.integers(1, 3))
+    tables, theta = random_tables(rng, n_categories, parents, n_classes, order, draw(st.sampled_from([0.0, 0.4])))
+    if draw(st.booleans()):  # numbers that need exponents of their own
+        tables, theta = with_tiny_entries(rng, tables, theta)
     X = np.stack([rng.integers(0, c, n) for c in n_categories], axis=1)
     X[rng.random(X.shape) < draw(st.sampled_from([0.1, 0.5, 0.9]))] = -1
     X = laid_out(X.astype(np.int16), draw(st.sampled_from(["C", "F", "strided"])))
-    return X, n_categories, parents, tables, theta, draw(st.sampled_from([1, 2, 7]))
+    return X, n_categories, parents, order, tables, theta, draw(st.sampled_from([1, 2, 7]))
 
 
-@given(task=tasks())
+def with_tiny_entries(rng, tables, theta):
+    """The same with some probabilities next to one another's smallest powers: rows still sum to one."""
+    values = np.array(tables.values)
+    for begin, end, c in tables.structure.runs():
+        rows = values[begin:end].reshape(-1, c)
+        for row in rows[rng.random(len(rows)) < 0.5]:
+            most = int(row.argmax())
+            tiny = np.array([0.0, 5e-324, 1e-310, 1e-200, 1e-150, 1e-100])[rng.integers(0, 6, c)]
+            row[:] = np.where(np.arange(c) == most, 1.0, tiny)
+    k, d = len(theta), len(theta[0])
+    offsets = tables.offsets.tolist()
+    flat = [values[offsets[j] : offsets[j + 1]].reshape(k, -1) for j in range(d)]
+    return tables._like(values), [[flat[j][c].tolist() for j in range(d)] for c in range(k)]
+
+
+@given(task=tasks(), maximize=st.booleans())
 @settings(max_examples=60, deadline=None)
-def check_against_reference(task):
-    X, n_categories, parents, tables, theta, threads = task
-    plain, codes = reference.combined_codes(X.tolist(), n_categories, parents, 1, None, False)
-    expected = reference.log_prob_messages(plain, codes, theta, n_categories, parents, [0.0] * len(theta))
-    got = td.log_prob_features(X, tables, n_threads=threads).reshape(len(X), -1)
+def check_against_reference(task, maximize):
+    X, n_categories, parents, order, tables, theta, threads = task
+    plain, codes = reference.combined_codes(X.tolist(), n_categories, parents, order, None, False)
+    first = [-0.5 * k for k in range(len(theta))]
+    expected = reference.log_prob_messages(plain, codes, theta, n_categories, parents, first, order, maximize)
+    got = score_features(X, tables, np.array(first), n_threads=threads, maximize=maximize)
     assert got.tolist() == expected
 
 
@@ -164,12 +192,3 @@ def test_named_and_unseen_codes_are_summed_out_too(backend):
     assert td.log_prob_features([[0, 7, 2]], tables, missing=7).tolist() == wanted
     assert td.log_prob_features([[0, 3, 2]], tables, unseen="missing").tolist() == wanted
     assert td.log_prob_features(np.array([[0, 255, 2]], np.uint8), tables, missing=255).tolist() == wanted
-
-
-def test_order_two_needs_what_observed_cells_depend_on(backend):
-    tables, theta = random_tables(np.random.default_rng(11), [2] * 4, [-1, 0, 1, 2], None, order=2)
-    with pytest.raises(ValueError, match=r"X\[1, 1\] is missing, and feature 2 depends on it"):
-        td.log_prob_features([[0, 1, 0, 1], [0, -1, 1, -1]], tables)
-    # Missing cells at the end sum to one.
-    got = td.log_prob_features([[0, 1, -1, -1], [-1, -1, -1, -1]], tables)
-    assert got.tolist() == [reference.log(theta[0][0][0]) + reference.log(theta[0][1][1]), 0.0]

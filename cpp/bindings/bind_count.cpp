@@ -98,6 +98,21 @@ index count_transitions(const py::array& x, const array<index>& offsets, const o
 
 }  // namespace
 
+void count_expected(const py::array& X, std::optional<index> missing, bool unseen_is_missing,
+                    const py::tuple& structure, const array<double>& probabilities, bool plain,
+                    const array<double>& weights, index block_rows, array<double>& counts, int threads) {
+  const codes_view x = as_codes(X);
+  const code_rules rules = as_rules(missing, unseen_is_missing);
+  const structure_view s = as_structure(structure);
+  const double* theta = probabilities.data();
+  const double* weight = weights.data();
+  double* to = counts.mutable_data();
+  const kernel_table& kernels = active_kernels();  // once: another thread may choose another
+  const py::gil_scoped_release release;
+  const auto scratch = scratch_words(kernels.count_expected_scratch(s, threads));
+  kernels.count_expected(x, rules, s, theta, plain, weight, block_rows, to, scratch.get(), threads);
+}
+
 void bind_count(py::module_& m) {
   m.def("count_features", count_features, py::arg("X"), py::arg("y").noconvert(), py::arg("missing"),
         py::arg("unseen_is_missing"), py::arg("structure"), py::arg("counts").noconvert(), py::arg("threads"));
@@ -114,6 +129,9 @@ void bind_count(py::module_& m) {
         py::arg("unseen_is_missing"), py::arg("structure"), py::arg("pair_offsets").noconvert(),
         py::arg("weights").noconvert(), py::arg("marginals").noconvert(), py::arg("counts").noconvert(),
         py::arg("threads"));
+  m.def("count_expected", count_expected, py::arg("X"), py::arg("missing"), py::arg("unseen_is_missing"),
+        py::arg("structure"), py::arg("probabilities").noconvert(), py::arg("plain"), py::arg("weights").noconvert(),
+        py::arg("block_rows"), py::arg("counts").noconvert(), py::arg("threads"));
   m.def("count_transitions", count_transitions, py::arg("x"), py::arg("offsets").noconvert(), py::arg("y").noconvert(),
         py::arg("n_states"), py::arg("order"), py::arg("counts").noconvert(), py::arg("threads"));
 }

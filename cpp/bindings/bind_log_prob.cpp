@@ -30,8 +30,8 @@ void bind_log_prob(py::module_& m) {
   m.def(
       "log_prob_messages",
       [](const py::array& X, std::optional<index> missing, bool unseen_is_missing, const py::tuple& structure,
-         const array<double>& probabilities, const array<double>& logs, const array<index>& log_offsets,
-         const array<double>& first, const array<index>& rows, array<double>& out, int threads) {
+         const array<double>& probabilities, bool plain, const array<double>& logs, const array<index>& log_offsets,
+         const array<double>& first, bool maximize, const array<index>& rows, array<double>& out, int threads) {
         const codes_view x = as_codes(X);
         const code_rules rules = as_rules(missing, unseen_is_missing);
         const structure_view s = as_structure(structure);
@@ -40,16 +40,37 @@ void bind_log_prob(py::module_& m) {
         const index* offsets = log_offsets.data();
         const double* begin = first.data();
         const index* which = rows.data();
-        const index n_rows = rows.size();
+        const index n = rows.size();
         double* to = out.mutable_data();
         const kernel_table& kernels = active_kernels();  // once: another thread may choose another
         const py::gil_scoped_release release;
         const auto scratch = scratch_words(kernels.log_prob_messages_scratch(s, threads));
-        kernels.log_prob_messages(x, rules, s, theta, from, offsets, begin, which, n_rows, to, scratch.get(), threads);
+        kernels.log_prob_messages(x, rules, s, theta, plain, from, offsets, begin, maximize, which, n, to,
+                                  scratch.get(), threads);
       },
       py::arg("X"), py::arg("missing"), py::arg("unseen_is_missing"), py::arg("structure"),
-      py::arg("probabilities").noconvert(), py::arg("logs").noconvert(), py::arg("log_offsets").noconvert(),
-      py::arg("first").noconvert(), py::arg("rows").noconvert(), py::arg("out").noconvert(), py::arg("threads"));
+      py::arg("probabilities").noconvert(), py::arg("plain"), py::arg("logs").noconvert(),
+      py::arg("log_offsets").noconvert(), py::arg("first").noconvert(), py::arg("maximize"),
+      py::arg("rows").noconvert(), py::arg("out").noconvert(), py::arg("threads"));
+  m.def(
+      "marginals_features",
+      [](const py::array& X, std::optional<index> missing, bool unseen_is_missing, const py::tuple& structure,
+         const array<double>& probabilities, bool plain, const array<double>& weights, array<double>& out,
+         int threads) {
+        const codes_view x = as_codes(X);
+        const code_rules rules = as_rules(missing, unseen_is_missing);
+        const structure_view s = as_structure(structure);
+        const double* theta = probabilities.data();
+        const double* weight = weights.data();
+        double* to = out.mutable_data();
+        const kernel_table& kernels = active_kernels();  // once: another thread may choose another
+        const py::gil_scoped_release release;
+        const auto scratch = scratch_words(kernels.marginals_features_scratch(s, threads));
+        kernels.marginals_features(x, rules, s, theta, plain, weight, to, scratch.get(), threads);
+      },
+      py::arg("X"), py::arg("missing"), py::arg("unseen_is_missing"), py::arg("structure"),
+      py::arg("probabilities").noconvert(), py::arg("plain"), py::arg("weights").noconvert(),
+      py::arg("out").noconvert(), py::arg("threads"));
   m.def(
       "log_prob_paths",
       [](const py::array& x, const array<index>& offsets, const py::tuple& structure,

@@ -58,6 +58,27 @@ void bind_sample(py::module_& m) {
       py::arg("structure"), py::arg("levels"), py::arg("y").noconvert(), py::arg("only"), py::arg("key"),
       py::arg("start"), py::arg("out").noconvert(), py::arg("threads"));
   m.def(
+      "complete_features",
+      [](const py::array& X, const optional_array<index>& y, std::optional<index> missing, bool unseen_is_missing,
+         const py::tuple& structure, const array<double>& probabilities, bool plain, const array<std::uint64_t>& level,
+         index only, bool maximize, std::uint64_t key, std::uint64_t start, py::array& out, int threads) {
+        const codes_view x = as_codes(X);
+        const code_rules rules = as_rules(missing, unseen_is_missing);
+        const structure_view s = as_structure(structure);
+        const index* const classes = data_or_null(y);
+        const double* theta = probabilities.data();
+        const std::uint64_t* levels = level.data();
+        const outcomes_view view = as_outcomes(out);
+        const kernel_table& kernels = active_kernels();  // once: another thread may choose another
+        const py::gil_scoped_release release;
+        const auto scratch = scratch_words(kernels.complete_features_scratch(s, threads));
+        kernels.complete_features(x, classes, rules, s, theta, plain, levels, only, maximize, key, start, view,
+                                  scratch.get(), threads);
+      },
+      py::arg("X"), py::arg("y").noconvert(), py::arg("missing"), py::arg("unseen_is_missing"), py::arg("structure"),
+      py::arg("probabilities").noconvert(), py::arg("plain"), py::arg("level").noconvert(), py::arg("maximize"),
+      py::arg("key"), py::arg("start"), py::arg("out").noconvert(), py::arg("threads"));
+  m.def(
       "sample_paths",
       [](const py::tuple& structure, const py::tuple& levels, const optional_array<index>& y,
          const optional_array<index>& initial, std::uint64_t key, std::uint64_t start, index step, py::array& out,

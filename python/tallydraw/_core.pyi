@@ -52,6 +52,11 @@ def count_pairs_weighted(
     X: Codes, y: Counts | None, missing: int | None, unseen_is_missing: bool, structure: Structure, pair_offsets: Counts,
     weights: Floats, marginals: Floats, counts: Floats, threads: int,
 ) -> int: ...  # weights (n, W): with y W is 1; without y n_classes is W, and column w is added to block w of every table
+def count_expected(
+    X: Codes, missing: int | None, unseen_is_missing: bool, structure: Structure, probabilities: Floats, plain: bool,
+    weights: Floats, block_rows: int, counts: Floats, threads: int,
+) -> None: ...  # adds weights[r, k] * p(context, x_j | what is seen of row r, class k), weights (n, K); each block of
+                # block_rows rows is summed in order of the rows, the blocks in theirs; codes are checked already
 def count_transitions(
     x: Codes, offsets: Counts, y: Counts | None, n_states: int, order: int, counts: Counts, threads: int
 ) -> int: ...  # x flat; pieces x[offsets[i]:offsets[i + 1]] of class y[i]; a negative state breaks a piece;
@@ -68,6 +73,14 @@ def sample_one(level: NDArray[np.uint64], key: int, draw: int) -> int: ...  # fl
 def sample_features(
     structure: Structure, levels: Levels, y: Counts | None, only: int, key: int, start: int, out: Outcomes, threads: int
 ) -> None: ...  # out (n, d); only >= 0: just the rows of this class, whose tables these are; -1: all rows
+    structure: Structure, levels: Levels, y: Counts | None, key: int, start: int, out: Outcomes, threads: int
+) -> None: ...  # out (n, d)
+def complete_features(
+    X: Codes, y: Counts | None, missing: int | None, unseen_is_missing: bool, structure: Structure,
+    probabilities: Floats, plain: bool, level: NDArray[np.uint64], only: int, maximize: bool, key: int, start: int,
+    out: Outcomes, threads: int,
+) -> None: ...  # out (n, d): missing cells drawn given the others (purpose 0), or the most probable ones; codes are
+                # checked already, every row is possible under its class; only as in sample_features
 def sample_paths(
     structure: Structure, levels: Levels, y: Counts | None, initial: Counts | None, key: int, start: int, step: int,
     out: Outcomes, threads: int,
@@ -87,9 +100,14 @@ def log_prob_features(
     first: Floats, incomplete: NDArray[np.uint8], out: Floats, threads: int,
 ) -> int: ...  # out (n, K); sums begin at first[k]; incomplete (n,): 1 where a cell is missing
 def log_prob_messages(
-    X: Codes, missing: int | None, unseen_is_missing: bool, structure: Structure, probabilities: Floats, logs: Floats,
-    log_offsets: Counts, first: Floats, rows: Counts, out: Floats, threads: int,
-) -> None: ...  # only out[rows]: missing cells summed out on the tree; every context has at most one feature
+    X: Codes, missing: int | None, unseen_is_missing: bool, structure: Structure, probabilities: Floats, plain: bool,
+    logs: Floats, log_offsets: Counts, first: Floats, maximize: bool, rows: Counts, out: Floats, threads: int,
+) -> None: ...  # only out[rows], rows ascending: missing cells summed out, or at their most probable values; plain: every
+                # positive probability is at least 2**-500 (a hint: the result does not depend on it)
+def marginals_features(
+    X: Codes, missing: int | None, unseen_is_missing: bool, structure: Structure, probabilities: Floats, plain: bool,
+    weights: Floats, out: Floats, threads: int,
+) -> None: ...  # out (n, sum C_j): p(x_j | what is seen), classes weighted by weights (n, K); codes are checked already
 def log_prob_paths(
     x: Codes, offsets: Counts, structure: Structure, probabilities: Floats, logs: Floats, log_offsets: Counts,
     use_start: bool, first: Floats, out: Floats, threads: int,

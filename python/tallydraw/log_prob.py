@@ -44,13 +44,13 @@ def log_prob_features(
     TypeError
         `X` is not of integers.
     ValueError
-        Counts, or a table row that does not sum to one (within 1e-9); a code out of range, naming row and column; a
-        missing cell that an observed one depends on, where tables have more than one parent (order 2 or more).
+        Counts, or a table row that does not sum to one (within 1e-9); a code out of range, naming row and column.
 
     Notes
     -----
     O(n d K), each sum from left to right over the features. Rows with missing cells, where features have parents, cost
-    O(C_parent C_j) for each missing cell: sum-product on the tree (Pearl, 1982), every number with its own exponent.
+    O(C_parent C_j) for each missing cell, and the product of the missing cells of a longer context: sum-product on the
+    tree (Pearl, 1982), every number with its own exponent.
 
     Examples
     --------
@@ -146,8 +146,12 @@ def score_features(
     unseen: str = "error",
     n_threads: int | None = None,
     name: str = "X",
+    maximize: bool = False,
 ) -> NDArray[np.float64]:
-    """(n, K) log-probabilities of checked codes (n,) or (n, d) under tables of probabilities, from first[k] on."""
+    """(n, K) log-probabilities of checked codes (n,) or (n, d) under tables of probabilities, from first[k] on.
+
+    Missing cells are summed out, or, where `maximize`, at their most probable values.
+    """
     lenient = _check.unseen_rule(unseen)
     wanted = _check.thread_count(n_threads)
     structure, logs = tables.structure, tables.logs()
@@ -161,12 +165,9 @@ def score_features(
         )
         if bad >= 0:
             raise _check.code_error(name, codes, a * d + bad, structure.n_categories)
-        if len(structure.context) and incomplete.any():
+        if (len(structure.context) or maximize) and incomplete.any():
             rows = np.flatnonzero(incomplete)
-            if int(np.diff(structure.context_begin).max()) > 1:
-                _require_known_contexts(name, codes, a + rows, missing, structure)
-            else:
-                _sum_out(block, tables, first, missing, lenient, rows, sums, wanted)
+            _sum_out(block, tables, first, missing, lenient, rows, sums, wanted, maximize)
     return out
 
 
@@ -215,42 +216,33 @@ def _sum_out(
     rows: NDArray[np.int64],
     out: NDArray[np.float64],
     wanted: int | None,
+    maximize: bool,
 ) -> None:
-    """out[rows] again, with their missing cells summed out; every feature has at most one parent."""
+    """out[rows] again, with their missing cells summed out, or at their most probable values."""
     structure, logs = tables.structure, tables.logs()
     theta = np.ascontiguousarray(tables.values, dtype=np.float64)
-    for a, b in backend.blocks(len(rows), 4 * int(structure.offsets[-1])):
+    work = pass_work(structure)
+    for a, b in backend.blocks(len(rows), work):
         backend.kernels().log_prob_messages(
             codes,
             missing,
             lenient,
             structure,
             theta,
+            logs.plain,
             logs.values,
             logs.offsets,
             first,
+            maximize,
             rows[a:b],
             out,
-            backend.threads(wanted, (b - a) * int(structure.offsets[-1])),
+            backend.threads(wanted, (b - a) * work),
         )
 
 
-def _require_known_contexts(
-    name: str, codes: NDArray[Any], rows: NDArray[np.int64], missing: int | None, structure: Structure
-) -> None:
-    """Raise where an observed cell depends on a missing one. Missing cells that none depends on add nothing."""
-    some = codes[rows]
-    gone = (some < 0) | (some >= structure.n_categories)
-    if missing is not None:
-        gone |= some == missing
-    for j in range(structure.n_features):
-        for f in structure.contexts(j):
-            bad = np.flatnonzero(gone[:, f] & ~gone[:, j])
-            if bad.size:
-                raise ValueError(
-                    f"{name}[{rows[bad[0]]}, {f}] is missing, and feature {j} depends on it with others (order 2 or "
-                    "more): only at order 1 are missing cells summed out; fill it in, or leave the row out"
-                )
+def pass_work(structure: Structure) -> int:
+    """The most work that messages through one row can be, for :func:`backend.blocks`."""
+    return 4 * int(structure.offsets[-1])
 
 
 def require_probabilities(tables: Tables) -> None:

@@ -18,11 +18,13 @@ class Logs(NamedTuple):
     """Logs of probabilities with classes innermost, ready to gather.
 
     Feature j has, from ``offsets[j]`` on, a row of K logs for each of its ``n_contexts[j] * C_j`` combined codes and
-    one more row of zeros: the combined code of a missing cell, which therefore adds nothing.
+    one more row of zeros: the combined code of a missing cell, which therefore adds nothing. `plain` says that every
+    positive probability is at least 2**-500: products of two of them lose nothing.
     """
 
     values: NDArray[np.float64]
     offsets: NDArray[np.int64]
+    plain: bool
 
 
 class Tables(Sequence[NDArray[Any]]):
@@ -359,7 +361,7 @@ class Tables(Sequence[NDArray[Any]]):
     def logs(self) -> Logs:
         """Logs of the probabilities with classes innermost, built once."""
         if self._logs is None:
-            self._logs = _arranged_logs(self.values, self._structure)
+            self._logs = _arranged_logs(self.values, self._structure, self._is_plain())
         return self._logs
 
     def seen_as(self, observed: NDArray[np.float64]) -> Tables:
@@ -368,11 +370,15 @@ class Tables(Sequence[NDArray[Any]]):
         Missing cells are summed out under the probabilities themselves.
         """
         tables = self._like(self.values)
-        tables._logs = _arranged_logs(observed, self._structure)
+        tables._logs = _arranged_logs(observed, self._structure, self._is_plain())
         return tables
 
+    def _is_plain(self) -> bool:
+        """Whether no positive probability is so small that messages would need exponents of their own at once."""
+        return bool(np.min(self.values, where=self.values > 0, initial=1.0) >= 2.0**-500)
 
-def _arranged_logs(probabilities: NDArray[Any], s: Structure) -> Logs:
+
+def _arranged_logs(probabilities: NDArray[Any], s: Structure, plain: bool) -> Logs:
     offsets = s.cell_offsets()
     logs = np.empty(len(probabilities), np.float64)
     backend.kernels().log(np.ascontiguousarray(probabilities, dtype=np.float64), logs)
@@ -381,7 +387,7 @@ def _arranged_logs(probabilities: NDArray[Any], s: Structure) -> Logs:
         table = logs[s.offsets[j] : s.offsets[j + 1]].reshape(s.n_classes, -1)
         rows = values[offsets[j] : offsets[j + 1]].reshape(-1, s.n_classes)
         rows[:-1] = table.T
-    return Logs(values, offsets)
+    return Logs(values, offsets, plain)
 
 
 def _shape(structure: Structure, j: int, has_class: bool) -> tuple[int, ...]:

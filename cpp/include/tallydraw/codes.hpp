@@ -33,6 +33,7 @@ struct encoder {
   structure_view s;
   code_type tile;  // u8 … u64: the smallest that holds every combined code, slots included where they can occur
   bool contexts;   // some feature has a context
+  bool slots;      // some code may be missing: otherwise no cell is, and slots may not fit into the tile's type
   bool chain;      // the context of every feature j > 0 is feature j - 1
   bool unseen_is_missing;
   bool named;  // one non-negative code, `missing`, is missing too
@@ -100,6 +101,7 @@ inline encoder make_encoder(const codes_view& x, const code_rules& rules, const 
     slots = slots || (rules.unseen_is_missing && z <= e.top);
   }
   if (!slots && most > 0) --most;
+  e.slots = slots;
   e.tile = most <= UINT8_MAX    ? code_type::u8
            : most <= UINT16_MAX ? code_type::u16
            : most <= UINT32_MAX ? code_type::u32

@@ -18,9 +18,9 @@ constexpr index tile_width = 64;
 /// Few categories, in byte lanes: 64 features are compared with categories c and c + 1 side by side, and the bytes that
 /// are equal are added; two at a time, so that the sums stay in registers. `rows` names up to 255 rows of the tile, so
 /// no byte overflows; 64 bytes are read from the start of a row, those past the tile's width belong to nobody.
-/// lanes[j] = how often feature j is c, lanes[64 + j] = how often it is c + 1.
+/// counted[j] = how often feature j is c, counted[64 + j] = how often it is c + 1.
 inline void count_lanes(const std::uint8_t* tile, index stride, const std::int32_t* rows, index n_rows, std::uint8_t c,
-                        std::uint8_t* lanes) {
+                        std::uint8_t* counted) {
   std::uint8_t sums[2][tile_width] = {};
   const std::uint8_t codes[2] = {c, static_cast<std::uint8_t>(c + 1)};
   for (index r = 0; r < n_rows; ++r) {
@@ -29,7 +29,7 @@ inline void count_lanes(const std::uint8_t* tile, index stride, const std::int32
       for (index j = 0; j < tile_width; ++j) sums[i][j] = static_cast<std::uint8_t>(sums[i][j] + (row[j] == codes[i]));
   }
   for (int i = 0; i < 2; ++i)
-    for (index j = 0; j < tile_width; ++j) lanes[i * tile_width + j] = sums[i][j];
+    for (index j = 0; j < tile_width; ++j) counted[i * tile_width + j] = sums[i][j];
 }
 
 /// Any number of categories: one increment a cell, feature j in table + base[j]. Neighbouring cells of a row are in

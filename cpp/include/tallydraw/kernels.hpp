@@ -46,6 +46,13 @@ struct kernel_table {
                        std::uint64_t key, std::uint64_t start, index step, outcomes_view out, index n, index length,
                        int threads);
 
+  // complete_features.hpp; scratch in words of 64 bits
+  index (*complete_features_scratch)(const structure_view& s, int threads);
+  void (*complete_features)(const codes_view& x, const index* y, const code_rules& rules, const structure_view& s,
+                            const double* probabilities, bool plain, const std::uint64_t* level, index only,
+                            bool maximize, std::uint64_t key, std::uint64_t start, outcomes_view out, void* scratch,
+                            int threads);
+
   // sample_rows.hpp
   index (*sample_rows)(const double* floats, const index* integers, index n_columns, const index* rows, index n,
                        std::uint64_t key, std::uint64_t start, outcomes_view out, int threads);
@@ -72,6 +79,15 @@ struct kernel_table {
   index (*count_pairs_weighted)(const codes_view& x, const index* y, const code_rules& rules, const structure_view& s,
                                 const index* pair_offsets, const double* weights, double* marginals, double* counts,
                                 void* scratch, int threads);
+  // count_expected.hpp, marginals_features.hpp; scratch in words of 64 bits
+  index (*count_expected_scratch)(const structure_view& s, int threads);
+  void (*count_expected)(const codes_view& x, const code_rules& rules, const structure_view& s,
+                         const double* probabilities, bool plain, const double* weights, index block_rows,
+                         double* counts, void* scratch, int threads);
+  index (*marginals_features_scratch)(const structure_view& s, int threads);
+  void (*marginals_features)(const codes_view& x, const code_rules& rules, const structure_view& s,
+                             const double* probabilities, bool plain, const double* weights, double* out, void* scratch,
+                             int threads);
 
   // sample_counts.hpp
   void (*sample_counts)(const std::uint64_t* level, index n_columns, const index* rows, const index* totals, index n,
@@ -84,9 +100,9 @@ struct kernel_table {
                              void* scratch, int threads);
   index (*log_prob_messages_scratch)(const structure_view& s, int threads);
   void (*log_prob_messages)(const codes_view& x, const code_rules& rules, const structure_view& s,
-                            const double* probabilities, const double* logs, const index* log_offsets,
-                            const double* first, const index* rows, index n_rows, double* out, void* scratch,
-                            int threads);
+                            const double* probabilities, bool plain, const double* logs, const index* log_offsets,
+                            const double* first, bool maximize, const index* rows, index n_rows, double* out,
+                            void* scratch, int threads);
   index (*log_prob_paths_scratch)(const structure_view& s, int threads);
   index (*log_prob_paths)(const pieces_view& paths, const structure_view& s, const double* probabilities,
                           const double* logs, const index* log_offsets, bool use_start, const double* first,

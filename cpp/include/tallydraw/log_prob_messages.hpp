@@ -1,113 +1,133 @@
-// log p(x) or log p(x | y) of rows with missing cells, on a tree: the missing cells are summed out exactly by the
-// sum-product algorithm (Pearl 1982), in probability space, every entry of a message with its own exponent.
+// log p(x) or log p(x | y) of rows with missing cells: messages.hpp sums them out, or takes the most probable values
+// (log max over the missing cells of p(x), where `maximize`).
 //
-// An observed cell cuts the tree. For a missing cell j let b_j(x) be the product of the messages of its children, in the
-// reverse of structure.order: theta(x_c | x) of an observed child c, sum_x' theta(x' | x) b_c(x') of a missing one. A
-// missing cell with no observed cell below it is silent: its sum is one, it sends no message and adds nothing.
 // What feature j adds to its row:
-//   observed, its parent (if any) observed     log theta(x_j | x_parent)
-//   observed, its parent missing               nothing: it is in the parent's message
-//   missing, its parent (if any) observed      log sum_x theta(x | x_parent) b_j(x); nothing where silent
-//   missing, its parent missing                nothing: likewise
+//   observed, as is its context           log theta(x_j | context)
+//   missing, its context observed         log of its total; nothing where silent
+//   some cell of its context missing      nothing: it is in a message
 // and the sum runs from first[k], left to right over the features.
+//
+// Rows go in groups of eight sums (a row of eight classes or more, or eight rows of one class): what every feature adds
+// is laid out first, then the columns are added.
 #pragma once
 
 #include "tallydraw/codes.hpp"
+#include "tallydraw/messages.hpp"
 #include "tallydraw/parallel.hpp"
-#include "tallydraw/scaled.hpp"
 
 namespace tallydraw::TALLYDRAW_ISA {
 
+constexpr index sums_together = 8;
+
+/// Rows of a group, and its sums up to a multiple of sums_together.
+constexpr index group_rows(index k) { return k < sums_together ? sums_together / k : 1; }
+constexpr index group_sums(index k) { return (group_rows(k) * k + sums_together - 1) / sums_together * sums_together; }
+
 /// Scratch of log_prob_messages in words of 64 bits.
+inline index log_prob_messages_part(const structure_view& s) {
+  const index sums = group_sums(s.n_classes);
+  return message_words(s) + s.d * (4 * rows_together(s.d) + 3 * sums);
+}
 inline index log_prob_messages_scratch(const structure_view& s, int threads) {
-  index cells = 0;
-  for (index j = 0; j < s.d; ++j) cells += s.n_categories[j];
-  return encoder_bytes(s.d) / 8 + threads * (2 * cells + 5 * s.d + 1);
+  return encoder_bytes(s.d) / 8 + threads * log_prob_messages_part(s);
 }
 
-/// What one thread needs for one row.
-struct row_messages {
-  double* added;  // [d]
-  scaled* below;  // [sum of C_j]: b_j from begin[j] on
-  index* begin;   // [d + 1]
-  bool* loud;     // [d]: some observed cell lies below this missing one
+/// Totals of a group of rows: their places among what features add, and their values, whose logs are still to be taken.
+struct group_totals {
+  double* added;  // [d][group_sums]
+  double* values;
+  index* places;
+  index n;
 };
 
-/// What every feature adds to one row of plain codes x and combined codes z, for class c; into m.added.
-template <class U>
-inline void messages_of_row(const encoder& e, const U* x, const U* z, const double* probabilities, const double* logs,
-                            const index* log_offsets, index c, const row_messages& m) {
+/// Lays out what every feature adds to a row, from column `at` of the group on.
+template <bool Max, class U>
+inline void lay_out_row(const encoder& e, coded_row<U> row, const double* probabilities, bool plain, const double* logs,
+                        const index* log_offsets, message_state& m, index at, group_totals& totals) {
   const structure_view& s = e.s;
-  const U* slot = static_cast<const U*>(e.slot);
-  for (index j = 0; j < s.d; ++j) m.loud[j] = false;
-  for (index i = s.d - 1; i >= 0; --i) {  // children before parents
-    const index j = s.order[i];
-    const index n = s.n_categories[j];
-    const bool has_parent = s.context_begin[j + 1] > s.context_begin[j];
-    const index parent = has_parent ? s.context[s.context_begin[j]] : -1;
-    const bool missing = x[j] == slot[j];
-    const bool parent_missing = has_parent && x[parent] == slot[parent];
-    const double* theta = probabilities + s.offsets[j] + c * s.n_contexts[j] * n;
-    const scaled* below = m.below + m.begin[j];
-    m.added[j] = 0.0;
-    if (missing && !m.loud[j]) continue;
-    if (!parent_missing) {
-      if (missing) {
-        const index row = has_parent ? static_cast<index>(x[parent]) : 0;
-        const scaled sum = sum_of_products(theta + row * n, 1, below, n);
-        m.added[j] = log_scaled(sum.m, sum.e);
-      } else {
-        m.added[j] = logs[log_offsets[j] + static_cast<index>(z[j]) * s.n_classes + c];
-      }
-      continue;
-    }
-    scaled* above = m.below + m.begin[parent];
-    for (index a = 0; a < s.n_categories[parent]; ++a) {
-      const double* row = theta + a * n;
-      const scaled message = missing ? sum_of_products(row, 1, below, n) : make_scaled(row[x[j]]);
-      above[a] = m.loud[parent] ? above[a] * message : message;
-    }
-    m.loud[parent] = true;
+  const index k = s.n_classes;
+  const index sums = group_sums(k);
+  for (index j = 0; j < s.d; ++j) {
+    const double* const from = logs + log_offsets[j] + static_cast<index>(row.z[j]) * k;
+    double* const to = totals.added + j * sums + at;
+    for (index c = 0; c < k; ++c) to[c] = from[c];
+  }
+  find_touched(e, row, m);
+  if (m.n_touched == 0) return;
+  for (index c = 0; c < k; ++c) {
+    const index before = totals.n;
+    const bool done = plain && send_messages<Max, double>(e, row.x, probabilities, c, m, [&](index j, double value) {
+                        totals.values[totals.n] = value;
+                        totals.places[totals.n++] = j * sums + at + c;
+                      });
+    if (done) continue;
+    totals.n = before;
+    send_messages<Max, scaled>(e, row.x, probabilities, c, m, [&](index j, scaled value) {
+      totals.added[j * sums + at + c] = log_scaled(value.m, value.e);
+    });
   }
 }
 
-/// out[r] for r = rows[0] … rows[n_rows - 1] only, out (n, K). Codes are checked already; every context has at most one
-/// feature. scratch: log_prob_messages_scratch words.
-inline void log_prob_messages(const codes_view& x, const code_rules& rules, const structure_view& s,
-                              const double* probabilities, const double* logs, const index* log_offsets,
-                              const double* first, const index* rows, index n_rows, double* out, void* scratch,
-                              int threads) {
-  const index d = s.d;
+/// out[r] for r = rows[0] … rows[n_rows - 1] only, ascending; out (n, K). Codes are checked already; `plain`: every
+/// positive probability is at least 2^-500. scratch: log_prob_messages_scratch words.
+template <bool Max>
+inline void log_prob_messages_of(const codes_view& x, const code_rules& rules, const structure_view& s,
+                                 const double* probabilities, bool plain, const double* logs, const index* log_offsets,
+                                 const double* first, const index* rows, index n_rows, double* out, void* scratch,
+                                 int threads) {
+  const index d = s.d, k = s.n_classes;
   const encoder e = make_encoder(x, rules, s, scratch);
-  index cells = 0;
-  for (index j = 0; j < d; ++j) cells += s.n_categories[j];
-  char* parts = static_cast<char*>(scratch) + encoder_bytes(d);
-  const index part = 8 * log_prob_messages_scratch(s, 1) - encoder_bytes(d);
+  std::uint64_t* const parts = static_cast<std::uint64_t*>(scratch) + encoder_bytes(d) / 8;
+  const index part = log_prob_messages_part(s);
+  const index together = rows_together(d);
+  const index grouped = group_rows(k), sums = group_sums(k);
   visit_unsigned(e.tile, [&](auto u) {
     using U = decltype(u);
-    parallel_blocks(n_rows, 16, threads, [&](index begin, index end, int thread) {
-      char* own = parts + thread * part;
-      row_messages m;
-      m.below = reinterpret_cast<scaled*>(own);
-      m.added = reinterpret_cast<double*>(own + 16 * cells);
-      m.begin = reinterpret_cast<index*>(own + 16 * cells + 8 * d);
-      U* combined = reinterpret_cast<U*>(own + 16 * cells + 16 * d + 8);
-      U* plain = reinterpret_cast<U*>(own + 16 * cells + 24 * d + 8);
-      m.loud = reinterpret_cast<bool*>(own + 16 * cells + 32 * d + 8);
-      m.begin[0] = 0;
-      for (index j = 0; j < d; ++j) m.begin[j + 1] = m.begin[j] + s.n_categories[j];
-      for (index i = begin; i < end; ++i) {
-        const index r = rows[i];
-        encode(e, r, r + 1, 0, d, combined, plain);
-        for (index c = 0; c < s.n_classes; ++c) {
-          messages_of_row(e, e.contexts ? plain : combined, combined, probabilities, logs, log_offsets, c, m);
-          double sum = first[c];
-          for (index j = 0; j < d; ++j) sum += m.added[j];  // left to right
-          out[r * s.n_classes + c] = sum;
+    parallel_blocks(n_rows, together, threads, [&](index begin, index end, int thread) {
+      std::uint64_t* own = parts + thread * part;
+      message_state m = make_message_state(s, own);
+      own += message_words(s);
+      U* const plain_codes = reinterpret_cast<U*>(own);
+      U* const combined = reinterpret_cast<U*>(own + 2 * together * d);
+      double* const added = reinterpret_cast<double*>(own + 4 * together * d);
+      group_totals totals{added, added + d * sums, reinterpret_cast<index*>(added + 2 * d * sums), 0};
+
+      for (index i = 0; i < d * sums; ++i) added[i] = 0.0;  // columns of no row are added as well
+
+      // Rows that lie close together are encoded at once.
+      const index row0 = rows[begin], row1 = rows[end - 1] + 1;
+      const bool dense = row1 - row0 <= 2 * together;
+      if (dense) encode(e, row0, row1, 0, d, combined, plain_codes);
+      for (index i = begin; i < end; i += grouped) {
+        const index m_rows = end - i < grouped ? end - i : grouped;
+        totals.n = 0;
+        for (index g = 0; g < m_rows; ++g) {
+          const index place = dense ? rows[i + g] - row0 : 0;
+          if (!dense) encode(e, rows[i + g], rows[i + g] + 1, 0, d, combined, plain_codes);
+          const coded_row<U> row{(e.contexts ? plain_codes : combined) + place * d, combined + place * d};
+          lay_out_row<Max>(e, row, probabilities, plain, logs, log_offsets, m, g * k, totals);
+        }
+        log(totals.values, totals.n, totals.values);
+        for (index t = 0; t < totals.n; ++t) added[totals.places[t]] = totals.values[t];
+        for (index c0 = 0; c0 < m_rows * k; c0 += sums_together) {
+          double sum[sums_together];
+          for (index c = 0; c < sums_together; ++c) sum[c] = c0 + c < m_rows * k ? first[(c0 + c) % k] : 0.0;
+          for (index j = 0; j < d; ++j)  // left to right
+            for (index c = 0; c < sums_together; ++c) sum[c] += added[j * sums + c0 + c];
+          for (index c = c0; c < c0 + sums_together && c < m_rows * k; ++c)
+            out[rows[i + c / k] * k + c % k] = sum[c - c0];
         }
       }
     });
   });
+}
+
+inline void log_prob_messages(const codes_view& x, const code_rules& rules, const structure_view& s,
+                              const double* probabilities, bool plain, const double* logs, const index* log_offsets,
+                              const double* first, bool maximize, const index* rows, index n_rows, double* out,
+                              void* scratch, int threads) {
+  const auto run = maximize ? log_prob_messages_of<true> : log_prob_messages_of<false>;
+  run(x, rules, s, probabilities, plain, logs, log_offsets, first, rows, n_rows, out, scratch, threads);
 }
 
 }  // namespace tallydraw::TALLYDRAW_ISA

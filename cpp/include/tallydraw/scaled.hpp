@@ -24,6 +24,10 @@ inline scaled make_scaled(double x, index e = 0) noexcept {  // x * 2^e, exactly
 
 inline scaled operator*(scaled a, scaled b) noexcept { return make_scaled(a.m * b.m, a.e + b.e); }
 
+inline bool operator<(scaled a, scaled b) noexcept {
+  return a.m == 0.0 || b.m == 0.0 ? a.m < b.m : a.e < b.e || (a.e == b.e && a.m < b.m);
+}
+
 /// Sum over i < n, left to right, of p[i * stride] * v[i]: each product rounds once, is brought to the exponent of the
 /// largest (exactly; below 2^-1022 of it to 0), and each sum rounds once. Two passes, nothing stored.
 inline scaled sum_of_products(const double* p, index stride, const scaled* v, index n) noexcept {

@@ -5,6 +5,8 @@ Imported only when this backend is chosen. Every twin stands in the module with 
 
 from __future__ import annotations
 
+from tallydraw._numba.complete_features import complete_features
+from tallydraw._numba.count_expected import count_expected
 from tallydraw._numba.count_features import count_features, count_features_soft, count_features_weighted
 from tallydraw._numba.count_pairs import count_pairs
 from tallydraw._numba.count_pairs_weighted import count_pairs_weighted
@@ -14,6 +16,7 @@ from tallydraw._numba.levels import build_guides
 from tallydraw._numba.log_prob_features import log_prob_features
 from tallydraw._numba.log_prob_messages import log_prob_messages
 from tallydraw._numba.log_prob_paths import log_prob_paths
+from tallydraw._numba.marginals_features import marginals_features
 from tallydraw._numba.parallel import max_threads
 from tallydraw._numba.philox import philox
 from tallydraw._numba.posterior import log_posterior, log_sum_exp, posterior
@@ -25,6 +28,8 @@ from tallydraw._numba.sample_rows import sample_rows
 
 __all__ = [
     "build_guides",
+    "complete_features",
+    "count_expected",
     "count_features",
     "count_features_soft",
     "count_features_weighted",
@@ -41,6 +46,7 @@ __all__ = [
     "log_prob_paths",
     "log_scaled",
     "log_sum_exp",
+    "marginals_features",
     "max_threads",
     "philox",
     "posterior",

@@ -1,0 +1,73 @@
+"""marginals_features: p(x_j | what is seen), equal to the reference and to brute force."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+import reference
+import tallydraw as td
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tallydraw.models._evidence import marginals_of
+from test_log_prob_features import random_tables
+from test_log_prob_messages import completions, random_forest, tasks
+
+
+def marginals(X, tables, weights, threads=1):
+    return marginals_of(X, [tables], np.asarray(weights, np.float64), missing=None, lenient=False, n_threads=threads)
+
+
+@given(task=tasks(), seed=st.integers(0, 99))
+@settings(max_examples=60, deadline=None)
+def check_against_reference(task, seed):
+    X, n_categories, parents, order, tables, theta, threads = task
+    rng = np.random.default_rng(seed)
+    weights = rng.dirichlet(np.ones(len(theta)), len(X)) * (rng.random((len(X), len(theta))) < 0.8)
+    plain, _ = reference.combined_codes(X.tolist(), n_categories, parents, order, None, False)
+    expected = reference.marginals_features(plain, theta, n_categories, parents, order, weights.tolist())
+    got = marginals(X, tables, weights, threads)
+    for r, row in enumerate(expected):
+        assert [part[r].tolist() for part in got] == row
+
+
+def test_equals_the_reference_on_every_instruction_set(backend):
+    for name in td.backend.instruction_sets():
+        td.backend.use(backend, instruction_set=name)
+        check_against_reference()
+
+
+@pytest.mark.parametrize("order", [1, 2, 3])
+@pytest.mark.parametrize("seed", range(4))
+def test_every_missing_pattern_equals_brute_force(backend, seed, order):
+    rng = np.random.default_rng(seed)
+    d = 5
+    n_categories = rng.integers(1, 4, d).tolist()
+    parents = random_forest(rng, d) if seed else [-1, 0, 1, 2, 3]
+    tables, theta = random_tables(rng, n_categories, parents, None, order)
+    full = [int(rng.integers(0, c)) for c in n_categories]
+    rows = [[-1 if g else v for v, g in zip(full, gone, strict=True)] for gone in itertools.product((0, 1), repeat=d)]
+    got = marginals(np.array(rows), tables, np.ones((len(rows), 1)))
+    for r, row in enumerate(rows):
+        exact = [np.zeros(c) for c in n_categories]
+        total = 0.0
+        for x, p in completions(row, theta[0], n_categories, parents, order):
+            total += p
+            for j, v in enumerate(x):
+                exact[j][v] += p
+        for j in range(d):
+            assert got[j][r] == pytest.approx(exact[j] / total, rel=1e-12, abs=1e-12)
+
+
+def test_a_star_of_a_thousand_leaves(backend):
+    d = 1001
+    leaf = [[0.6, 0.4], [0.03, 0.97]]
+    tables = td.Tables.from_arrays([[1e-3, 0.999], *[leaf] * (d - 1)], parents=[-1] + [0] * (d - 1))
+    rows = np.zeros((2, d), np.int64)
+    rows[:, 0] = -1
+    rows[1, 1:] = 1
+    rows[:, 5] = -1
+    got = marginals(rows, tables, np.ones((2, 1)))
+    assert got[0].tolist() == [[1.0, 0.0], [0.0, 1.0]]
+    assert got[5].tolist() == leaf
