@@ -26,13 +26,10 @@ def complete(X, tables, y=None, *, maximize=False, start=0, threads=1, dtype=np.
 
 
 def row_levels(theta, n_categories):
-    return [
-        [
-            [reference.float_levels(t[i : i + c]) for i in range(0, len(t), c)]
-            for t, c in zip(tables, n_categories, strict=True)
-        ]
-        for tables in theta
-    ]
+    def of(table, c):
+        return [reference.float_levels(table[i : i + c]) for i in range(0, len(table), c)]
+
+    return [[of(table, c) for table, c in zip(tables, n_categories, strict=True)] for tables in theta]
 
 
 @given(task=tasks(), maximize=st.booleans(), start=st.sampled_from([0, 5, 2**63]))

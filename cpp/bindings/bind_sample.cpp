@@ -76,8 +76,8 @@ void bind_sample(py::module_& m) {
                                   scratch.get(), threads);
       },
       py::arg("X"), py::arg("y").noconvert(), py::arg("missing"), py::arg("unseen_is_missing"), py::arg("structure"),
-      py::arg("probabilities").noconvert(), py::arg("plain"), py::arg("level").noconvert(), py::arg("maximize"),
-      py::arg("key"), py::arg("start"), py::arg("out").noconvert(), py::arg("threads"));
+      py::arg("probabilities").noconvert(), py::arg("plain"), py::arg("level").noconvert(), py::arg("only"),
+      py::arg("maximize"), py::arg("key"), py::arg("start"), py::arg("out").noconvert(), py::arg("threads"));
   m.def(
       "sample_paths",
       [](const py::tuple& structure, const py::tuple& levels, const optional_array<index>& y,

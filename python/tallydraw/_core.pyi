@@ -73,8 +73,6 @@ def sample_one(level: NDArray[np.uint64], key: int, draw: int) -> int: ...  # fl
 def sample_features(
     structure: Structure, levels: Levels, y: Counts | None, only: int, key: int, start: int, out: Outcomes, threads: int
 ) -> None: ...  # out (n, d); only >= 0: just the rows of this class, whose tables these are; -1: all rows
-    structure: Structure, levels: Levels, y: Counts | None, key: int, start: int, out: Outcomes, threads: int
-) -> None: ...  # out (n, d)
 def complete_features(
     X: Codes, y: Counts | None, missing: int | None, unseen_is_missing: bool, structure: Structure,
     probabilities: Floats, plain: bool, level: NDArray[np.uint64], only: int, maximize: bool, key: int, start: int,
@@ -101,9 +99,11 @@ def log_prob_features(
 ) -> int: ...  # out (n, K); sums begin at first[k]; incomplete (n,): 1 where a cell is missing
 def log_prob_messages(
     X: Codes, missing: int | None, unseen_is_missing: bool, structure: Structure, probabilities: Floats, plain: bool,
-    logs: Floats, log_offsets: Counts, first: Floats, maximize: bool, rows: Counts, out: Floats, threads: int,
+    cells: Floats, logs: Floats, log_offsets: Counts, first: Floats, maximize: bool, rows: Counts, out: Floats,
+    threads: int,
 ) -> None: ...  # only out[rows], rows ascending: missing cells summed out, or at their most probable values; plain: every
-                # positive probability is at least 2**-500 (a hint: the result does not depend on it)
+                # positive probability is at least 2**-500 (a hint: the result does not depend on it); cells: the
+                # probabilities laid out as logs
 def marginals_features(
     X: Codes, missing: int | None, unseen_is_missing: bool, structure: Structure, probabilities: Floats, plain: bool,
     weights: Floats, out: Floats, threads: int,

@@ -230,6 +230,7 @@ def _sum_out(
             structure,
             theta,
             logs.plain,
+            tables.cells(),
             logs.values,
             logs.offsets,
             first,

@@ -57,7 +57,7 @@ class Tables(Sequence[NDArray[Any]]):
     array([0.5, 0.5])
     """
 
-    __slots__ = ("_exact", "_levels", "_logs", "_structure", "n_classes", "order", "parents", "values")
+    __slots__ = ("_cells", "_exact", "_levels", "_logs", "_structure", "n_classes", "order", "parents", "values")
 
     values: NDArray[Any]
     parents: NDArray[np.int64] | None
@@ -88,6 +88,7 @@ class Tables(Sequence[NDArray[Any]]):
         self._exact = exact_weights
         self._levels: _levels.Levels | None = None
         self._logs: Logs | None = None
+        self._cells: NDArray[np.float64] | None = None
 
     def __setattr__(self, name: str, value: Any) -> None:
         if not name.startswith("_") and hasattr(self, name):
@@ -361,7 +362,7 @@ class Tables(Sequence[NDArray[Any]]):
     def logs(self) -> Logs:
         """Logs of the probabilities with classes innermost, built once."""
         if self._logs is None:
-            self._logs = _arranged_logs(self.values, self._structure, self._is_plain())
+            self._logs = self._logs_of(self.values)
         return self._logs
 
     def seen_as(self, observed: NDArray[np.float64]) -> Tables:
@@ -370,24 +371,29 @@ class Tables(Sequence[NDArray[Any]]):
         Missing cells are summed out under the probabilities themselves.
         """
         tables = self._like(self.values)
-        tables._logs = _arranged_logs(observed, self._structure, self._is_plain())
+        tables._logs = tables._logs_of(observed)
         return tables
 
-    def _is_plain(self) -> bool:
-        """Whether no positive probability is so small that messages would need exponents of their own at once."""
-        return bool(np.min(self.values, where=self.values > 0, initial=1.0) >= 2.0**-500)
+    def cells(self) -> NDArray[np.float64]:
+        """The probabilities laid out as their logs, built once."""
+        if self._cells is None:
+            self._cells = self._classes_innermost(np.asarray(self.values, np.float64))
+        return self._cells
 
+    def _logs_of(self, observed: NDArray[Any]) -> Logs:
+        logs = np.empty(len(observed), np.float64)
+        backend.kernels().log(np.ascontiguousarray(observed, dtype=np.float64), logs)
+        plain = bool(np.min(self.values, where=self.values > 0, initial=1.0) >= 2.0**-500)
+        return Logs(self._classes_innermost(logs), self._structure.cell_offsets(), plain)
 
-def _arranged_logs(probabilities: NDArray[Any], s: Structure, plain: bool) -> Logs:
-    offsets = s.cell_offsets()
-    logs = np.empty(len(probabilities), np.float64)
-    backend.kernels().log(np.ascontiguousarray(probabilities, dtype=np.float64), logs)
-    values = np.zeros(int(offsets[-1]), np.float64)
-    for j in range(s.n_features):
-        table = logs[s.offsets[j] : s.offsets[j + 1]].reshape(s.n_classes, -1)
-        rows = values[offsets[j] : offsets[j + 1]].reshape(-1, s.n_classes)
-        rows[:-1] = table.T
-    return Logs(values, offsets, plain)
+    def _classes_innermost(self, flat: NDArray[np.float64]) -> NDArray[np.float64]:
+        s, offsets = self._structure, self._structure.cell_offsets()
+        values = np.zeros(int(offsets[-1]), np.float64)
+        for j in range(s.n_features):
+            table = flat[s.offsets[j] : s.offsets[j + 1]].reshape(s.n_classes, -1)
+            rows = values[offsets[j] : offsets[j + 1]].reshape(-1, s.n_classes)
+            rows[:-1] = table.T
+        return values
 
 
 def _shape(structure: Structure, j: int, has_class: bool) -> tuple[int, ...]:

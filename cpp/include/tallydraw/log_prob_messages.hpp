@@ -13,6 +13,7 @@
 
 #include "tallydraw/codes.hpp"
 #include "tallydraw/messages.hpp"
+#include "tallydraw/messages_by_class.hpp"
 #include "tallydraw/parallel.hpp"
 
 namespace tallydraw::TALLYDRAW_ISA {
@@ -26,7 +27,7 @@ constexpr index group_sums(index k) { return (group_rows(k) * k + sums_together 
 /// Scratch of log_prob_messages in words of 64 bits.
 inline index log_prob_messages_part(const structure_view& s) {
   const index sums = group_sums(s.n_classes);
-  return message_words(s) + s.d * (4 * rows_together(s.d) + 3 * sums);
+  return message_words(s) + s.d * (4 * rows_together(s.d) + 3 * sums) + most_classes * sizes_of_messages(s).entries;
 }
 inline index log_prob_messages_scratch(const structure_view& s, int threads) {
   return encoder_bytes(s.d) / 8 + threads * log_prob_messages_part(s);
@@ -40,30 +41,49 @@ struct group_totals {
   index n;
 };
 
-/// Lays out what every feature adds to a row, from column `at` of the group on.
-template <bool Max, class U>
-inline void lay_out_row(const encoder& e, coded_row<U> row, const double* probabilities, bool plain, const double* logs,
-                        const index* log_offsets, message_state& m, index at, group_totals& totals) {
+/// What the kernel is given of the tables: the flat probabilities; the same laid out as their logs; the logs.
+struct scored_tables {
+  const double* probabilities;
+  bool plain;
+  const double* cells;
+  const double* logs;
+  const index* offsets;
+};
+
+/// Lays out what every feature adds to a row under classes c0 … c0 + W - 1, from column `at` of the group on.
+template <bool Max, int W, class U>
+inline void lay_out_row(const encoder& e, coded_row<U> row, const scored_tables& tables, index c0, message_state& m,
+                        double* by_class, index at, group_totals& totals) {
   const structure_view& s = e.s;
   const index k = s.n_classes;
   const index sums = group_sums(k);
   for (index j = 0; j < s.d; ++j) {
-    const double* const from = logs + log_offsets[j] + static_cast<index>(row.z[j]) * k;
+    const double* const from = tables.logs + tables.offsets[j] + static_cast<index>(row.z[j]) * k + c0;
     double* const to = totals.added + j * sums + at;
-    for (index c = 0; c < k; ++c) to[c] = from[c];
+    for (int w = 0; w < W; ++w) to[w] = from[w];
   }
-  find_touched(e, row, m);
   if (m.n_touched == 0) return;
-  for (index c = 0; c < k; ++c) {
-    const index before = totals.n;
-    const bool done = plain && send_messages<Max, double>(e, row.x, probabilities, c, m, [&](index j, double value) {
-                        totals.values[totals.n] = value;
-                        totals.places[totals.n++] = j * sums + at + c;
-                      });
-    if (done) continue;
+  const index before = totals.n;
+  if (!Max && tables.plain && (!e.contexts || e.parent != nullptr)) {
+    const auto top = [&](index j, const double* values) {
+      for (int w = 0; w < W; ++w) {
+        totals.values[totals.n] = values[w];
+        totals.places[totals.n++] = j * sums + at + w;
+      }
+    };
+    if (send_by_class<W>(e, row.x, tables.cells + c0, tables.offsets, k, m, by_class, top)) return;
     totals.n = before;
-    send_messages<Max, scaled>(e, row.x, probabilities, c, m, [&](index j, scaled value) {
-      totals.added[j * sums + at + c] = log_scaled(value.m, value.e);
+  }
+  for (index w = 0; w < W; ++w) {
+    const index first = totals.n;
+    const auto top = [&](index j, double value) {
+      totals.values[totals.n] = value;
+      totals.places[totals.n++] = j * sums + at + w;
+    };
+    if (tables.plain && send_messages<Max, double>(e, row.x, tables.probabilities, c0 + w, m, top)) continue;
+    totals.n = first;
+    send_messages<Max, scaled>(e, row.x, tables.probabilities, c0 + w, m, [&](index j, scaled value) {
+      totals.added[j * sums + at + w] = log_scaled(value.m, value.e);
     });
   }
 }
@@ -72,9 +92,8 @@ inline void lay_out_row(const encoder& e, coded_row<U> row, const double* probab
 /// positive probability is at least 2^-500. scratch: log_prob_messages_scratch words.
 template <bool Max>
 inline void log_prob_messages_of(const codes_view& x, const code_rules& rules, const structure_view& s,
-                                 const double* probabilities, bool plain, const double* logs, const index* log_offsets,
-                                 const double* first, const index* rows, index n_rows, double* out, void* scratch,
-                                 int threads) {
+                                 const scored_tables& tables, const double* first, const index* rows, index n_rows,
+                                 double* out, void* scratch, int threads) {
   const index d = s.d, k = s.n_classes;
   const encoder e = make_encoder(x, rules, s, scratch);
   std::uint64_t* const parts = static_cast<std::uint64_t*>(scratch) + encoder_bytes(d) / 8;
@@ -90,6 +109,7 @@ inline void log_prob_messages_of(const codes_view& x, const code_rules& rules, c
       U* const plain_codes = reinterpret_cast<U*>(own);
       U* const combined = reinterpret_cast<U*>(own + 2 * together * d);
       double* const added = reinterpret_cast<double*>(own + 4 * together * d);
+      double* const by_class = added + 3 * d * sums;
       group_totals totals{added, added + d * sums, reinterpret_cast<index*>(added + 2 * d * sums), 0};
 
       for (index i = 0; i < d * sums; ++i) added[i] = 0.0;  // columns of no row are added as well
@@ -105,7 +125,13 @@ inline void log_prob_messages_of(const codes_view& x, const code_rules& rules, c
           const index place = dense ? rows[i + g] - row0 : 0;
           if (!dense) encode(e, rows[i + g], rows[i + g] + 1, 0, d, combined, plain_codes);
           const coded_row<U> row{(e.contexts ? plain_codes : combined) + place * d, combined + place * d};
-          lay_out_row<Max>(e, row, probabilities, plain, logs, log_offsets, m, g * k, totals);
+          find_touched(e, row, m);
+          for (index c = 0, w = 0; c < k; c += w) {
+            w = classes_at_once(k - c);
+            with_classes(w, [&](auto width) {
+              lay_out_row<Max, decltype(width)::value>(e, row, tables, c, m, by_class, g * k + c, totals);
+            });
+          }
         }
         log(totals.values, totals.n, totals.values);
         for (index t = 0; t < totals.n; ++t) added[totals.places[t]] = totals.values[t];
@@ -123,11 +149,12 @@ inline void log_prob_messages_of(const codes_view& x, const code_rules& rules, c
 }
 
 inline void log_prob_messages(const codes_view& x, const code_rules& rules, const structure_view& s,
-                              const double* probabilities, bool plain, const double* logs, const index* log_offsets,
-                              const double* first, bool maximize, const index* rows, index n_rows, double* out,
-                              void* scratch, int threads) {
+                              const double* probabilities, bool plain, const double* cells, const double* logs,
+                              const index* log_offsets, const double* first, bool maximize, const index* rows,
+                              index n_rows, double* out, void* scratch, int threads) {
+  const scored_tables tables{probabilities, plain, cells, logs, log_offsets};
   const auto run = maximize ? log_prob_messages_of<true> : log_prob_messages_of<false>;
-  run(x, rules, s, probabilities, plain, logs, log_offsets, first, rows, n_rows, out, scratch, threads);
+  run(x, rules, s, tables, first, rows, n_rows, out, scratch, threads);
 }
 
 }  // namespace tallydraw::TALLYDRAW_ISA

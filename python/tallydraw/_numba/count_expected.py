@@ -57,7 +57,7 @@ def count_expected(
 ) -> None:
     most = int((structure.n_contexts * structure.n_categories).sum())
 
-    def expect(a: int, b: int) -> NDArray[np.float64]:
+    def expect(a: int, b: int, piece: int) -> NDArray[np.float64]:
         sums = np.zeros(len(counts))
         encoded = encode(X[a:b], missing, unseen_is_missing, structure)
         _expect(
@@ -66,10 +66,5 @@ def count_expected(
         )  # fmt: skip
         return sums
 
-    step = threads * block_rows
-    for begin in range(0, len(X), step):  # a block a thread at a time
-        end = min(len(X), begin + step)
-        for sums in parallel_blocks(
-            end - begin, block_rows, threads, lambda a, b, _, begin=begin: expect(begin + a, begin + b)
-        ):
-            counts += sums
+    for sums in parallel_blocks(len(X), block_rows, threads, expect):
+        counts += sums

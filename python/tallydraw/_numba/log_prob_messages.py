@@ -44,6 +44,7 @@ def log_prob_messages(
     structure: Structure,
     probabilities: NDArray[np.float64],
     plain: bool,
+    cells: NDArray[np.float64],
     logs: NDArray[np.float64],
     log_offsets: NDArray[np.int64],
     first: NDArray[np.float64],

@@ -111,16 +111,24 @@ class Pattern:
         self.columns = columns
         if columns is None:
             self.sizes, rows, counts, completions = sizes, estimate.rows, estimate.counts, 1
+            self.group = np.arange(len(rows))  # the place of every stored row among the distinct ones
         else:
             self.sizes = [sizes[j] for j in columns]
             completions = estimate.combinations // int(prod(self.sizes))
-            rows, _, group = _rows.distinct(estimate.rows[:, columns])
+            rows, _, self.group = _rows.distinct(estimate.rows[:, columns])
             counts = np.zeros((len(rows), estimate.counts.shape[1]), estimate.counts.dtype)
-            np.add.at(counts, group, estimate.counts)  # in row order
+            np.add.at(counts, self.group, estimate.counts)  # in row order
+        self.completions = completions
         self.keys = _rows.pack(rows, self.sizes)
         self.direct = self._direct()
         unseen = np.zeros((1, counts.shape[1]), counts.dtype)
         self.logs = _log_ratio(np.concatenate([counts, unseen]), estimate.alpha * completions, estimate.total)
+
+    def best_logs(self, estimate: Estimate) -> NDArray[np.float64]:
+        """As `logs`, of the most probable completion of each instead of all."""
+        most = np.zeros((len(self.keys) + 1, estimate.counts.shape[1]), estimate.counts.dtype)
+        np.maximum.at(most, self.group, estimate.counts)
+        return _log_ratio(most, estimate.alpha, estimate.total)
 
     def _direct(self) -> NDArray[np.int32] | None:
         """The place of every combination, -1 for an unseen one, where they are not many more than the rows."""

@@ -7,8 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tallydraw import _check
 from tallydraw.log_prob import score_features
 from tallydraw.models._divergence import tree_entropy, tree_kl_divergence
+from tallydraw.models._evidence import marginals_of, write_completions
 from tallydraw.models._state import Draw, Prepared
 from tallydraw.models.base import Model
 from tallydraw.sample.features import write_rows
@@ -25,12 +27,25 @@ class TreeModel(Model):
     """
 
     def _score(self, prepared: Prepared, data: Any, n_threads: int | None) -> NDArray[np.float64]:
+        return self._scores(prepared, data, n_threads, maximize=False)
+
+    def _best_scores(self, prepared: Prepared, data: Any, n_threads: int | None) -> NDArray[np.float64]:
+        return self._scores(prepared, data, n_threads, maximize=True)
+
+    def _scores(self, prepared: Prepared, data: Any, n_threads: int | None, *, maximize: bool) -> NDArray[np.float64]:
         stacks = stacks_of(prepared)
         log_prior = prepared.log_prior
 
         def score(tables: Tables, first: NDArray[np.float64]) -> NDArray[np.float64]:
             return score_features(
-                data.codes, tables, first, missing=self.missing, unseen=self.unseen, n_threads=n_threads
+                data.codes,
+                tables,
+                first,
+                missing=self.missing,
+                unseen=self.unseen,
+                n_threads=n_threads,
+                name=self._data_name,
+                maximize=maximize,
             )
 
         if len(stacks) == 1:
@@ -56,6 +71,33 @@ class TreeModel(Model):
         if not (isinstance(other, TreeModel) and isinstance(p, Tables) and isinstance(q, Tables)):
             return None
         return tree_kl_divergence(p, q)
+
+    def _fill(self, prepared: Prepared, data: Any, maximize: bool, draw: Draw) -> None:
+        n = len(data)
+        write_completions(
+            draw.out.reshape(n, -1),
+            data.codes.reshape(n, -1),
+            draw.y,
+            stacks_of(prepared),
+            maximize=maximize,
+            missing=self.missing,
+            lenient=_check.unseen_rule(self.unseen),
+            key=draw.stream.key,
+            start=draw.stream.start,
+            n_threads=draw.stream.n_threads,
+        )
+
+    def _marginals(
+        self, prepared: Prepared, data: Any, posterior: NDArray[np.float64], n_threads: int | None
+    ) -> list[NDArray[np.float64]]:
+        return marginals_of(
+            data.codes.reshape(len(data), -1),
+            stacks_of(prepared),
+            posterior,
+            missing=self.missing,
+            lenient=_check.unseen_rule(self.unseen),
+            n_threads=n_threads,
+        )
 
 
 def stacks_of(prepared: Prepared) -> tuple[Tables, ...]:

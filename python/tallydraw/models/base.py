@@ -15,6 +15,7 @@ from tallydraw._structure import Structure, make_structure
 from tallydraw.count import count_cells, count_soft_cells, infer_categories
 from tallydraw.dirichlet import log_evidence
 from tallydraw.log_prob import require_probabilities
+from tallydraw.models._evidence import draw_classes, missing_cells
 from tallydraw.models._labels import class_codes, find_classes, label_array
 from tallydraw.models._leave_one_out import stray_row, without_one
 from tallydraw.models._names import check_names, feature_names
@@ -350,10 +351,7 @@ class Model(ABC):
         """
         prepared = self._with_class("predict_proba")
         scores = self._score(prepared, self._read_again(X, prepared.fitted), n_threads)
-        out = np.empty_like(scores)
-        team = backend.threads(_check.thread_count(n_threads), scores.size)
-        backend.kernels().posterior(scores, np.ascontiguousarray(cast(Tables, prepared.prior)[0]), out, team)
-        return out
+        return self._posterior(prepared, scores, _check.thread_count(n_threads))
 
     def predict(self, X: Any, *, n_threads: int | None = None) -> NDArray[Any]:
         """The most probable class of each row, (n,), members of ``classes_``; of equal ones the first.
@@ -434,6 +432,124 @@ class Model(ABC):
         True
         """
         return self._sample_joint(n, rng, start, n_threads)
+
+    # What follows from observed cells --------------------------------------------------------------------------------
+
+    def complete(
+        self,
+        X: Any,
+        y: Any = None,
+        *,
+        how: str = "mode",
+        rng: Any = None,
+        start: int = 0,
+        n_threads: int | None = None,
+    ) -> NDArray[Any]:
+        """Fill the missing cells of each row, in the smallest unsigned dtype (unsigned arithmetic wraps).
+
+        Parameters
+        ----------
+        X : array_like of int, shape (n, d), or (n,) for a Categorical
+            Observed cells are returned as they are.
+        y : label, or array_like of labels, shape (n,), optional
+            The class of each row. Default: with a class, "sample" draws it from its posterior first, and "mode" takes
+            the most probable pair of class and completion.
+        how : {"mode", "sample"}, default "mode"
+            The most probable completion (of equal ones the lowest class, then at each cell, contexts before the cells
+            that depend on them, the lowest code); or a draw from p(x_missing | x_observed).
+        rng : None, int, SeedSequence, BitGenerator, Generator or RandomState
+            For "sample"; None takes fresh entropy.
+        start : int, default 0
+            The number of the first row: rows [a, b) can be completed alone, as with :meth:`sample`.
+        n_threads : int, optional
+            The result does not depend on it.
+
+        Returns
+        -------
+        ndarray, shape (n, d), or (n,)
+
+        Raises
+        ------
+        ValueError
+            A row whose observed cells are impossible (with its class, where given), naming it; a code out of range; a
+            label that is none of the classes.
+
+        Notes
+        -----
+        Messages to the root, then completion from the root: sum-product (Pearl, 1982) with draws, or max-product
+        (Viterbi, 1967; Dawid, 1992). The cost of a row is that of its score, and one draw a missing cell. A row with
+        nothing but missing cells is completed to the row that :meth:`sample` draws.
+
+        Examples
+        --------
+        >>> import tallydraw as td
+        >>> chain = td.MarkovChain().fit([[0, 0, 0], [0, 0, 1], [1, 1, 1]])
+        >>> chain.complete([[-1, 1, -1], [0, -1, -1]])
+        array([[1, 1, 1],
+               [0, 0, 0]], dtype=uint8)
+        """
+        if how not in ("mode", "sample"):
+            raise ValueError(f'how must be "mode" or "sample", got {how!r}')
+        self._require_evidence()
+        prepared = self._prepared()
+        data = self._read_again(X, prepared.fitted)
+        n, team = len(data), _check.thread_count(n_threads)
+        start = _check.first_number(start, n)
+        codes = self._class_codes(y, n, prepared)
+        maximize = how == "mode"
+        best = maximize and codes is None and prepared.prior is not None
+        scores = self._best_scores(prepared, data, n_threads) if best else self._score(prepared, data, n_threads)
+        self._require_possible(scores if codes is None else scores[np.arange(n), codes][:, None])
+        if not maximize:
+            self._ready(prepared)
+        key = 0 if maximize else _check.key(rng)
+        if best:
+            codes = scores.argmax(axis=1)
+        elif prepared.prior is not None and codes is None:
+            nothing = np.all(self._missing_cells(prepared, data), axis=1)
+            posterior = self._posterior(prepared, scores, team)
+            codes = draw_classes(posterior, prepared.prior, nothing, self._class_purpose, key, start, team)
+        out = _check.output(self._shape(prepared, n, None), int(prepared.fitted.sizes.max()) - 1, None, None)
+        self._fill(prepared, data, maximize, Draw(out, codes, Stream(key, start, team)))
+        return out
+
+    def marginals(self, X: Any, *, n_threads: int | None = None) -> list[NDArray[np.float64]]:
+        """Probabilities p(x_j | what is seen of the row) of every feature, the class summed out by its posterior.
+
+        Parameters
+        ----------
+        X : array_like of int, shape (n, d), or (n,) for a Categorical
+        n_threads : int, optional
+            The result does not depend on it.
+
+        Returns
+        -------
+        list of d ndarrays of float64, shapes (n, C_j)
+            Exactly 1 at the code of an observed cell, 0 beside it.
+
+        Raises
+        ------
+        ValueError
+            A row whose observed cells are impossible, naming it; a code out of range.
+
+        Notes
+        -----
+        Messages to the root and back (Pearl, 1982): the cost of a row is about twice that of its score.
+
+        Examples
+        --------
+        >>> import tallydraw as td
+        >>> chain = td.MarkovChain().fit([[0, 0], [0, 1], [1, 1]])
+        >>> [p.round(6).tolist() for p in chain.marginals([[-1, 1], [0, -1]])]
+        [[[0.5, 0.5], [1.0, 0.0]], [[0.0, 1.0], [0.5, 0.5]]]
+        """
+        self._require_evidence()
+        prepared = self._prepared()
+        data = self._read_again(X, prepared.fitted)
+        team = _check.thread_count(n_threads)
+        scores = self._score(prepared, data, n_threads)
+        self._require_possible(scores)
+        return self._marginals(prepared, data, self._posterior(prepared, scores, team), team)
 
     # Information -----------------------------------------------------------------------------------------------------
 
@@ -764,6 +880,24 @@ class Model(ABC):
     def _draw(self, prepared: Prepared, draw: Draw) -> None:
         """Write the rows that are asked for."""
 
+    def _require_evidence(self) -> None:
+        """Raise where rows have no features whose missing cells could be completed."""
+        return
+
+    @abstractmethod
+    def _best_scores(self, prepared: Prepared, data: Any, n_threads: int | None) -> NDArray[np.float64]:
+        """(n, K) log p(x, y) of the most probable completion of each row with each class."""
+
+    @abstractmethod
+    def _fill(self, prepared: Prepared, data: Any, maximize: bool, draw: Draw) -> None:
+        """Write checked, possible rows, their missing cells completed."""
+
+    @abstractmethod
+    def _marginals(
+        self, prepared: Prepared, data: Any, posterior: NDArray[np.float64], n_threads: int | None
+    ) -> list[NDArray[np.float64]]:
+        """p(x_j | what is seen) of checked, possible rows; `posterior` (n, K)."""
+
     def _entropy(self, prepared: Prepared) -> float | None:
         """The entropy in closed form, or None."""
         return None
@@ -969,16 +1103,7 @@ class Model(ABC):
         n = _check.natural("n", n)
         start = _check.first_number(start, n)
         team = _check.thread_count(n_threads)
-        codes: NDArray[np.int64] | None = None
-        if prepared.classes is None:
-            if y is not None:
-                raise ValueError(f"y is given, but this {type(self).__name__} has no class")
-        elif y is not None:
-            labels = label_array(np.reshape(np.asarray(y), (1,)) if np.ndim(y) == 0 else y)
-            if np.ndim(y) != 0 and len(labels) != n:
-                raise ValueError(f"y must be one label or one for each of the {n} rows, got {len(labels)}")
-            codes = class_codes(labels, prepared.classes)
-            codes = np.full(n, codes[0]) if np.ndim(y) == 0 else codes
+        codes = self._class_codes(y, n, prepared)
         rows = _check.output(self._shape(prepared, n, length), int(prepared.fitted.sizes.max()) - 1, dtype, out)
         self._ready(prepared)
         key = _check.key(rng)  # last: a call that fails leaves the caller's generator as it was
@@ -997,6 +1122,42 @@ class Model(ABC):
             codes = labels_drawn.astype(np.int64)
         self._draw(prepared, Draw(rows, codes, Stream(key, start, team)))
         return rows, cast(NDArray[np.int64], codes)
+
+    def _class_codes(self, y: Any, n: int, prepared: Prepared) -> NDArray[np.int64] | None:
+        """(n,) codes of one label, or of a label a row; None where no label is given."""
+        if prepared.classes is None:
+            if y is not None:
+                raise ValueError(f"y is given, but this {type(self).__name__} has no class")
+            return None
+        if y is None:
+            return None
+        labels = label_array(np.reshape(np.asarray(y), (1,)) if np.ndim(y) == 0 else y)
+        if np.ndim(y) != 0 and len(labels) != n:
+            raise ValueError(f"y must be one label or one for each of the {n} rows, got {len(labels)}")
+        codes = class_codes(labels, prepared.classes)
+        return np.full(n, codes[0]) if np.ndim(y) == 0 else codes
+
+    def _posterior(self, prepared: Prepared, scores: NDArray[np.float64], n_threads: int | None) -> NDArray[np.float64]:
+        """(n, K) p(y | x) from log p(x, y); ones without a class."""
+        if prepared.prior is None:
+            return np.ones_like(scores)
+        out = np.empty_like(scores)
+        team = backend.threads(n_threads, scores.size)
+        backend.kernels().posterior(scores, np.ascontiguousarray(prepared.prior[0]), out, team)
+        return out
+
+    def _missing_cells(self, prepared: Prepared, data: Any) -> NDArray[np.bool_]:
+        """(n, d) which cells of checked data are missing."""
+        codes = data.codes.reshape(len(data), -1)
+        return missing_cells(codes, prepared.fitted.sizes, self.missing, _check.unseen_rule(self.unseen))
+
+    def _require_possible(self, scores: NDArray[np.float64]) -> None:
+        bad = np.flatnonzero(np.isneginf(scores).all(axis=1))
+        if bad.size:
+            raise ValueError(
+                f"{self._data_name}[{bad[0]}] is impossible under this {type(self).__name__}: nothing follows from it; "
+                "leave the row out, or smooth the model with alpha"
+            )
 
     def _all_rows(self, fitted: Fitted, what: str) -> NDArray[np.int64]:
         """Every combination of categories, (prod C, d), or (C,) for one variable."""

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from tallydraw import _check
 from tallydraw.dirichlet import log_evidence
-from tallydraw.log_prob import score_features
 from tallydraw.models._leave_one_out import alpha_total
 from tallydraw.models._state import Draw, Fitted, Prepared
 from tallydraw.models._sums import difference, log, weighted_sum
+from tallydraw.models._tree_model import TreeModel
 from tallydraw.models.base import Model
 from tallydraw.sample.categories import FLAT, write_flat
 from tallydraw.tables import Tables
@@ -21,7 +21,7 @@ from tallydraw.tables import Tables
 __all__ = ["Categorical"]
 
 
-class Categorical(Model):
+class Categorical(TreeModel):
     """One variable of C categories, with a class or without; C = 2 is Bernoulli.
 
     Parameters
@@ -162,17 +162,6 @@ class Categorical(Model):
             theta[:, 0] = 1 - theta[:, 0]
         theta[rows == 0] = np.nan
         return theta.reshape(-1)
-
-    def _score(self, prepared: Prepared, data: Any, n_threads: int | None) -> NDArray[np.float64]:
-        return score_features(
-            data.codes,
-            prepared.probabilities,
-            prepared.log_prior,
-            missing=self.missing,
-            unseen=self.unseen,
-            n_threads=n_threads,
-            name="x",
-        )
 
     def _shape(self, prepared: Prepared, n: int, length: int | None) -> tuple[int, ...]:
         return (n,)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from tallydraw import _check, _rows
 from tallydraw.models._combinations import Estimate, Pattern
+from tallydraw.models._joint_evidence import fill_draws, fill_modes, marginals
 from tallydraw.models._leave_one_out import NOT_OF_THE_FIT
 from tallydraw.models._parameters import is_number
 from tallydraw.models._row_counts import RowCounts, count_labelled_rows, present_cells
@@ -225,6 +226,24 @@ class JointTable(Model):
         for rows, place, pattern in self._matches(data.codes, estimate):
             out[rows] = pattern.logs[place]
         return out
+
+    def _best_scores(self, prepared: Prepared, data: Any, n_threads: int | None) -> NDArray[np.float64]:
+        estimate: Estimate = prepared.probabilities
+        out = np.empty((len(data), estimate.counts.shape[1]), np.float64)
+        for rows, place, pattern in self._matches(data.codes, estimate):
+            out[rows] = pattern.best_logs(estimate)[place]
+        return out
+
+    def _fill(self, prepared: Prepared, data: Any, maximize: bool, draw: Draw) -> None:
+        estimate: Estimate = prepared.probabilities
+        fill = fill_modes if maximize else fill_draws
+        fill(estimate, data.codes, self._matches(data.codes, estimate), draw)
+
+    def _marginals(
+        self, prepared: Prepared, data: Any, posterior: NDArray[np.float64], n_threads: int | None
+    ) -> list[NDArray[np.float64]]:
+        estimate: Estimate = prepared.probabilities
+        return marginals(estimate, data.codes, self._matches(data.codes, estimate))
 
     def _matches(self, codes: NDArray[Any], estimate: Estimate) -> Iterator[tuple[Any, NDArray[np.int64], Pattern]]:
         """(rows of X, their places among a pattern's distinct rows or -1, the pattern of observed columns)."""

@@ -48,8 +48,8 @@ class MarkovChain(TreeModel):
     A feature depends on the C**k combinations of the k before it: 2 n - 1 parameters for n binary features at order 1,
     2**n - 1 at order n - 1. A table row of a state that was never left is uniform.
 
-    A missing cell, and one whose predecessors are missing, is not counted: the available-case estimate. Scores sum
-    missing cells out exactly at order 1; at a higher order they are a ValueError.
+    A missing cell, and one whose predecessors are missing, is not counted: the available-case estimate. Scores,
+    completions and marginals sum missing cells out exactly at every order.
 
     Sequences (`homogeneous`) are a 2-D array, a list of 1-D arrays, or one flat array with ``offsets=``: sequence i is
     ``X[offsets[i]:offsets[i + 1]]``. A missing state breaks its sequence: no transition touches it, and what follows
@@ -318,6 +318,13 @@ class MarkovChain(TreeModel):
         if stray >= 0:
             raise ValueError(f"X[{stray}] is a sequence of which some step {NOT_OF_THE_FIT}")
         return np.minimum(out, 0.0, out=out)
+
+    def _require_evidence(self) -> None:
+        if self.homogeneous:
+            raise ValueError(
+                "complete and marginals are for rows of features, not for sequences: fit a MarkovChain with "
+                "homogeneous=False to windows of them"
+            )
 
     def _shape(self, prepared: Prepared, n: int, length: int | None) -> tuple[int, ...]:
         return super()._shape(prepared, n, length) if length is None else (n, length)

@@ -374,6 +374,23 @@ class Mixture(Model):
     def _draw(self, prepared: Prepared, draw: Draw) -> None:
         self._fitted_component()._draw(prepared, draw)
 
+    def _require_evidence(self) -> None:
+        self.model._require_evidence()
+
+    def _best_scores(self, prepared: Prepared, data: Any, n_threads: int | None) -> NDArray[np.float64]:
+        return self._fitted_component()._best_scores(prepared, data, n_threads)
+
+    def _fill(self, prepared: Prepared, data: Any, maximize: bool, draw: Draw) -> None:
+        self._fitted_component()._fill(prepared, data, maximize, draw)
+
+    def _marginals(
+        self, prepared: Prepared, data: Any, posterior: NDArray[np.float64], n_threads: int | None
+    ) -> list[NDArray[np.float64]]:
+        return self._fitted_component()._marginals(prepared, data, posterior, n_threads)
+
+    def _missing_cells(self, prepared: Prepared, data: Any) -> NDArray[np.bool_]:
+        return self._fitted_component()._missing_cells(prepared, data)
+
     def _with_class(self, method: str) -> Prepared:
         raise AttributeError(
             f"{method} needs a class that was seen, and that of a Mixture is hidden: responsibilities(X) has "
