@@ -11,6 +11,8 @@
 // is laid out first, then the columns are added.
 #pragma once
 
+#include <cstring>
+
 #include "tallydraw/codes.hpp"
 #include "tallydraw/messages.hpp"
 #include "tallydraw/messages_by_class.hpp"
@@ -27,7 +29,7 @@ constexpr index group_sums(index k) { return (group_rows(k) * k + sums_together 
 /// Scratch of log_prob_messages in words of 64 bits.
 inline index log_prob_messages_part(const structure_view& s) {
   const index sums = group_sums(s.n_classes);
-  return message_words(s) + s.d * (4 * rows_together(s.d) + 3 * sums) + most_classes * sizes_of_messages(s).entries;
+  return message_words(s) + s.d * (4 * rows_together(s.d) + 4 * sums) + most_classes * sizes_of_messages(s).entries;
 }
 inline index log_prob_messages_scratch(const structure_view& s, int threads) {
   return encoder_bytes(s.d) / 8 + threads * log_prob_messages_part(s);
@@ -60,7 +62,7 @@ inline void lay_out_row(const encoder& e, coded_row<U> row, const scored_tables&
   for (index j = 0; j < s.d; ++j) {
     const double* const from = tables.logs + tables.offsets[j] + static_cast<index>(row.z[j]) * k + c0;
     double* const to = totals.added + j * sums + at;
-    for (int w = 0; w < W; ++w) to[w] = from[w];
+    std::memcpy(to, from, W * sizeof *to);
   }
   if (m.n_touched == 0) return;
   const index before = totals.n;
@@ -109,7 +111,8 @@ inline void log_prob_messages_of(const codes_view& x, const code_rules& rules, c
       U* const plain_codes = reinterpret_cast<U*>(own);
       U* const combined = reinterpret_cast<U*>(own + 2 * together * d);
       double* const added = reinterpret_cast<double*>(own + 4 * together * d);
-      double* const by_class = added + 3 * d * sums;
+      double* const logged = added + 3 * d * sums;
+      double* const by_class = added + 4 * d * sums;
       group_totals totals{added, added + d * sums, reinterpret_cast<index*>(added + 2 * d * sums), 0};
 
       for (index i = 0; i < d * sums; ++i) added[i] = 0.0;  // columns of no row are added as well
@@ -133,8 +136,8 @@ inline void log_prob_messages_of(const codes_view& x, const code_rules& rules, c
             });
           }
         }
-        log(totals.values, totals.n, totals.values);
-        for (index t = 0; t < totals.n; ++t) added[totals.places[t]] = totals.values[t];
+        log(totals.values, totals.n, logged);
+        for (index t = 0; t < totals.n; ++t) added[totals.places[t]] = logged[t];
         for (index c0 = 0; c0 < m_rows * k; c0 += sums_together) {
           double sum[sums_together];
           for (index c = 0; c < sums_together; ++c) sum[c] = c0 + c < m_rows * k ? first[(c0 + c) % k] : 0.0;

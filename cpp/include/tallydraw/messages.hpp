@@ -85,11 +85,15 @@ inline void find_touched(const encoder& e, coded_row<U> row, message_state& m) {
   m.n_touched = 0;
   if (!e.slots) return;
   const U* const whole = static_cast<const U*>(e.whole);
+  const index* const order = e.s.order;
+  index* const touched = m.touched;
+  index n = 0;
   for (index i = 0; i < e.s.d; ++i) {
-    const index j = e.s.order[i];
-    m.touched[m.n_touched] = j;
-    m.n_touched += row.z[j] == whole[j];
+    const index j = order[i];
+    touched[n] = j;
+    n += row.z[j] == whole[j];
   }
+  m.n_touched = n;
 }
 
 template <class U>

@@ -2,6 +2,9 @@
 // classes at once as lie in a vector. The same numbers by the same operations.
 #pragma once
 
+#include <cstring>
+#include <type_traits>
+
 #include "tallydraw/messages.hpp"
 
 namespace tallydraw::TALLYDRAW_ISA {
@@ -35,7 +38,7 @@ inline void sums_by_class(const double* theta, index stride, const double* b, in
   double t[W] = {};
   for (index x = 0; x < n; ++x)
     for (int w = 0; w < W; ++w) t[w] += theta[x * stride + w] * b[x * W + w];
-  for (int w = 0; w < W; ++w) sum[w] = t[w];
+  std::memcpy(sum, t, sizeof t);
 }
 
 /// As send_messages, of W classes: `cells` are the probabilities of the first of them, laid out as logs, with `stride`
@@ -64,24 +67,25 @@ inline bool send_by_class(const encoder& e, const U* x, const double* cells, con
     double* const above = below + m.begin[parent] * W;
     const index rows = s.n_categories[parent];
     const bool further = m.loud[parent];
-    std::uint64_t outside = 0;
+    std::uint64_t outside[W] = {};
     for (index a = 0; a < rows; ++a) {
       double t[W];
       if (missing) {
         sums_by_class<W>(theta + a * n * stride, stride, b, n, t);
       } else {
         const double* const from = theta + (a * n + static_cast<index>(x[j])) * stride;
-        for (int w = 0; w < W; ++w) t[w] = from[w];
+        std::memcpy(t, from, sizeof t);
       }
-      for (int w = 0; w < W; ++w) outside |= out_of_range(t[w]);
-      if (further)
-        for (int w = 0; w < W; ++w) {
-          t[w] = above[a * W + w] * t[w];
-          outside |= out_of_range(t[w]);
-        }
-      for (int w = 0; w < W; ++w) above[a * W + w] = t[w];
+      for (int w = 0; w < W; ++w) outside[w] |= out_of_range(t[w]);
+      if (further) {
+        for (int w = 0; w < W; ++w) t[w] = above[a * W + w] * t[w];
+        for (int w = 0; w < W; ++w) outside[w] |= out_of_range(t[w]);
+      }
+      std::memcpy(above + a * W, t, sizeof t);
     }
-    if (outside >> 63) return false;
+    std::uint64_t any = 0;
+    for (int w = 0; w < W; ++w) any |= outside[w];
+    if (any >> 63) return false;
     m.loud[parent] = true;
   }
   return true;

@@ -1,0 +1,86 @@
+"""Tables of the maximum likelihood under missing at random, by expectation-maximisation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tallydraw import _check
+from tallydraw.count import count_cells
+from tallydraw.log_prob import score_features
+from tallydraw.models._evidence import expected_counts, missing_cells
+from tallydraw.models._sums import log, weighted_sum
+from tallydraw.tables import Tables
+
+# EM ends when the penalised log-likelihood gains less than this a row, in nats, or after so many iterations.
+TOLERANCE, MOST_ITERATIONS = 1e-9, 1000
+
+
+def expected_tables(
+    codes: NDArray[Any],
+    y: NDArray[np.int64] | None,
+    available: Tables,
+    *,
+    alpha: Any,
+    weights: NDArray[np.float64] | None,
+    missing: int | None,
+    unseen: str,
+    n_threads: int | None,
+    objective: list[float] | None = None,
+) -> Tables:
+    """Expected counts of all cells at the maximum of the likelihood of what is observed, times theta**alpha.
+
+    EM (Dempster, Laird & Rubin, 1977): counts expected under theta, theta from the counts and alpha, and again. It begins
+    at the `available` counts plus one, so that no cell begins at zero. `objective` is given the penalised log-likelihood
+    before each iteration, which never falls but by rounding. Without a missing cell: the counts as they are.
+    """
+    lenient = _check.unseen_rule(unseen)
+    gone = missing_cells(codes, available.n_categories, missing, lenient).any(axis=1)
+    if not gone.any() or not len(available.structure.context):
+        return available
+    structure, k = available.structure, available.structure.n_classes
+    rows = np.flatnonzero(gone)
+    some = codes[rows]
+    whole = codes[~gone]
+    known = count_cells(
+        whole,
+        None if y is None else y[~gone],
+        structure,
+        sample_weight=np.ones(len(whole)) if weights is None else weights[~gone],
+        missing=missing,
+        unseen=unseen,
+        n_threads=n_threads,
+    )
+    row_weights = np.ones(len(rows)) if weights is None else weights[rows]
+    classes = np.zeros(len(rows), np.int64) if y is None else y[rows]
+    by_class = np.zeros((len(rows), k))
+    by_class[np.arange(len(rows)), classes] = row_weights
+    total = len(codes) if weights is None else weighted_sum(weights, 1.0)
+    alphas = _flat_alpha(alpha, available)
+
+    theta = available._like(available.values + 1.0).normalize()
+    before = -np.inf
+    for _ in range(MOST_ITERATIONS):
+        counts = known + expected_counts(
+            some, theta, by_class, missing=missing, lenient=lenient, n_threads=n_threads
+        )
+        scores = score_features(some, theta, np.zeros(k), missing=missing, unseen=unseen, n_threads=n_threads)
+        now = weighted_sum(row_weights, scores[np.arange(len(rows)), classes])
+        now += weighted_sum(known + alphas, log(theta.values))
+        if objective is not None:
+            objective.append(now)
+        if now - before < TOLERANCE * total:
+            break
+        before = now
+        theta = available._like(counts).normalize(alpha)
+    return available._like(counts)
+
+
+def _flat_alpha(alpha: Any, tables: Tables) -> NDArray[np.float64]:
+    """The pseudocount of every cell."""
+    flat = np.empty(len(tables.values))
+    for j, a in enumerate(_check.alpha_value(alpha, tables.n_categories)):
+        flat[tables.offsets[j] : tables.offsets[j + 1]].reshape(-1, int(tables.n_categories[j]))[...] = a
+    return flat
