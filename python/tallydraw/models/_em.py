@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tallydraw import _check
-from tallydraw.count import count_cells
+from tallydraw.count import count_cells, count_soft_cells
 from tallydraw.log_prob import score_features
 from tallydraw.models._evidence import expected_counts, missing_cells
 from tallydraw.models._sums import log, weighted_sum
@@ -58,14 +58,12 @@ def expected_tables(
     by_class = np.zeros((len(rows), k))
     by_class[np.arange(len(rows)), classes] = row_weights
     total = len(codes) if weights is None else weighted_sum(weights, 1.0)
-    alphas = _flat_alpha(alpha, available)
+    alphas = flat_alpha(alpha, available)
 
     theta = available._like(available.values + 1.0).normalize()
     before = -np.inf
     for _ in range(MOST_ITERATIONS):
-        counts = known + expected_counts(
-            some, theta, by_class, missing=missing, lenient=lenient, n_threads=n_threads
-        )
+        counts = known + expected_counts(some, theta, by_class, missing=missing, lenient=lenient, n_threads=n_threads)
         scores = score_features(some, theta, np.zeros(k), missing=missing, unseen=unseen, n_threads=n_threads)
         now = weighted_sum(row_weights, scores[np.arange(len(rows)), classes])
         now += weighted_sum(known + alphas, log(theta.values))
@@ -78,7 +76,32 @@ def expected_tables(
     return available._like(counts)
 
 
-def _flat_alpha(alpha: Any, tables: Tables) -> NDArray[np.float64]:
+def expected_soft_tables(
+    codes: NDArray[Any],
+    theta: Tables,
+    weights: NDArray[np.float64],
+    *,
+    missing: int | None,
+    unseen: str,
+    n_threads: int | None,
+) -> Tables:
+    """Counts of all cells, missing ones expected under `theta`; row r is of every class k, with weights[r, k]."""
+    lenient = _check.unseen_rule(unseen)
+    gone = missing_cells(codes, theta.n_categories, missing, lenient).any(axis=1)
+    rules: dict[str, Any] = {"missing": missing, "n_threads": n_threads}
+    if not gone.any():
+        return theta._like(count_soft_cells(codes, theta.structure, weights, unseen=unseen, **rules))
+    known = count_soft_cells(codes[~gone], theta.structure, weights[~gone], unseen=unseen, **rules)
+    return theta._like(known + expected_counts(codes[gone], theta, weights[gone], lenient=lenient, **rules))
+
+
+def penalised_fit(counts: Tables, alpha: Any) -> float:
+    """The sum of (n + alpha) log theta at its maximum: what a structure is worth to EM."""
+    weights = counts.values + flat_alpha(alpha, counts)
+    return weighted_sum(weights, log(counts.normalize(alpha).values))
+
+
+def flat_alpha(alpha: Any, tables: Tables) -> NDArray[np.float64]:
     """The pseudocount of every cell."""
     flat = np.empty(len(tables.values))
     for j, a in enumerate(_check.alpha_value(alpha, tables.n_categories)):

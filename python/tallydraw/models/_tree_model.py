@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from tallydraw import _check
 from tallydraw.log_prob import score_features
 from tallydraw.models._divergence import tree_entropy, tree_kl_divergence
+from tallydraw.models._em import expected_soft_tables
 from tallydraw.models._evidence import marginals_of, write_completions
 from tallydraw.models._state import Draw, Prepared
 from tallydraw.models.base import Model
@@ -54,6 +55,26 @@ class TreeModel(Model):
         for k, tables in enumerate(stacks):
             out[:, k] = score(tables, log_prior[k : k + 1])[:, 0]
         return out
+
+    def _expected_counts(
+        self,
+        data: Any,
+        sizes: NDArray[np.int64],
+        weights: NDArray[np.float64],
+        prepared: Prepared | None,
+        n_threads: int | None,
+    ) -> Any:
+        structure = self._structure(sizes, weights.shape[1])
+        if not len(structure.context):
+            return super()._expected_counts(data, sizes, weights, prepared, n_threads)
+        if prepared is None:
+            nothing = self._tables(np.zeros(int(structure.offsets[-1])), sizes, weights.shape[1], structure)
+            theta = nothing.normalize()
+        else:
+            theta = prepared.probabilities
+        return expected_soft_tables(
+            data.codes, theta, weights, missing=self.missing, unseen=self.unseen, n_threads=n_threads
+        )
 
     def _ready(self, prepared: Prepared) -> None:
         for tables in stacks_of(prepared):

@@ -809,6 +809,10 @@ class Model(ABC):
         )
         return self._tables(flat, sizes, k, structure)
 
+    def _settled(self, fitted: Fitted, before: Prepared | None) -> Fitted:
+        """What EM goes on with: `fitted`, unless something of `before` is more likely."""
+        return fitted
+
     def _tables(self, flat: NDArray[Any], sizes: NDArray[np.int64], k: int | None, structure: Structure) -> Tables:
         return Tables(
             flat,

@@ -12,6 +12,7 @@ from tallydraw._count_pairs import count_pair_cells
 from tallydraw._pair_information import seen_together
 from tallydraw.information import mutual_information
 from tallydraw.log_prob import require_probabilities
+from tallydraw.models._em import flat_alpha, penalised_fit
 from tallydraw.models._labels import class_codes, label_array
 from tallydraw.models._parameters import is_number
 from tallydraw.models._spanning import spanning_forest
@@ -226,10 +227,30 @@ class ChowLiuTree(TreeModel):
         pairs = cast(PairTables, fitted.counts)
         class_counts = fitted.class_counts
         prior = None if class_counts is None else class_counts.normalize(self.alpha if is_number(self.alpha) else 0)
+        kept = fitted.parents
         if pairs.n_classes is None or self.shared:
-            return pairs.tables(self._learned(pairs)).normalize(self.alpha), prior
+            parents = self._learned(pairs) if kept is None else kept[0]
+            return pairs.tables(parents).normalize(self.alpha), prior
         of_class = [pairs.of_class(k) for k in range(pairs.n_classes)]
-        return tuple(one.tables(self._learned(one)).normalize(self.alpha) for one in of_class), prior
+        trees = [self._learned(one) for one in of_class] if kept is None else kept
+        stacks = zip(of_class, trees, strict=True)
+        return tuple(one.tables(parents).normalize(self.alpha) for one, parents in stacks), prior
+
+    def _settled(self, fitted: Fitted, before: Prepared | None) -> Fitted:
+        """The better of the tree of most mutual information and the last one: pseudocounts may prefer that."""
+        if before is None or self.penalty is not None or not np.any(flat_alpha(self.alpha, stacks_of(before)[0])):
+            return fitted
+        pairs = cast(PairTables, fitted.counts)
+        parts = [pairs] if self.shared else [pairs.of_class(k) for k in range(cast(int, pairs.n_classes))]
+        parents = []
+        for part, tables in zip(parts, stacks_of(before), strict=True):
+            new, old = self._learned(part), _parents_of(tables)
+            same = np.array_equal(new, old)
+            worse = not same and (
+                penalised_fit(part.tables(new), self.alpha) < penalised_fit(part.tables(old), self.alpha)
+            )
+            parents.append(old if worse else new)
+        return fitted._replace(parents=np.stack(parents))
 
     def _learned(self, pairs: PairTables) -> NDArray[np.int64]:
         """The parents of the forest that gains most."""

@@ -439,7 +439,7 @@ class Mixture(Model):
             counts = component._expected_counts(data, sizes, soft, prepared, n_threads)
             class_counts = Tables(column_sums(soft), np.array([self.n_components]))
             now = Fitted(sizes, counts, None, data.names, classes, class_counts)
-            component._fitted = now
+            component._fitted = now = component._settled(now, prepared)
             prepared = component._prepared()
             scores = component._score(prepared, data, n_threads)
             logs = _log_sums(scores, n_threads)
