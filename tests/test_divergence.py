@@ -76,7 +76,9 @@ def test_models_of_different_structure(backend: str) -> None:
         td.MarkovChain(alpha=1).fit(X),
         td.MarkovChain(alpha=1, order=2).fit(X),
         td.JointTable(alpha=1).fit(X),
+        td.ChowLiuTree(alpha=1, root=2).fit(X),
         td.NaiveBayes(alpha=1).fit(X, X[:, 0]),
+        td.ChowLiuTree(alpha=1, shared=False).fit(X, X[:, 0]),
     ]
     for p in models:
         for q in models:
@@ -88,9 +90,11 @@ def test_models_of_different_structure(backend: str) -> None:
 def test_many_features_need_no_enumeration(backend: str) -> None:
     rng = np.random.default_rng(2)
     X = rng.integers(0, 3, (200, 300))
-    product, chain = td.NaiveBayes(alpha=1).fit(X), td.MarkovChain(alpha=1).fit(X)
-    assert chain.kl_divergence(product) == pytest.approx(_mean_difference(chain, product), rel=0.02)
-    assert product.kl_divergence(chain) == pytest.approx(_mean_difference(product, chain), rel=0.02)
+    models = [kind(alpha=1).fit(X) for kind in (td.NaiveBayes, td.MarkovChain, td.ChowLiuTree)]
+    for p in models:
+        for q in models:
+            if p is not q:
+                assert p.kl_divergence(q) == pytest.approx(_mean_difference(p, q), rel=0.02)
 
 
 def _mean_difference(p: Any, q: Any) -> float:

@@ -29,6 +29,10 @@ KINDS: dict[str, tuple[type[td.Model], dict[str, Any], np.ndarray]] = {
     "chain": (td.MarkovChain, {"n_categories": SIZES}, X),
     "chain, missing": (td.MarkovChain, {"n_categories": SIZES}, HOLES),
     "chain rule": (td.MarkovChain, {"n_categories": SIZES, "order": 2}, X),
+    "tree": (td.ChowLiuTree, {"n_categories": SIZES}, X),
+    "tree, missing": (td.ChowLiuTree, {"n_categories": SIZES}, HOLES),
+    "trees": (td.ChowLiuTree, {"n_categories": SIZES, "shared": False, "root": 1}, X),
+    "trees, missing": (td.ChowLiuTree, {"n_categories": SIZES, "shared": False, "root": 1}, HOLES),
     "homogeneous": (td.MarkovChain, {"n_categories": 4, "homogeneous": True}, np.tile(X, 3)),
     "homogeneous, missing": (td.MarkovChain, {"n_categories": 4, "homogeneous": True}, np.tile(HOLES, 3)),
     "homogeneous, order 2": (td.MarkovChain, {"n_categories": 4, "homogeneous": True, "order": 2}, np.tile(X, 3)),
@@ -54,6 +58,30 @@ def scored(model: Any, rows: Any, y: Any) -> np.ndarray:
     return np.minimum(model.log_joint(rows)[np.arange(len(y)), np.searchsorted(model.classes_, y)], 0)
 
 
+def again(kind: str, model: Any, data: Any, y: Any, alpha: float) -> Any:
+    """The fit to other data, with the structure of `model`."""
+    if not isinstance(model, td.ChowLiuTree):
+        return make(kind, y, data, alpha=alpha)
+    counted = {"n_categories": SIZES}
+    own = {**KINDS[kind][1], "alpha": alpha}
+    if y is None:
+        return type(model).from_probabilities(
+            td.count_features(data, parents=model.parents_, **counted).normalize(alpha), **own
+        )
+    codes = np.searchsorted(model.classes_, y)
+    prior = td.Tables.from_arrays([td.count_categories(codes, n_categories=3)]).normalize(alpha)[0]
+    if model.shared:
+        counts = td.count_features(data, y=codes, n_classes=3, parents=model.parents_, **counted)
+        tables: Any = counts.normalize(alpha)
+    else:
+        tables = [
+            td.count_features(data[codes == k], parents=model.parents_[k], **counted).normalize(alpha) for k in range(3)
+        ]
+    truth = type(model).from_probabilities(tables, class_prior=prior, **own)
+    truth._fitted = truth._fitted._replace(classes=model.classes_)
+    return truth
+
+
 # Leave-one-out -----------------------------------------------------------------------------------------------------
 
 
@@ -61,10 +89,11 @@ def scored(model: Any, rows: Any, y: Any) -> np.ndarray:
 @pytest.mark.parametrize("alpha", [0, 1, 0.3])
 def test_leave_one_out_is_the_fit_without_the_row(kind: str, alpha: float, y: Any, backend: str) -> None:
     data = KINDS[kind][2]
-    found = make(kind, y, alpha=alpha).loo_log_prob(data, y)
+    model = make(kind, y, alpha=alpha)
+    found = model.loo_log_prob(data, y)
     for i in range(N):
         rest, one = np.arange(N) != i, slice(i, i + 1)
-        refit = make(kind, None if y is None else y[rest], data[rest], alpha=alpha)
+        refit = again(kind, model, data[rest], None if y is None else y[rest], alpha)
         expected = scored(refit, data[one], None if y is None else y[one])[0]
         if isinstance(alpha, int):
             assert found[i] == expected
@@ -165,12 +194,12 @@ COMPLETE = [k for k in KINDS if "missing" not in k and k != "bounded" and "homog
 @pytest.mark.parametrize("kind", COMPLETE)
 @pytest.mark.parametrize("alpha", [1, 0.3, 1e-9])
 def test_the_evidence_is_the_product_of_predictions(kind: str, alpha: float, y: Any, backend: str) -> None:
-    data, total = KINDS[kind][2], 0.0
+    data, total, model = KINDS[kind][2], 0.0, make(kind, y, alpha=alpha)
     for i in range(N):
         one = slice(i, i + 1)
-        before = make(kind, None if y is None else y[:i], data[:i], alpha=alpha)
+        before = again(kind, model, data[:i], None if y is None else y[:i], alpha)
         total += float(scored(before, data[one], None if y is None else y[one])[0])
-    assert make(kind, y, alpha=alpha).log_evidence() == pytest.approx(total, rel=1e-12)
+    assert model.log_evidence() == pytest.approx(total, rel=1e-12)
 
 
 def test_evidence_of_sequences(y: Any, backend: str) -> None:

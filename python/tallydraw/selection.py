@@ -181,11 +181,11 @@ def _accuracy(model: Model, X: Any, labels: NDArray[Any] | None, n_threads: int 
 def _criteria(model: Model) -> tuple[float | None, float | None, float | None]:
     """Information criteria and evidence, each None where it is not defined."""
     try:
-        fitted = model._counted().fitted
+        prepared = model._counted()
     except AttributeError:  # no counts
         return None, None, None
-    bic = model.bic() if model._n_rows(fitted) > 0 else None
-    evidence = model.log_evidence() if model._improper(fitted) is None else None
+    bic = model.bic() if model._n_rows(prepared) > 0 else None
+    evidence = model.log_evidence() if model._improper(prepared.fitted) is None else None
     return model.aic(), bic, evidence
 
 

@@ -583,6 +583,12 @@ class Model(ABC):
         ValueError
             The models are not over the same categories, or no exact value can be computed.
 
+        Notes
+        -----
+        In closed form between any two models without a class that are trees (products, chains of order 1, Chow-Liu
+        trees), whatever their arcs: O(C**3) for each arc of this tree on the path between the ends of an arc of the
+        other, O(C**2) for arcs that both have. So too between chains of the same order, and from a joint table.
+
         Examples
         --------
         >>> import tallydraw as td
@@ -691,7 +697,7 @@ class Model(ABC):
         """
         _check.thread_count(n_threads)
         prepared = self._counted()
-        n = self._n_rows(prepared.fitted)
+        n = self._n_rows(prepared)
         if n <= 0:
             raise ValueError(f"bic needs data: this {type(self).__name__} has counted no row")
         return -2.0 * self._log_likelihood(prepared) + _float(self.n_parameters) * float(log([n])[0])
@@ -736,7 +742,7 @@ class Model(ABC):
         """
         _check.thread_count(n_threads)
         prepared = self._counted()
-        if self._is_weighted(prepared.fitted):
+        if self._is_weighted(prepared):
             raise ValueError("loo_log_prob needs integer counts: weighted rows cannot be taken out of them one by one")
         data = self._read_again(X, prepared.fitted)
         codes = None
@@ -910,9 +916,9 @@ class Model(ABC):
         """The divergence in closed form, or None; the categories agree."""
         return None
 
-    def _count_stacks(self, fitted: Fitted) -> tuple[Tables, ...]:
+    def _count_stacks(self, prepared: Prepared) -> tuple[Tables, ...]:
         """The counts in stacks like those of the probabilities: one for every class, or one for each."""
-        return (fitted.counts,)
+        return (prepared.fitted.counts,)
 
     def _improper(self, fitted: Fitted) -> str | None:
         """Why the evidence is not defined, with the remedy, or None."""
@@ -922,7 +928,7 @@ class Model(ABC):
 
     def _log_evidence(self, prepared: Prepared) -> float:
         """The evidence, all alpha being positive."""
-        stacks = self._count_stacks(prepared.fitted)
+        stacks = self._count_stacks(prepared)
         return sum(log_evidence(counts, self.alpha) for counts in stacks) + self._class_evidence(prepared.fitted)
 
     def _class_evidence(self, fitted: Fitted) -> float:
@@ -933,7 +939,7 @@ class Model(ABC):
     def _log_likelihood(self, prepared: Prepared) -> float:
         """Of the counts, under the probabilities."""
         theta = prepared.probabilities if isinstance(prepared.probabilities, tuple) else (prepared.probabilities,)
-        parts = list(zip(self._count_stacks(prepared.fitted), theta, strict=True))
+        parts = list(zip(self._count_stacks(prepared), theta, strict=True))
         if prepared.prior is not None:
             parts.append((cast(Tables, prepared.fitted.class_counts), prepared.prior))
         return sum(weighted_sum(counts.values, log(p.values)) for counts, p in parts)
@@ -942,14 +948,14 @@ class Model(ABC):
         """How many cells checked data has, missing ones included."""
         return int(data.codes.size)
 
-    def _n_rows(self, fitted: Fitted) -> float:
+    def _n_rows(self, prepared: Prepared) -> float:
         """The number of rows, or their weight."""
-        if fitted.class_counts is not None:
-            return float(np.cumsum(fitted.class_counts[0])[-1])
-        return max(float(np.cumsum(table)[-1]) for table in self._count_stacks(fitted)[0])
+        if prepared.fitted.class_counts is not None:
+            return float(np.cumsum(prepared.fitted.class_counts[0])[-1])
+        return max(float(np.cumsum(table)[-1]) for table in self._count_stacks(prepared)[0])
 
-    def _is_weighted(self, fitted: Fitted) -> bool:
-        return any(counts.values.dtype.kind == "f" for counts in self._count_stacks(fitted))
+    def _is_weighted(self, prepared: Prepared) -> bool:
+        return any(counts.values.dtype.kind == "f" for counts in self._count_stacks(prepared))
 
     def _without_one(self, counts: Tables) -> NDArray[np.float64]:
         """Flat estimates of each cell without one row that is in it; NaN for a cell that none is in."""
@@ -959,7 +965,7 @@ class Model(ABC):
         self, prepared: Prepared, data: Any, y: NDArray[np.int64] | None, n_threads: int | None
     ) -> NDArray[np.float64]:
         """(n,) log-probabilities of checked rows, and classes, each without its own counts."""
-        counts = self._count_stacks(prepared.fitted)
+        counts = self._count_stacks(prepared)
         theta = prepared.probabilities
         if isinstance(theta, tuple):
             theta = tuple(t.seen_as(self._without_one(c)) for t, c in zip(theta, counts, strict=True))

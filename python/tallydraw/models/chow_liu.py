@@ -126,11 +126,9 @@ class ChowLiuTree(TreeModel):
     @property
     def counts_(self) -> Any:
         """The counts of the tree: Tables, or with one tree a class a tuple of Tables."""
-        pairs = self.pair_counts_
-        parents = self.parents_
-        if parents.ndim == 1:
-            return pairs.tables(parents)
-        return tuple(pairs.of_class(k).tables(tree) for k, tree in enumerate(parents))
+        prepared = self._counted()
+        stacks = self._count_stacks(prepared)
+        return stacks if isinstance(prepared.probabilities, tuple) else stacks[0]
 
     def to_text(self) -> str:
         """Draw the tree as text: a line a feature, the mutual information with its parent (given the class) in nats.
@@ -251,6 +249,13 @@ class ChowLiuTree(TreeModel):
             )
             parents.append(old if worse else new)
         return fitted._replace(parents=np.stack(parents))
+
+    def _count_stacks(self, prepared: Prepared) -> tuple[Tables, ...]:
+        pairs = cast(PairTables, prepared.fitted.counts)
+        trees = [_parents_of(tables) for tables in stacks_of(prepared)]
+        if not isinstance(prepared.probabilities, tuple):
+            return (pairs.tables(trees[0]),)
+        return tuple(pairs.of_class(k).tables(tree) for k, tree in enumerate(trees))
 
     def _learned(self, pairs: PairTables) -> NDArray[np.int64]:
         """The parents of the forest that gains most."""

@@ -279,11 +279,12 @@ class JointTable(Model):
         estimate: Estimate = prepared.probabilities
         return weighted_sum(estimate.counts, estimate.full.logs[:-1])
 
-    def _n_rows(self, fitted: Fitted) -> float:
-        return float(np.cumsum(fitted.counts.counts)[-1]) if fitted.counts.counts.size else 0.0
+    def _n_rows(self, prepared: Prepared) -> float:
+        counts = prepared.fitted.counts.counts
+        return float(np.cumsum(counts)[-1]) if counts.size else 0.0
 
-    def _is_weighted(self, fitted: Fitted) -> bool:
-        return bool(fitted.counts.counts.dtype.kind == "f")
+    def _is_weighted(self, prepared: Prepared) -> bool:
+        return bool(prepared.fitted.counts.counts.dtype.kind == "f")
 
     def _leave_one_out(
         self, prepared: Prepared, data: Any, y: NDArray[np.int64] | None, n_threads: int | None

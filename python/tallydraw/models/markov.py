@@ -285,8 +285,8 @@ class MarkovChain(TreeModel):
     def _n_cells(self, data: Any) -> int:
         return int(data.lengths.sum()) if self.homogeneous else super()._n_cells(data)
 
-    def _n_rows(self, fitted: Fitted) -> float:
-        return float(np.cumsum(fitted.counts.values)[-1]) if self.homogeneous else super()._n_rows(fitted)
+    def _n_rows(self, prepared: Prepared) -> float:
+        return float(np.cumsum(prepared.fitted.counts.values)[-1]) if self.homogeneous else super()._n_rows(prepared)
 
     def _leave_one_out(
         self, prepared: Prepared, data: Any, y: NDArray[np.int64] | None, n_threads: int | None
