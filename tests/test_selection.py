@@ -184,6 +184,8 @@ def test_what_leave_one_out_needs(y: Any) -> None:
             call()
     with pytest.raises(OverflowError, match="sums to infinity"):
         td.NaiveBayes(alpha=1e308, n_categories=4).fit(X).loo_log_prob(X)
+    with pytest.raises(OverflowError, match="sums to infinity"):
+        td.NaiveBayes(alpha=1e308, n_categories=4).fit(X).log_evidence()
 
 
 # Evidence ----------------------------------------------------------------------------------------------------------

@@ -89,10 +89,19 @@ def log_evidence(counts: Tables, alpha: Any) -> float:
         table = counts[j].reshape(-1, c)
         alphas = np.broadcast_to(part.astype(np.float64), (c,))
         of_cells.append(np.broadcast_to(alphas, table.shape).reshape(-1)[table.reshape(-1) > 0])
-        of_rows.append(np.full(len(table), np.cumsum(alphas)[-1]))
+        of_rows.append(np.full(len(table), float(alpha_total(alphas, c))))
         totals.append(row_totals(table))
     cells = log_rising(np.concatenate(of_cells), counts.values[counts.values > 0])
     return _running_sum(cells) - _running_sum(log_rising(np.concatenate(of_rows), np.concatenate(totals)))
+
+
+def alpha_total(alphas: NDArray[Any], c: int) -> Any:
+    """The sum of the pseudocounts of C categories, left to right; OverflowError where it is infinite."""
+    with np.errstate(over="ignore"):
+        total = np.cumsum(np.broadcast_to(alphas, (c,)))[-1]
+    if not np.isfinite(total):
+        raise OverflowError(f"alpha of {c} categories sums to infinity: pass a smaller alpha")
+    return total
 
 
 def row_totals(table: NDArray[Any]) -> Floats:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from tallydraw import _check
 from tallydraw._sequences import Block
+from tallydraw.dirichlet import alpha_total
 from tallydraw.models._row_counts import present_cells
 from tallydraw.models._sums import log
 from tallydraw.tables import Tables
@@ -32,15 +33,6 @@ def without_one(counts: Tables, alpha: Any) -> NDArray[np.float64]:
         np.divide(rows - 1 + alphas, rest[:, None], out=out, where=rest[:, None] > 0)
         out[rows == 0] = np.nan
     return theta
-
-
-def alpha_total(alphas: NDArray[Any], c: int) -> Any:
-    """The sum of the pseudocounts of C categories, left to right; OverflowError where it is infinite."""
-    with np.errstate(over="ignore"):
-        total = np.cumsum(np.broadcast_to(alphas, (c,)))[-1]
-    if not np.isfinite(total):
-        raise OverflowError(f"alpha of {c} categories sums to infinity: pass a smaller alpha")
-    return total
 
 
 def log_prob_without_own(

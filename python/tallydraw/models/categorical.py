@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tallydraw import _check
-from tallydraw.dirichlet import log_evidence
-from tallydraw.models._leave_one_out import alpha_total
+from tallydraw.dirichlet import alpha_total, log_evidence
 from tallydraw.models._state import Draw, Fitted, Prepared
 from tallydraw.models._sums import difference, log, weighted_sum
 from tallydraw.models._tree_model import TreeModel
