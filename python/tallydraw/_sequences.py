@@ -81,11 +81,11 @@ class Sequences:
         arrays = self._pieces if self._pieces is not None else [self._array]
         return max((int(a.max()) for a in arrays if a.size), default=-1)
 
-    def blocks(self) -> Iterator[Block]:
-        """All sequences in order, in blocks of at most backend.BLOCK_WORK states (or one sequence)."""
+    def blocks(self, most: int | None = None) -> Iterator[Block]:
+        """All sequences in order, in blocks of at most `most` states (or one sequence); default backend.BLOCK_WORK."""
         begin, n = 0, len(self)
         while begin < n:
-            limit = int(self._offsets[begin]) + backend.BLOCK_WORK
+            limit = int(self._offsets[begin]) + (most or backend.BLOCK_WORK)
             end = int(np.searchsorted(self._offsets, limit, side="right")) - 1
             end = min(n, max(end, begin + 1))
             yield Block(begin, end, self._flat(begin, end), self._offsets[begin : end + 1] - self._offsets[begin])

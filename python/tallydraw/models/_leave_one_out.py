@@ -7,18 +7,19 @@ one: there the probabilities stay as they are.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tallydraw import _check
-from tallydraw._sequences import Block
+from tallydraw._sequences import Sequences
 from tallydraw.dirichlet import alpha_total
 from tallydraw.models._row_counts import present_cells
 from tallydraw.models._sums import log
 from tallydraw.tables import Tables
+
+_STEPS = 1 << 18  # of sequences at a time: a few arrays of so many numbers
 
 
 def without_one(counts: Tables, alpha: Any) -> NDArray[np.float64]:
@@ -36,7 +37,7 @@ def without_one(counts: Tables, alpha: Any) -> NDArray[np.float64]:
 
 
 def log_prob_without_own(
-    blocks: Iterable[Block],
+    sequences: Sequences,
     counts: Tables,
     alpha: Any,
     y: NDArray[np.int64],
@@ -52,7 +53,7 @@ def log_prob_without_own(
     alphas = np.stack([np.broadcast_to(a, (c,)) for a in _check.alpha_value(alpha, counts.n_categories)])
     totals = np.array([alpha_total(a, c) for a in alphas])
     rows = counts.values.reshape(-1, c).sum(axis=1)
-    for block in blocks:
+    for block in sequences.blocks(_STEPS):
         states, lengths = block.states.astype(np.int64), np.diff(block.offsets)
         whose = np.repeat(np.arange(len(lengths)), lengths)
         complete = np.bincount(whose, states < 0, minlength=len(lengths)) == 0
@@ -66,7 +67,8 @@ def log_prob_without_own(
         cell = row * c + states
         kept = complete[whose]
         whose, table, states, row, cell = (part[kept] for part in (whose, table, states, row, cell))
-        left, rest = counts.values[cell] - _own(whose, cell), rows[row] - _own(whose, row)
+        left = counts.values[cell] - _own(whose, cell, len(counts.values))
+        rest = rows[row] - _own(whose, row, len(rows))
         if np.any(left < 0):
             return block.begin + int(whose[np.argmax(left < 0)])
         rest = rest + totals[table]
@@ -79,11 +81,19 @@ def log_prob_without_own(
     return -1
 
 
-def _own(whose: NDArray[np.int64], place: NDArray[np.int64]) -> NDArray[np.int64]:
-    """How often each step's sequence is at this place."""
-    _, known = np.unique(place, return_inverse=True)
-    _, pair, often = np.unique(whose * np.int64(len(place)) + known, return_inverse=True, return_counts=True)
-    return often[pair].astype(np.int64)
+def _own(whose: NDArray[np.int64], place: NDArray[np.int64], n_places: int) -> NDArray[np.int64]:
+    """How often each step's sequence, of ascending numbers, is at this one of the places."""
+    if len(place) == 0:
+        return place
+    pairs = (int(whose[-1]) + 1) * n_places
+    if pairs <= 16 * len(place):
+        key = whose * n_places + place
+        own: NDArray[np.int64] = np.bincount(key)[key]
+        return own
+    distinct, known = np.unique(place, return_inverse=True)
+    _, pair, often = np.unique(whose * len(distinct) + known, return_inverse=True, return_counts=True)
+    own = often[pair]
+    return own
 
 
 def stray_row(

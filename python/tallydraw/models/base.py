@@ -730,7 +730,7 @@ class Model(ABC):
 
         Notes
         -----
-        The cost of :meth:`log_prob`, once. Everything else stays as it is: alpha, the categories, the classes, the
+        One pass of the kernels that score rows. Everything else stays as it is: alpha, the categories, the classes, the
         structure. A row with missing cells is left out as it was counted.
 
         Examples

@@ -137,8 +137,8 @@ class MarkovChain(TreeModel):
     ) -> NDArray[np.float64]:
         """Log-probability of each row or sequence of the fit without its own counts. See :meth:`Model.loo_log_prob`.
 
-        Of a sequence all counts are left out, however often it makes a transition; the table is made again for each
-        that has missing states.
+        Of a sequence all counts are left out, however often it makes a transition: O(1) a step where there are few
+        states, else a sort of the steps. The table is made again for each sequence that has missing states.
         """
         return super().loo_log_prob(self._with_offsets(X, offsets), y, n_threads=n_threads)
 
@@ -299,7 +299,7 @@ class MarkovChain(TreeModel):
         prior = self._prior_without_one(prepared)
         first = np.zeros(n) if prior is None else log(prior[0])[labels]
         out: NDArray[np.float64] = np.full(n, np.nan)
-        stray = log_prob_without_own(data.blocks(), fitted.counts, self.alpha, labels, first, out)
+        stray = log_prob_without_own(data, fitted.counts, self.alpha, labels, first, out)
         for block in data.blocks() if stray < 0 else ():
             for i in np.flatnonzero(np.isnan(out[block.begin : block.end])).tolist():
                 # Missing states are summed out under all the probabilities: the model is made again.
@@ -373,9 +373,9 @@ class SequenceData(Sequences):
             return super().largest()
         return max((int(b.states.max()) for b in self.blocks() if b.states.size), default=-1)
 
-    def blocks(self) -> Iterator[Block]:
+    def blocks(self, most: int | None = None) -> Iterator[Block]:
         """Blocks whose missing states are negative."""
-        for block in super().blocks():
+        for block in super().blocks(most):
             states = block.states
             drop = None if self._missing is None or self._missing < 0 else states == self._missing
             if self._n_states is not None:
