@@ -29,6 +29,7 @@ KINDS: dict[str, tuple[type[td.Model], dict[str, Any], np.ndarray]] = {
     "chain": (td.MarkovChain, {"n_categories": SIZES}, X),
     "chain, missing": (td.MarkovChain, {"n_categories": SIZES}, HOLES),
     "chain rule": (td.MarkovChain, {"n_categories": SIZES, "order": 2}, X),
+    "chain rule, missing": (td.MarkovChain, {"n_categories": SIZES, "order": 2}, HOLES),
     "tree": (td.ChowLiuTree, {"n_categories": SIZES}, X),
     "tree, missing": (td.ChowLiuTree, {"n_categories": SIZES}, HOLES),
     "trees": (td.ChowLiuTree, {"n_categories": SIZES, "shared": False, "root": 1}, X),
