@@ -619,15 +619,15 @@ class Model(ABC):
     def log_evidence(self, *, n_threads: int | None = None) -> float:
         """Log marginal likelihood of the counts: every probability integrated out under its Dirichlet(alpha) prior.
 
-        Where alpha is one number, the class prior has the prior Dirichlet(alpha) as well, and this is the evidence of
-        rows and classes; otherwise it is that of the rows given their classes. With `tied`, alpha of a group is the sum
-        of its categories'.
+        Each table row has a prior of its own; with `tied`, over groups, whose alpha is the sum of their categories'; a
+        joint table has one over all combinations and classes. Where alpha is one number, so has the class prior, and
+        this is the evidence of rows and classes; otherwise it is that of the rows given their classes.
 
         Returns
         -------
         float
-            In nats, of the data in the order it came (without a multinomial coefficient). Larger is better; a constant
-            may be added to none. :func:`estimate_alpha` maximises it over alpha, but for the class prior.
+            In nats, of the data in the order it came (without a multinomial coefficient): the difference of two models
+            of the same data is a log Bayes factor. :func:`estimate_alpha` maximises it over alpha, but for the class.
 
         Raises
         ------
