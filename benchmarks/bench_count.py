@@ -9,6 +9,8 @@ from suite import cases, run
 from workloads import Workload
 
 
-@pytest.mark.parametrize(("workload", "who"), cases("count_features", "count_transitions"))
+@pytest.mark.parametrize(
+    ("workload", "who"), cases("count_features", "count_pairs", "count_transitions", "ChowLiuTree")
+)
 def bench_count(benchmark: Any, workload: Workload, who: str) -> None:
     run(benchmark, workload, who)

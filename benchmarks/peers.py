@@ -14,6 +14,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import tallydraw as td
 from workloads import SEED, THREADS, TOTAL, Workload
 
 Call = Callable[[], Any]
@@ -74,7 +75,19 @@ def _torch() -> Any:
 def versions() -> dict[str, str]:
     """Of the tools that are installed."""
     found = {}
-    for name in ("numpy", "numba", "scipy", "scikit-learn", "torch", "quantecon", "deeptime", "pomegranate"):
+    for name in (
+        "numpy",
+        "numba",
+        "scipy",
+        "scikit-learn",
+        "torch",
+        "quantecon",
+        "deeptime",
+        "pomegranate",
+        "pgmpy",
+        "pyagrum",
+        "deeprob-kit",
+    ):
         try:
             found[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
@@ -86,6 +99,10 @@ def agrees(w: Workload, ours: Any, theirs: Any) -> None:
     """Raise unless a peer computed what we did: counts equal, logs to 1e-9, draws alike in shape and range."""
     if w.verb == "count_features":
         _same(np.array_equal(np.stack(list(ours)), np.stack(list(theirs))), w)
+    elif w.verb == "count_pairs":
+        _same(_same_pairs(w, ours, theirs), w)
+    elif w.verb == "ChowLiuTree":
+        _same(bool(np.isclose(*(_shared(ours, arcs) for arcs in (_arcs(ours), _arcs(theirs))), rtol=1e-9)), w)
     elif w.verb == "count_transitions":
         _same(np.array_equal(ours, theirs), w)
     elif w.verb in ("log_prob_features", "log_prob_paths"):
@@ -466,6 +483,172 @@ def _(w: Workload, x: SimpleNamespace) -> Call:
 def _(w: Workload, x: SimpleNamespace) -> Call:
     bayes = _import("sklearn.naive_bayes")
     return lambda: bayes.CategoricalNB(min_categories=w.C).fit(x.X, x.y).category_count_
+
+
+# count_pairs ----------------------------------------------------------------------------------------------------------
+
+
+def _same_pairs(w: Workload, ours: Any, theirs: Any) -> bool:
+    """Theirs: PairTables, the (K, d C, d C) products of one-hot rows, or the flat cells of the first pairs."""
+    if hasattr(theirs, "marginals"):
+        return bool(ours == theirs)
+    if theirs.ndim == 1:
+        return np.array_equal(ours.values[: len(theirs)], theirs)
+    cells = np.asarray(theirs).reshape(-1, w.d, w.C, w.d, w.C).transpose(1, 3, 0, 2, 4)
+    first, second = np.triu_indices(w.d, 1)
+    same = np.allclose if w.layout == "weighted" else np.array_equal
+    return bool(same(ours.values.reshape(len(first), -1), cells[first, second].reshape(len(first), -1)))
+
+
+def _one_hot_product(w: Workload, x: SimpleNamespace, dtype: type, block: int) -> Call:
+    """The rows of a class go one after the other; a weight multiplies one of the two factors."""
+
+    def run() -> Any:
+        out = np.zeros((w.K, w.d * w.C, w.d * w.C))
+        for k in range(w.K):
+            chosen = np.flatnonzero(x.y == k) if w.K > 1 else np.arange(w.n)
+            for a, b in _blocks(len(chosen), block):
+                rows = x.X[chosen[a:b]]
+                one_hot = (rows[:, :, None] == np.arange(w.C, dtype=np.uint8)).reshape(b - a, -1).astype(dtype)
+                left = one_hot * x.weight[chosen[a:b], None] if w.layout == "weighted" else one_hot
+                out[k] += left.T @ one_hot
+        return out
+
+    return run
+
+
+@_peer("count_pairs", "numpy", "matrix product of one-hot rows, float64")
+def _(w: Workload, x: SimpleNamespace) -> Call:
+    return _one_hot_product(w, x, np.float64, max(1, (1 << 26) // (w.C * w.d)))
+
+
+@_peer("count_pairs", "numpy", "matrix product of one-hot rows, float32 in blocks")
+def _(w: Workload, x: SimpleNamespace) -> Call:
+    if w.layout == "weighted":
+        raise NotSuited
+    return _one_hot_product(w, x, np.float32, max(1, (1 << 22) // (w.C * w.d)))  # exact below 2^24 rows
+
+
+@_peer("count_pairs", "numpy", "bincount a pair")
+def _(w: Workload, x: SimpleNamespace) -> tuple[Call, int]:
+    few = min(50, w.d * (w.d - 1) // 2)
+    pairs = [(int(i), int(j)) for i, j in zip(*np.triu_indices(w.d, 1), strict=True)][:few]
+    columns = np.ascontiguousarray(x.X.T)
+    weights = x.weight if w.layout == "weighted" else None
+
+    def run() -> Any:
+        base = x.y * (w.C * w.C) if w.K > 1 else 0
+        out = [
+            np.bincount(base + columns[i] * np.intp(w.C) + columns[j], weights, minlength=w.K * w.C * w.C)
+            for i, j in pairs
+        ]
+        return np.concatenate(out)
+
+    return run, w.n * few
+
+
+@_peer("count_pairs", "scipy", "product of sparse one-hot rows")
+def _(w: Workload, x: SimpleNamespace) -> Call:
+    sparse = _import("scipy.sparse")
+    if w.K > 1 or w.layout == "weighted":
+        raise NotSuited
+
+    def run() -> Any:
+        column = (x.X + np.arange(w.d, dtype=np.int32) * w.C).reshape(-1)
+        begin = np.arange(0, w.n * w.d + 1, w.d)
+        one_hot = sparse.csr_matrix((np.ones(len(column), np.int64), column, begin), shape=(w.n, w.d * w.C))
+        return (one_hot.T @ one_hot).toarray()
+
+    return run
+
+
+# ChowLiuTree ----------------------------------------------------------------------------------------------------------
+
+
+def _arcs(model: Any) -> list[tuple[int, int]]:
+    if isinstance(model, list):
+        return model
+    return [(int(i), j) for j, i in enumerate(model.parents_) if i >= 0]
+
+
+def _shared(model: Any, arcs: list[tuple[int, int]]) -> float:
+    """The mutual information on the arcs: of equal trees, and of trees equally likely, it is equal."""
+    tables = (model.pair_counts_[i, j] for i, j in arcs)
+    return float(sum(td.mutual_information(table / table.sum()) for table in tables))
+
+
+@_peer("ChowLiuTree", "numpy", "matrix product, scipy minimum_spanning_tree")
+def _(w: Workload, x: SimpleNamespace) -> Call:
+    spanning = _import("scipy.sparse.csgraph").minimum_spanning_tree
+    ones = x.X.astype(np.float32)
+
+    def run() -> Any:
+        both = (ones.T @ ones).astype(np.float64)
+        one, n = both.diagonal(), float(w.n)
+        shared = np.zeros((w.d, w.d))
+        for cells, a, b in (
+            (both, one[:, None], one),
+            (one[:, None] - both, one[:, None], n - one),
+            (one - both, n - one[:, None], one),
+            (n - one[:, None] - one + both, n - one[:, None], n - one),
+        ):
+            with np.errstate(divide="ignore", invalid="ignore"):
+                shared += np.where(cells > 0, cells * np.log(cells * n / (a * b)), 0.0)
+        shared /= n
+        tree = spanning(np.triu(shared.max() + 1.0 - shared, 1)).tocoo()
+        return list(zip(tree.row.tolist(), tree.col.tolist(), strict=True))
+
+    return run
+
+
+@_peer("ChowLiuTree", "pgmpy", "TreeSearch")
+def _(w: Workload, x: SimpleNamespace) -> tuple[Call, int]:
+    if w.d > 200:
+        raise NotSuited  # minutes
+    estimators, pandas = _import("pgmpy.estimators"), _import("pandas")
+    frame = pandas.DataFrame(x.X)
+
+    def run() -> Any:
+        search = estimators.TreeSearch(frame, root_node=0, n_jobs=1)
+        return list(search.estimate(estimator_type="chow-liu", show_progress=False).edges())
+
+    return run, w.items
+
+
+@_peer("ChowLiuTree", "pyAgrum", "BNLearner.mutualInformation of pairs")
+def _(w: Workload, x: SimpleNamespace) -> Call:
+    if w.d > 200:
+        raise NotSuited  # minutes
+    agrum, pandas = _import("pyagrum"), _import("pandas")
+    spanning = _import("scipy.sparse.csgraph").minimum_spanning_tree
+    names = [f"x{j}" for j in range(w.d)]
+    frame = pandas.DataFrame(x.X, columns=names)
+
+    def run() -> Any:
+        learner = agrum.BNLearner(frame)
+        learner.useNoPrior()
+        learner.setNumberOfThreads(THREADS)
+        shared = np.zeros((w.d, w.d))
+        for i in range(w.d):
+            for j in range(i + 1, w.d):
+                shared[i, j] = learner.mutualInformation(names[i], names[j])
+        tree = spanning(np.triu(shared.max() + 1.0 - shared, 1)).tocoo()
+        return list(zip(tree.row.tolist(), tree.col.tolist(), strict=True))
+
+    return run
+
+
+@_peer("ChowLiuTree", "deeprob-kit", "BinaryCLT.fit")
+def _(w: Workload, x: SimpleNamespace) -> Call:
+    tree = _import("deeprob.spn.structure.cltree")
+    data, domains = x.X.astype(np.float32), [[0, 1]] * w.d
+
+    def run() -> Any:
+        model = tree.BinaryCLT(list(range(w.d)), root=0)
+        model.fit(data, domains, alpha=1e-9)  # it divides by zero without
+        return [(int(i), j) for j, i in enumerate(model.tree) if i >= 0]
+
+    return run
 
 
 # count_transitions ----------------------------------------------------------------------------------------------------

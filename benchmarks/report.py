@@ -172,6 +172,8 @@ FLOORS = [
     Floor(1, NUMPY),
     Floor(10, CHOICE, "sample_categories"),
     Floor(30, "scikit-learn CategoricalNB.fit", "count_features"),
+    Floor(5, "float64", "count_pairs"),
+    *(Floor(20, peer, "ChowLiuTree") for peer in ("pgmpy", "pyAgrum", "deeprob-kit")),
     Floor(5, "quantecon", "sample_paths"),
     Floor(1 - NOISE, "Numba backend", small=True),
 ]

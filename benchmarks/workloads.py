@@ -40,7 +40,15 @@ class Workload:
 
     @property
     def items(self) -> int:
-        per_row = {"weight": self.C, "cell": self.d, "count": self.C, "step": self.d, "cell and class": self.d * self.K}
+        pairs = self.d * (self.d - 1) // 2
+        per_row = {
+            "pair": pairs,
+            "weight": self.C,
+            "cell": self.d,
+            "count": self.C,
+            "step": self.d,
+            "cell and class": self.d * self.K,
+        }
         return self.n * per_row.get(self.unit, 1)
 
     def data(self) -> SimpleNamespace:
@@ -87,6 +95,15 @@ def _labelled_rows(w: Workload, rng: np.random.Generator) -> SimpleNamespace:
     return SimpleNamespace(X=X, y=y, theta=theta)
 
 
+def _dependent_rows(w: Workload, rng: np.random.Generator) -> SimpleNamespace:
+    """Codes of features each of which often has the code of one before it."""
+    X = rng.integers(0, w.C, (w.n, w.d)).astype(np.uint8)
+    for j in range(1, w.d):
+        copied = rng.random(w.n) < rng.uniform(0.1, 0.9)
+        X[copied, j] = X[copied, rng.integers(0, j)]
+    return SimpleNamespace(X=X, y=rng.integers(0, w.K, w.n), weight=rng.random(w.n))
+
+
 def _chain(w: Workload, rng: np.random.Generator) -> SimpleNamespace:
     """A transition matrix and n paths drawn from it, by a method that shares nothing with what is measured."""
     P = rng.dirichlet(np.ones(w.C), w.C)
@@ -114,6 +131,8 @@ _MAKE: dict[str, Callable[[Workload, np.random.Generator], SimpleNamespace]] = {
     "sample_features": _labelled_rows,
     "sample_paths": _chain,
     "count_features": _labelled_rows,
+    "count_pairs": _dependent_rows,
+    "ChowLiuTree": _dependent_rows,
     "count_transitions": _chain,
     "log_prob_features": _labelled_rows,
     "log_prob_paths": _chain,
@@ -144,6 +163,25 @@ def _log_prob_features(w: Workload, data: SimpleNamespace, threads: int) -> Call
     return lambda: td.log_prob_features(data.X, tables, n_threads=threads)
 
 
+def _count_pairs(w: Workload, data: SimpleNamespace, threads: int) -> Callable[[], Any]:
+    y, classes = (data.y, w.K) if w.K > 1 else (None, None)
+    weight = data.weight if w.layout == "weighted" else None
+    return lambda: td.count_pairs(
+        data.X, y=y, n_categories=w.C, n_classes=classes, sample_weight=weight, n_threads=threads
+    )
+
+
+def _chow_liu_tree(w: Workload, data: SimpleNamespace, threads: int) -> Callable[[], Any]:
+    """The tree and its tables."""
+
+    def fit() -> td.ChowLiuTree:
+        model = td.ChowLiuTree(n_categories=w.C).fit(data.X, n_threads=threads)
+        _ = model.probabilities_
+        return model
+
+    return fit
+
+
 _OURS: dict[str, Callable[[Workload, SimpleNamespace, int], Callable[[], Any]]] = {
     "sample_categories": lambda w, x, t: lambda: td.sample_categories(x.p, w.n, rng=SEED, n_threads=t),
     "Sampler": _one_draw,
@@ -154,6 +192,8 @@ _OURS: dict[str, Callable[[Workload, SimpleNamespace, int], Callable[[], Any]]] 
     "count_features": lambda w, x, t: (
         lambda: td.count_features(x.X, y=x.y, n_categories=w.C, n_classes=w.K, n_threads=t)
     ),
+    "count_pairs": _count_pairs,
+    "ChowLiuTree": _chow_liu_tree,
     "count_transitions": lambda w, x, t: lambda: td.count_transitions(x.S, n_states=w.C, n_threads=t),
     "log_prob_features": _log_prob_features,
     "log_prob_paths": lambda w, x, t: lambda: td.log_prob_paths(x.S, x.P, n_threads=t),
@@ -205,6 +245,20 @@ def _workloads() -> list[Workload]:
             ("log_prob_paths", "path log-likelihood"),
         ):
             everything.append(Workload(verb, f"{what} {n_paths:,}x{length:,} C={C}", "step", n_paths, C, length))
+    rows = size(2_000, 180_092, 180_092)
+    for n_rows, d, C, K in (
+        (2_461, 1_556, 2, 1),
+        (rows, 64, 2, 1),
+        (rows, 64, 2, 10),
+        (rows, 64, 4, 1),
+        (rows, 64, 17, 1),
+    ):
+        w = Workload("count_pairs", f"pair counts {n_rows:,}x{d} C={C} K={K}", "pair", n_rows, C, d, K)
+        everything.append(w)
+        if K == 1 and d == 64:
+            everything.append(replace(w, name=f"{w.name} weighted", layout="weighted"))
+    for n_rows, d in ((17_412, 69), (1_600, 180), (2_461, 1_556), (rows, 64)):
+        everything.append(Workload("ChowLiuTree", f"fit of a tree {n_rows:,}x{d} C=2", "row", n_rows, 2, d))
     return everything + _small()
 
 
@@ -221,6 +275,7 @@ def _small() -> list[Workload]:
             unit = "cell and class" if verb == "log_prob_features" else "cell"
             for C, d, K in ((256, 64, 10), (8, 50, 10), (2, 50, 2)):
                 few.append(Workload(verb, f"{verb} {n}x{d} C={C} K={K}", unit, n, C, d, K, small=True))
+        few.append(Workload("count_pairs", f"count_pairs {n}x50 C=2 K=1", "pair", n, 2, 50, small=True))
         for verb in ("count_transitions", "sample_paths", "log_prob_paths"):
             few.append(Workload(verb, f"{verb} {n}x100 C=27", "step", n, 27, 100, small=True))
     return few
