@@ -123,7 +123,7 @@ def test_demo_prints_the_figures_and_writes_a_picture(backend, tmp_path):
 
     pixels = matplotlib.image.imread(picture)
     assert picture.read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
-    assert pixels.shape[:2] == (960, 1950)
+    assert pixels.shape[:2] == (1290, 1950)
     assert 0.02 < np.mean(pixels[..., :3].min(axis=2) < 0.5) < 0.5  # ink on white
 
 

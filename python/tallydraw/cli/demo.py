@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,16 +32,23 @@ class Entry:
     """A model of the table: what it is called, how it is made, what it sees."""
 
     name: str
-    kind: type[Any]
+    kind: Callable[..., Any]
     levels: int
     alpha: float
     has_class: bool = False
-
-    def new(self) -> Any:
-        return self.kind(alpha=self.alpha, n_categories=self.levels)
+    by_chance: bool = False  # where the fit begins
 
     def fit(self, X: NDArray[np.uint8], y: NDArray[np.int64]) -> Any:
-        return self.new().fit(X, y if self.has_class else None)
+        model = self.kind(alpha=self.alpha, n_categories=self.levels)
+        return model.fit(X, y if self.has_class else None, **({"rng": 0} if self.by_chance else {}))
+
+
+def tree_per_class(**params: Any) -> td.ChowLiuTree:
+    return td.ChowLiuTree(shared=False, **params)
+
+
+def ten_trees(**params: Any) -> td.Mixture:
+    return td.Mixture(td.ChowLiuTree(shared=False, **params), 10, tol=1e-3)
 
 
 ENTRIES = [
@@ -49,7 +57,11 @@ ENTRIES = [
     Entry("naive Bayes", td.NaiveBayes, 17, ALPHA, has_class=True),
     Entry("Markov chain", td.MarkovChain, 17, ALPHA),
     Entry("Markov chain by class", td.MarkovChain, 17, ALPHA, has_class=True),
+    Entry("Chow-Liu tree", td.ChowLiuTree, 17, ALPHA),
+    Entry("Chow-Liu tree by class", tree_per_class, 17, ALPHA, has_class=True),
     Entry("product of Bernoullis", td.NaiveBayes, 2, ALPHA),
+    Entry("Chow-Liu tree", td.ChowLiuTree, 2, ALPHA),
+    Entry("mixture of ten trees", ten_trees, 2, ALPHA, by_chance=True),
     Entry("joint table", td.JointTable, 2, 0.0),
     Entry("joint table", td.JointTable, 2, 1.0),
 ]
@@ -95,7 +107,7 @@ def run(output: Path, seed: int, quick: bool) -> None:
         curves = cost_curves(digits[17].train, digits[2].train, max_bytes, seed, budget / 4)
     _print_cost(console, curves, max_bytes)
     console.print(f"\nAll of it: {info.kernels_in_use()}.", style="bold")
-    demo_figure.write(output, _real(digits[17]), results, curves, max_bytes)
+    demo_figure.write(output, _real(digits[17]), results, _inpainted(digits[17], seed), curves, max_bytes)
     console.print(f"The picture: {output}\n")
     demo_world.ten_rows(console)
     demo_world.avatars(console, seed)
@@ -135,6 +147,15 @@ def _measure(entry: Entry, digits: Digits, rows: int, seed: int, budget: float) 
 def _real(digits: Digits) -> NDArray[np.uint8]:
     """The first training image of each class."""
     return np.stack([digits.train[np.flatnonzero(digits.train_class == k)[0]] for k in range(10)])
+
+
+def _inpainted(digits: Digits, seed: int) -> NDArray[np.uint8]:
+    """The first held-out image of each class, its lower half drawn given the upper one, the class unknown."""
+    model = tree_per_class(alpha=ALPHA, n_categories=17).fit(digits.train, digits.train_class)
+    seen = np.stack([digits.test[np.flatnonzero(digits.test_class == k)[0]] for k in range(10)]).astype(np.int8)
+    seen[:, 32:] = -1
+    drawn: NDArray[np.uint8] = model.complete(seen, how="sample", rng=seed)
+    return drawn
 
 
 def _print_results(console: Console, results: list[Result], digits: Digits, rows: int) -> None:

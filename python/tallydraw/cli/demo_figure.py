@@ -24,22 +24,27 @@ __all__ = ["write"]
 INK, FAINT, RULE = "#1f2328", "#6a737d", "#d0d7de"
 BLUE, ORANGE = "#0072b2", "#d55e00"  # of the palette of Okabe and Ito, told apart by every eye
 FONT = "DejaVu Sans"  # comes with matplotlib
-SIZE = (13.0, 6.4)  # inches
+SIZE = (13.0, 8.6)  # inches
 DPI = 150
 SIDE, GAP = 8, 2  # pixels of a digit, pixels between digits
 
 
 def write(
-    output: Path, real: NDArray[np.uint8], results: Sequence[Result], curves: Sequence[Curve], max_bytes: int
+    output: Path,
+    real: NDArray[np.uint8],
+    results: Sequence[Result],
+    inpainted: NDArray[np.uint8],
+    curves: Sequence[Curve],
+    max_bytes: int,
 ) -> None:
     """Write one PNG: the strips on the left, the cost on the right."""
     figure = Figure(figsize=SIZE, dpi=DPI, facecolor="white")
-    _strips(figure, real, results)
+    _strips(figure, real, results, inpainted)
     _cost(figure.add_axes((0.675, 0.09, 0.315, 0.755)), curves, max_bytes)
     figure.savefig(output, format="png", dpi=DPI, metadata={"Software": None})
 
 
-def _strips(figure: Figure, real: NDArray[np.uint8], results: Sequence[Result]) -> None:
+def _strips(figure: Figure, real: NDArray[np.uint8], results: Sequence[Result], inpainted: NDArray[np.uint8]) -> None:
     left, right, top, bottom = 0.195, 0.595, 0.855, 0.03
     _title(
         figure,
@@ -48,7 +53,9 @@ def _strips(figure: Figure, real: NDArray[np.uint8], results: Sequence[Result]) 
         "Columns are 0 to 9 where a model knows the class. log p: mean over held-out images, in nats.",
     )
     strips: list[tuple[str, str, NDArray[Any], int]] = [("real digits", "one of each class", real, 17)]
-    strips += [(result.entry.name, _note(result), result.drawn, result.entry.levels) for result in results]
+    strips += [_strip(result) for result in results if result.entry.levels == 17]
+    strips.append(("lower halves drawn", "given the upper ones, by tree and class", inpainted, 17))
+    strips += [_strip(result) for result in results if result.entry.levels == 2]
     step = (top - bottom) / len(strips)
     for i, (name, note, images, levels) in enumerate(strips):
         base = top - (i + 1) * step
@@ -66,6 +73,10 @@ def _strips(figure: Figure, real: NDArray[np.uint8], results: Sequence[Result]) 
             0.016, (high + low) / 2, f"{levels} levels", rotation=90, ha="center", va="center",
             size=9, color=FAINT, family=FONT,
         )  # fmt: skip
+
+
+def _strip(result: Result) -> tuple[str, str, NDArray[Any], int]:
+    return result.entry.name, _note(result), result.drawn, result.entry.levels
 
 
 def _note(result: Result) -> str:
