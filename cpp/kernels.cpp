@@ -46,6 +46,7 @@ extern const kernel_table kernels = {
     /*philox=*/philox_words,
     /*log=*/log,
     /*exp=*/exp,
+    /*divergence_terms=*/divergence_terms,
     /*log_scaled=*/log_scaled,
     /*log_sum_exp=*/log_sum_exp,
     /*posterior=*/posterior,

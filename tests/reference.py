@@ -135,6 +135,15 @@ def exp(x: float) -> float:
     return (m * 2.0 ** (half - 1023)) * 2.0 ** (n + 1023 - half)
 
 
+def divergence_term(p: float, q: float, log_q: float) -> float:
+    """p log(p / q) - p + q."""
+    t = (p - q) / q if q != 0.0 else math.inf
+    if abs(t) < 1 / 16:
+        series = polynomial([(-1.0) ** n / ((n + 1) * (n + 2)) for n in range(14)], t)
+        return q * (t * t * series)
+    return p * (min(log(p), 0.0) - log_q if p > 0.0 else 0.0) - p + q
+
+
 # Posteriors ---------------------------------------------------------------------------------------------------------
 
 

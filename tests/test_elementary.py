@@ -219,3 +219,15 @@ def test_any_floats_equal_the_reference(values: list[float]) -> None:
             td.backend.use(backend)
             assert np.array_equal(apply(name, x).view(np.uint64), expected.view(np.uint64))
     td.backend.use(td.backend.available()[0])
+
+
+def test_divergence_terms_equal_the_reference(every_set: list[str]) -> None:
+    g = np.random.default_rng(7)
+    q = np.concatenate([g.random(2000), np.ldexp(g.random(200), -g.integers(0, 1000, 200)), [0.0, 0.0, 1.0]])
+    p = q * (1 + g.normal(size=len(q)) * 10.0 ** g.integers(-16, 1, len(q))).clip(0)
+    p[::17], p[-3:] = 0.0, [0.0, 0.5, 1 + 1e-9]
+    log_q = np.minimum(apply("log", q), 0.0)
+    expected = [reference.divergence_term(*cell) for cell in zip(p.tolist(), q.tolist(), log_q.tolist(), strict=True)]
+    for isa in every_set:
+        td.backend.use(td.backend.active(), instruction_set=isa)
+        assert apply("divergence_terms", p, q, log_q).tolist() == expected

@@ -26,6 +26,16 @@ void bind_elementary(py::module_& m) {
       },
       py::arg("x").noconvert(), py::arg("out").noconvert());
   m.def(
+      "divergence_terms",
+      [](const array<double>& p, const array<double>& q, const array<double>& log_q, array<double>& out) {
+        const double *a = p.data(), *b = q.data(), *log_b = log_q.data();
+        double* to = out.mutable_data();
+        const index n = p.size();
+        const py::gil_scoped_release release;
+        active_kernels().divergence_terms(a, b, log_b, n, to);
+      },
+      py::arg("p").noconvert(), py::arg("q").noconvert(), py::arg("log_q").noconvert(), py::arg("out").noconvert());
+  m.def(
       "log_scaled",
       [](const array<double>& x, const array<index>& exponent, array<double>& out) {
         const double* from = x.data();

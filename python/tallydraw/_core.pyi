@@ -27,6 +27,7 @@ def philox(counters: NDArray[np.uint32], key: int) -> NDArray[np.uint32]: ...
 # elementary: our own logs and exps, under 1 ulp, the same bits everywhere
 def log(x: Floats, out: Floats) -> None: ...  # flat; log 0 = -inf
 def exp(x: Floats, out: Floats) -> None: ...
+def divergence_terms(p: Floats, q: Floats, log_q: Floats, out: Floats) -> None: ...  # flat: p log(p / q) - p + q
 def log_scaled(x: Floats, exponent: Counts, out: Floats) -> None: ...  # log(x * 2**exponent), |exponent| < 2**53
 def log_sum_exp(x: Floats, out: Floats, threads: int) -> None: ...  # (n, K) -> (n,), left to right; -inf if all are
 def posterior(x: Floats, prior: Floats, out: Floats, threads: int) -> None: ...  # (n, K), (K,) -> (n, K); all -inf: prior

@@ -49,9 +49,11 @@ def _matrix(pairs: PairTables, terms: Callable[[Floats], tuple[Floats, Floats]],
         out[j, i] = out[i, j] if below is above else _sum(below.reshape(-1, len(i)))
     if diagonal:
         k = pairs.n_classes or 1
-        for f in range(d):
-            p = _probabilities(pairs.marginals[f].reshape(k, 1, -1, 1))
-            out[f, f] = _sum(_remaining(p, _over(p, 2)).reshape(-1, 1))[0]
+        for c in np.unique(pairs.n_categories).tolist():
+            same = np.flatnonzero(pairs.n_categories == c)
+            counts = pairs.marginals.values[pairs.marginals.offsets[same] + np.arange(k * c)[:, None]]
+            p = _probabilities(counts.reshape(k, 1, c, -1))
+            out[same, same] = _sum(_remaining(p, _over(p, 2)).reshape(k * c, -1))
     return out
 
 
@@ -72,7 +74,10 @@ def _alike(pairs: PairTables) -> Iterator[tuple[NDArray[np.int64], NDArray[np.in
         step = max(1, _BLOCK_CELLS // cells)
         for at in range(0, len(i), step):
             block = slice(at, at + step)
-            counts = pairs.values[begin[block] + np.arange(cells)[:, None]]
+            if whole:
+                counts = np.ascontiguousarray(pairs.values[at * cells : (at + step) * cells].reshape(-1, cells).T)
+            else:
+                counts = pairs.values[begin[block] + np.arange(cells)[:, None]]
             yield i[block], j[block], counts.reshape(k, a, b, -1)
 
 

@@ -19,6 +19,7 @@ struct kernel_table {
   // elementary.hpp
   void (*log)(const double* x, index n, double* out);
   void (*exp)(const double* x, index n, double* out);
+  void (*divergence_terms)(const double* p, const double* q, const double* log_q, index n, double* out);
   void (*log_scaled)(const double* x, const index* exponent, index n, double* out);
 
   // posterior.hpp

@@ -80,7 +80,7 @@ def alpha_value(alpha: Any, n_categories: NDArray[np.int64]) -> list[NDArray[Any
             raise ValueError(f"alpha must have one entry a feature ({d}), got {len(alpha)}")
         parts = list(alpha)
     elif np.ndim(alpha) == 0:
-        parts = [alpha] * d
+        return [_pseudocounts(0, alpha, int(n_categories[0]))] * d
     elif np.ndim(alpha) == 1 and np.size(alpha) == d:
         parts = list(np.asarray(alpha))
     elif np.ndim(alpha) == 1 and bool(np.all(n_categories == np.size(alpha))):
@@ -89,21 +89,23 @@ def alpha_value(alpha: Any, n_categories: NDArray[np.int64]) -> list[NDArray[Any
         raise ValueError(
             f"alpha must be one number, one a feature ({d}), or one a category, got shape {np.shape(alpha)}"
         )
-    checked: list[NDArray[Any]] = []
-    for j, (part, c) in enumerate(zip(parts, n_categories, strict=True)):
-        array = np.asarray(part)
-        if array.dtype.kind == "O" and all(type(a) is int for a in array.flat):
-            array = array.astype(np.float64)  # past 2**64
-        if array.dtype.kind not in "iuf":
-            raise TypeError(f"alpha of feature {j} must be numeric, got dtype {array.dtype}")
-        if array.ndim > 1 or (array.ndim == 1 and array.size != c):
-            raise ValueError(f"alpha of feature {j} must be one number or {c} of them, got shape {array.shape}")
-        if not np.all(np.isfinite(array)) or np.any(array < 0):
-            worst = array[~(np.isfinite(array) & (array >= 0))] if array.ndim else array
-            raise ValueError(f"alpha of feature {j} must be finite and non-negative, got {np.ravel(worst)[0]}")
-        if array.dtype.kind == "f" and np.all(array == np.floor(array)) and np.all(array < 2**53):
-            array = array.astype(np.int64)  # 1.0 and 1 are the same pseudocount, and the exact rule of levels holds
-        elif array.dtype.kind in "iu" and np.any(array >= 2**62):
-            array = array.astype(np.float64)
-        checked.append(array.astype(np.int64 if array.dtype.kind in "iu" else np.float64))
-    return checked
+    return [_pseudocounts(j, part, int(c)) for j, (part, c) in enumerate(zip(parts, n_categories, strict=True))]
+
+
+def _pseudocounts(j: int, part: Any, c: int) -> NDArray[Any]:
+    """Those of feature j, () or (c,)."""
+    array = np.asarray(part)
+    if array.dtype.kind == "O" and all(type(a) is int for a in array.flat):
+        array = array.astype(np.float64)  # past 2**64
+    if array.dtype.kind not in "iuf":
+        raise TypeError(f"alpha of feature {j} must be numeric, got dtype {array.dtype}")
+    if array.ndim > 1 or (array.ndim == 1 and array.size != c):
+        raise ValueError(f"alpha of feature {j} must be one number or {c} of them, got shape {array.shape}")
+    if not np.all(np.isfinite(array)) or np.any(array < 0):
+        worst = array[~(np.isfinite(array) & (array >= 0))] if array.ndim else array
+        raise ValueError(f"alpha of feature {j} must be finite and non-negative, got {np.ravel(worst)[0]}")
+    if array.dtype.kind == "f" and np.all(array == np.floor(array)) and np.all(array < 2**53):
+        array = array.astype(np.int64)  # 1.0 and 1 are the same pseudocount, and the exact rule of levels holds
+    elif array.dtype.kind in "iu" and np.any(array >= 2**62):
+        array = array.astype(np.float64)
+    return array.astype(np.int64 if array.dtype.kind in "iu" else np.float64)

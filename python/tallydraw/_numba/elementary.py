@@ -13,6 +13,7 @@ _TWO52_BITS, _TWO52 = np.uint64(0x4330000000000000), 2.0**52
 _LOG2_HIGH, _LOG2_LOW = float.fromhex("0x1.62e43p-1"), float.fromhex("-0x1.05c610ca86c39p-29")
 _LOG2_E = float.fromhex("0x1.71547652b82fep+0")
 _INF, _NAN = np.inf, np.nan
+_SMALL = 1 / 16
 
 # R / s^2 and Q of elementary.hpp, constant term first.
 _R0, _R1, _R2, _R3, _R4, _R5, _R6, _R7 = (
@@ -181,6 +182,35 @@ def _exp(x, out):
 
 
 @kernel
+def _divergence_terms(p, q, log_q, out):
+    """The terms q ((1 + t) log(1 + t) - t), t = p / q - 1: by a series where t is small."""
+    for i in range(p.shape[0]):
+        a, b = p[i], q[i]
+        t = (a - b) / b
+        near = -_SMALL < t < _SMALL  # not where q = 0
+        s = t if near else 0.0
+        series = -1.0 / 210
+        series = 1.0 / 182 + s * series
+        series = -1.0 / 156 + s * series
+        series = 1.0 / 132 + s * series
+        series = -1.0 / 110 + s * series
+        series = 1.0 / 90 + s * series
+        series = -1.0 / 72 + s * series
+        series = 1.0 / 56 + s * series
+        series = -1.0 / 42 + s * series
+        series = 1.0 / 30 + s * series
+        series = -1.0 / 20 + s * series
+        series = 1.0 / 12 + s * series
+        series = -1.0 / 6 + s * series
+        series = 1.0 / 2 + s * series
+        log_p = log_of(a)
+        surprise = (log_p if log_p < 0.0 else 0.0) - log_q[i]
+        logs = surprise if a > 0.0 and not near else 0.0
+        far = a * logs - a + b
+        out[i] = b * (s * s * series) if near else far
+
+
+@kernel
 def _log_scaled(x, exponent, out):
     for i in range(x.shape[0]):
         out[i] = log_scaled_of(x[i], exponent[i])
@@ -192,6 +222,12 @@ def log(x: NDArray[np.float64], out: NDArray[np.float64]) -> None:
 
 def exp(x: NDArray[np.float64], out: NDArray[np.float64]) -> None:
     _exp(x, out)
+
+
+def divergence_terms(
+    p: NDArray[np.float64], q: NDArray[np.float64], log_q: NDArray[np.float64], out: NDArray[np.float64]
+) -> None:
+    _divergence_terms(p, q, log_q, out)
 
 
 def log_scaled(x: NDArray[np.float64], exponent: NDArray[np.int64], out: NDArray[np.float64]) -> None:
