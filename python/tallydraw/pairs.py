@@ -87,7 +87,9 @@ class PairTables:
         """Read-only table of two features, of shape ``([K,] C_i, C_j)``."""
         if not isinstance(pair, tuple) or len(pair) != 2:
             raise TypeError(f"a table is that of a pair: t[i, j], got t[{pair!r}]")
-        i, j = (self._feature(index) for index in pair)
+        return self._table(self._feature(pair[0]), self._feature(pair[1]))
+
+    def _table(self, i: int, j: int) -> NDArray[Any]:
         if i == j:
             single = self.marginals[i]
             table = np.zeros((*single.shape, single.shape[-1]), single.dtype)
@@ -154,7 +156,7 @@ class PairTables:
         structure = make_structure(self.n_categories, checked, self.n_classes)
         values = np.empty(int(structure.offsets[-1]), self.values.dtype)
         for j, parent in enumerate(checked.tolist()):
-            table = self.marginals[j] if parent < 0 else self[parent, j]
+            table = self.marginals[j] if parent < 0 else self._table(parent, j)
             values[structure.offsets[j] : structure.offsets[j + 1]] = table.reshape(-1)
         return Tables(values, self.n_categories, parents=checked, n_classes=self.n_classes, structure=structure)
 

@@ -15,25 +15,34 @@ def spanning_forest(gain: NDArray[np.float64], root: int = 0) -> NDArray[np.int6
     Prim (1957), "Shortest connection networks and some generalizations": O(d^2).
     """
     d = len(gain)
-    vertices = np.arange(d)
-    best = np.full(d, -np.inf)  # the best arc from the forest to each vertex
-    parent = np.full(d, -1)
-    arc = np.full(d, d * d)  # its place among all pairs
+    parent = np.full(d, -1, np.int64)
+    arc = np.zeros(d, np.int64)  # the place among all pairs of the best arc from the forest to each vertex
+    best = np.full(d, -np.inf)  # its gain; inf within the forest
+    offer = np.full(d, -np.inf)  # the same; -inf within the forest
     outside = np.ones(d, np.bool_)
     v = root
     while True:
         outside[v] = False
-        best[v] = -np.inf
-        place = np.minimum(v, vertices) * d + np.maximum(v, vertices)
-        better = outside & ((gain[v] > best) | ((gain[v] == best) & (place < arc) & (best > -np.inf)))
-        best[better] = gain[v][better]
-        arc[better] = place[better]
+        best[v], offer[v] = np.inf, -np.inf
+        row = gain[v]
+        better = np.flatnonzero(row > best)
+        equal = np.flatnonzero((row == best) & (row > -np.inf))
+        if len(equal):
+            better = np.concatenate([better, equal[_place(v, equal, d) < arc[equal]]])
+        best[better] = offer[better] = row[better]
+        arc[better] = _place(v, better, d)
         parent[better] = v
-        most = best.max(initial=-np.inf)
+        most = offer.max()
         if most > -np.inf:
-            equal = np.flatnonzero(best == most)
-            v = int(equal[arc[equal].argmin()])
+            first = np.flatnonzero(offer == most)
+            v = int(first[0] if len(first) == 1 else first[arc[first].argmin()])
         elif outside.any():
             v = int(outside.argmax())
         else:
-            return parent.astype(np.int64)
+            return parent
+
+
+def _place(v: int, others: NDArray[np.int64], d: int) -> NDArray[np.int64]:
+    """Where the pairs of v and others stand in lexicographic order."""
+    places: NDArray[np.int64] = np.minimum(v, others) * d + np.maximum(v, others)
+    return places
