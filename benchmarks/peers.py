@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -15,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import tallydraw as td
-from workloads import SEED, THREADS, TOTAL, Workload
+from workloads import ITERATIONS, SEED, THREADS, TOTAL, Workload
 
 Call = Callable[[], Any]
 
@@ -87,6 +88,7 @@ def versions() -> dict[str, str]:
         "pgmpy",
         "pyagrum",
         "deeprob-kit",
+        "stepmix",
     ):
         try:
             found[name] = importlib.metadata.version(name)
@@ -103,6 +105,8 @@ def agrees(w: Workload, ours: Any, theirs: Any) -> None:
         _same(_same_pairs(w, ours, theirs), w)
     elif w.verb == "ChowLiuTree":
         _same(bool(np.isclose(*(_shared(ours, arcs) for arcs in (_arcs(ours), _arcs(theirs))), rtol=1e-9)), w)
+    elif w.verb == "Mixture":  # each begins by chances of its own
+        _same(abs(ours - theirs) < 0.03 * abs(ours), w)
     elif w.verb == "count_transitions":
         _same(np.array_equal(ours, theirs), w)
     elif w.verb in ("log_prob_features", "log_prob_paths"):
@@ -647,6 +651,71 @@ def _(w: Workload, x: SimpleNamespace) -> Call:
         model = tree.BinaryCLT(list(range(w.d)), root=0)
         model.fit(data, domains, alpha=1e-9)  # it divides by zero without
         return [(int(i), j) for j, i in enumerate(model.tree) if i >= 0]
+
+    return run
+
+
+# Mixture: each gives the mean log-likelihood of a row -----------------------------------------------------------------
+
+
+@_peer("Mixture", "numpy", "matrix products with one-hot rows, float64")
+def _(w: Workload, x: SimpleNamespace) -> Call:
+    if w.layout == "trees":
+        raise NotSuited
+    one_hot = (x.X[:, :, None] == np.arange(w.C)).reshape(w.n, -1).astype(np.float64)
+
+    def run() -> Any:
+        shares = np.random.default_rng(SEED).dirichlet(np.ones(w.K), w.n)
+        mean = 0.0
+        for _ in range(ITERATIONS):
+            counts = (shares.T @ one_hot).reshape(w.K, w.d, w.C) + 0.1
+            logs = np.log(counts / counts.sum(axis=2, keepdims=True)).reshape(w.K, -1)
+            joint = one_hot @ logs.T + np.log(shares.sum(axis=0) / w.n)
+            most = joint.max(axis=1, keepdims=True)
+            np.exp(joint - most, out=joint)
+            total = joint.sum(axis=1, keepdims=True)
+            mean = float((np.log(total) + most).mean())
+            shares = joint / total
+        return mean
+
+    return run
+
+
+@_peer("Mixture", "StepMix", "StepMix.fit")
+def _(w: Workload, x: SimpleNamespace) -> Call:
+    if w.layout == "trees":
+        raise NotSuited
+    stepmix = _import("stepmix.stepmix")
+    data = x.X.astype(np.float64)
+    kind = "binary" if w.C == 2 else "categorical"
+
+    def run() -> Any:
+        model = stepmix.StepMix(
+            n_components=w.K, measurement=kind, max_iter=ITERATIONS, abs_tol=0.0, rel_tol=0.0, random_state=SEED,
+            progress_bar=0,
+        )  # fmt: skip
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that it did not converge
+            model.fit(data)
+        return float(model.lower_bound_)
+
+    return run
+
+
+@_peer("Mixture", "pomegranate", "GeneralMixtureModel.fit")
+def _(w: Workload, x: SimpleNamespace) -> Call:
+    if w.layout == "trees":
+        raise NotSuited
+    torch, models = _torch(), _import("pomegranate.gmm")
+    kinds = _import("pomegranate.distributions")
+    data = torch.from_numpy(x.X.astype(np.int64))
+    begin = np.random.default_rng(SEED).dirichlet(np.ones(w.C), (w.K, w.d))
+
+    def run() -> Any:
+        parts = [kinds.Categorical(torch.from_numpy(p).float()) for p in begin]
+        model = models.GeneralMixtureModel(parts, max_iter=ITERATIONS, tol=0.0)
+        model.fit(data)
+        return float(model.log_probability(data).mean())
 
     return run
 

@@ -174,6 +174,7 @@ FLOORS = [
     Floor(30, "scikit-learn CategoricalNB.fit", "count_features"),
     Floor(5, "float64", "count_pairs"),
     *(Floor(20, peer, "ChowLiuTree") for peer in ("pgmpy", "pyAgrum", "deeprob-kit")),
+    *(Floor(10, peer, "Mixture") for peer in ("StepMix", "pomegranate")),
     Floor(5, "quantecon", "sample_paths"),
     Floor(1 - NOISE, "Numba backend", small=True),
 ]

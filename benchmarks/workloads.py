@@ -24,6 +24,9 @@ if SIZE not in SIZES:
     raise SystemExit(f"TALLYDRAW_BENCH must be one of {SIZES}, got {SIZE!r}")
 
 
+ITERATIONS = 10  # of EM, its beginning included
+
+
 @dataclass(frozen=True)
 class Workload:
     """One call of one verb. `items` counts what `unit` says: times are stated for each of them."""
@@ -48,6 +51,7 @@ class Workload:
             "count": self.C,
             "step": self.d,
             "cell and class": self.d * self.K,
+            "cell, component and iteration": self.d * self.K * ITERATIONS,
         }
         return self.n * per_row.get(self.unit, 1)
 
@@ -133,6 +137,7 @@ _MAKE: dict[str, Callable[[Workload, np.random.Generator], SimpleNamespace]] = {
     "count_features": _labelled_rows,
     "count_pairs": _dependent_rows,
     "ChowLiuTree": _dependent_rows,
+    "Mixture": _dependent_rows,
     "count_transitions": _chain,
     "log_prob_features": _labelled_rows,
     "log_prob_paths": _chain,
@@ -182,6 +187,13 @@ def _chow_liu_tree(w: Workload, data: SimpleNamespace, threads: int) -> Callable
     return fit
 
 
+def _mixture(w: Workload, data: SimpleNamespace, threads: int) -> Callable[[], Any]:
+    kind = td.ChowLiuTree(alpha=0.1, n_categories=w.C, shared=False) if w.layout == "trees" else None
+    model = kind or td.NaiveBayes(alpha=0.1, n_categories=w.C)
+    mixture = td.Mixture(model, w.K, start="random", max_iter=ITERATIONS, tol=0)
+    return lambda: mixture.fit(data.X, rng=SEED, n_threads=threads).objective_[-1] / w.n
+
+
 _OURS: dict[str, Callable[[Workload, SimpleNamespace, int], Callable[[], Any]]] = {
     "sample_categories": lambda w, x, t: lambda: td.sample_categories(x.p, w.n, rng=SEED, n_threads=t),
     "Sampler": _one_draw,
@@ -194,6 +206,7 @@ _OURS: dict[str, Callable[[Workload, SimpleNamespace, int], Callable[[], Any]]] 
     ),
     "count_pairs": _count_pairs,
     "ChowLiuTree": _chow_liu_tree,
+    "Mixture": _mixture,
     "count_transitions": lambda w, x, t: lambda: td.count_transitions(x.S, n_states=w.C, n_threads=t),
     "log_prob_features": _log_prob_features,
     "log_prob_paths": lambda w, x, t: lambda: td.log_prob_paths(x.S, x.P, n_threads=t),
@@ -259,6 +272,13 @@ def _workloads() -> list[Workload]:
             everything.append(replace(w, name=f"{w.name} weighted", layout="weighted"))
     for n_rows, d in ((17_412, 69), (1_600, 180), (2_461, 1_556), (rows, 64)):
         everything.append(Workload("ChowLiuTree", f"fit of a tree {n_rows:,}x{d} C=2", "row", n_rows, 2, d))
+    for n_rows, d, C, K in ((17_412, 69, 2, 20), (16_181, 16, 2, 20), (size(2_000, 20_000, 20_000), 50, 8, 10)):
+        shape = f"{n_rows:,}x{d} C={C} K={K}"
+        em = "cell, component and iteration"
+        everything.append(Workload("Mixture", f"{ITERATIONS} iterations of EM, products {shape}", em, n_rows, C, d, K))
+        if C == 2:
+            name = f"{ITERATIONS} iterations of EM, trees {shape}"
+            everything.append(Workload("Mixture", name, em, n_rows, C, d, K, layout="trees"))
     return everything + _small()
 
 
