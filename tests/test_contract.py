@@ -94,6 +94,8 @@ predict_proba(X, *, n_threads)
 predict(X, *, n_threads)
 sample(n, *, y, rng, start, dtype, out, n_threads)
 sample_joint(n, *, rng, start, n_threads)
+complete(X, y, *, how, rng, start, n_threads)
+marginals(X, *, n_threads)
 entropy(*, n_threads)
 kl_divergence(other, *, n_threads)
 log_evidence(*, n_threads)
@@ -103,10 +105,10 @@ loo_log_prob(X, y, *, n_threads)
 """
 MODELS = {
     "Categorical": ["alpha", "n_categories", "missing", "unseen", "tied", "bounds"],
-    "ChowLiuTree": ["alpha", "n_categories", "missing", "unseen", "shared", "penalty", "root"],
+    "ChowLiuTree": ["alpha", "n_categories", "missing", "unseen", "shared", "penalty", "root", "missing_fit"],
     "JointTable": ["alpha", "n_categories", "missing", "unseen"],
     "NaiveBayes": ["alpha", "n_categories", "missing", "unseen"],
-    "MarkovChain": ["alpha", "n_categories", "missing", "unseen", "order", "homogeneous"],
+    "MarkovChain": ["alpha", "n_categories", "missing", "unseen", "order", "homogeneous", "missing_fit"],
 }
 ATTRIBUTES = ["counts_", "class_counts_", "classes_", "n_parameters", "probabilities_", "class_prior_"]
 

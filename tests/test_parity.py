@@ -440,6 +440,12 @@ MODELS: dict[str, list[Call]] = {
         lambda make=make: make().fit(X).log_joint(X),
         lambda make=make: make().log_prob(X),
         lambda make=make: make().fit(X).sample(-1),
+        lambda make=make: evidence(make(alpha=1, n_categories=4).fit(X)),
+        lambda make=make: evidence(make(alpha=0.5, n_categories=4).fit(X, Y)),
+        lambda make=make: make(n_categories=4).fit(X).complete(HOLES, how="best"),
+        lambda make=make: make(n_categories=4).fit(X).complete(ONE_BAD),
+        lambda make=make: make(n_categories=4).fit(X[:3]).complete(HOLES),
+        lambda make=make: make(n_categories=4).fit(X[:3]).marginals(HOLES),
         lambda make=make: make().fit(X) + make().fit(X[:, :3]),
         lambda make=make: make(n_categories=4).fit(X[:9]) - make(n_categories=4).fit(X),
     ]
@@ -450,6 +456,7 @@ MODELS: dict[str, list[Call]] = {
         "ChowLiuTree, one a class": lambda **options: td.ChowLiuTree(shared=False, penalty="aic", **options),
         "MarkovChain": lambda **options: td.MarkovChain(**options),
         "MarkovChain of order 2": lambda **options: td.MarkovChain(order=2, **options),
+        "MarkovChain by EM": lambda **options: td.MarkovChain(order=2, missing_fit="em", **options),
         "MarkovChain, homogeneous": lambda **options: td.MarkovChain(homogeneous=True, **options),
         "Categorical": lambda **options: OneColumn(**options),
     }.items()
@@ -475,9 +482,10 @@ class Wrapped:
 
     def __getattr__(self, name: str) -> Any:
         method = getattr(self.model, name)
-        if name not in ("log_prob", "log_joint", "predict", "predict_proba", "predict_log_proba"):
+        taken = ("log_prob", "log_joint", "predict", "predict_proba", "predict_log_proba", "complete", "marginals")
+        if name not in taken:
             return method
-        return lambda x: method(x[:, :4][:, -1])
+        return lambda x, **options: method(x[:, :4][:, -1], **options)
 
     def __add__(self, other: Any) -> Any:
         return self.model + other.model
@@ -487,8 +495,8 @@ class Wrapped:
 
 
 def missing_is_fine(make: Any) -> bool:
-    """Whether the model sums missing cells out; a joint table and a chain of a higher order may refuse."""
-    return isinstance(make(), OneColumn | td.NaiveBayes)
+    """Whether the model sums missing cells out; a homogeneous chain of a higher order may refuse."""
+    return not (isinstance(make(), td.MarkovChain) and make().homogeneous)
 
 
 def mixed(model: td.Mixture, **length: int) -> list[Any]:
@@ -507,6 +515,12 @@ def everything(model: Any) -> list[Any]:
         found += [model.log_joint(X), model.predict_proba(X), model.predict_log_proba(X), model.predict(X)]
         found += list(model.sample_joint(50, rng=KEY, start=3, **length))
     return found
+
+
+def evidence(model: Any) -> list[Any]:
+    """All that follows from rows with missing cells."""
+    found = [model.complete(HOLES), *model.marginals(HOLES)]
+    return [*found, model.complete(HOLES, how="sample", rng=KEY, start=9, n_threads=2)]
 
 
 def outcome(call: Call) -> Any:

@@ -104,7 +104,7 @@ def log_prob_messages(
     threads: int,
 ) -> None: ...  # only out[rows], rows ascending: missing cells summed out, or at their most probable values; plain: every
                 # positive probability is at least 2**-500 (a hint: the result does not depend on it); cells: the
-                # probabilities laid out as logs
+                # probabilities, feature j from log_offsets[j] on, (C_j, n_contexts[j], K)
 def marginals_features(
     X: Codes, missing: int | None, unseen_is_missing: bool, structure: Structure, probabilities: Floats, plain: bool,
     weights: Floats, out: Floats, threads: int,

@@ -14,6 +14,8 @@ from tallydraw.tables import Tables
 
 __all__ = ["log_prob_features", "log_prob_paths"]
 
+_LOOKED_AT = 256
+
 
 def log_prob_features(
     X: Any, tables: Any, *, missing: int | None = None, unseen: str = "error", n_threads: int | None = None
@@ -221,7 +223,7 @@ def _sum_out(
     """out[rows] again, with their missing cells summed out, or at their most probable values."""
     structure, logs = tables.structure, tables.logs()
     theta = np.ascontiguousarray(tables.values, dtype=np.float64)
-    work = pass_work(structure)
+    work = pass_work(structure, missing_share(codes, structure, missing, lenient, rows))
     for a, b in backend.blocks(len(rows), work):
         backend.kernels().log_prob_messages(
             codes,
@@ -241,9 +243,25 @@ def _sum_out(
         )
 
 
-def pass_work(structure: Structure) -> int:
-    """The most work that messages through one row can be, for :func:`backend.blocks`."""
-    return 4 * int(structure.offsets[-1])
+def pass_work(structure: Structure, share: float = 1.0) -> int:
+    """The work of messages through a row of whose cells so large a share is missing, for :func:`backend.blocks`."""
+    touched = min(1.0, 2 * share)  # what is missing and what depends on it
+    return structure.n_features * structure.n_classes + int(touched * int(structure.offsets[-1])) // 2
+
+
+def missing_share(
+    codes: NDArray[Any], structure: Structure, missing: int | None, lenient: bool, rows: NDArray[np.int64] | None = None
+) -> float:
+    """About which share of checked codes is missing, from a few rows all over them."""
+    n = len(codes) if rows is None else len(rows)
+    which = np.arange(0, n, max(1, n // _LOOKED_AT))
+    some = codes[which if rows is None else rows[which]]
+    gone = some < 0
+    if missing is not None:
+        gone |= some == missing
+    if lenient:
+        gone |= some >= structure.n_categories
+    return float(gone.mean()) if gone.size else 0.0
 
 
 def require_probabilities(tables: Tables) -> None:

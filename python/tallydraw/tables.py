@@ -375,9 +375,14 @@ class Tables(Sequence[NDArray[Any]]):
         return tables
 
     def cells(self) -> NDArray[np.float64]:
-        """The probabilities laid out as their logs, built once."""
+        """The probabilities with table rows and then classes innermost, features where their logs are; built once."""
         if self._cells is None:
-            self._cells = self._classes_innermost(np.asarray(self.values, np.float64))
+            s, offsets = self._structure, self._structure.cell_offsets()
+            values = np.zeros(int(offsets[-1]), np.float64)
+            for j in range(s.n_features):
+                table = self.values[s.offsets[j] : s.offsets[j + 1]].reshape(s.n_classes, -1, int(s.n_categories[j]))
+                values[offsets[j] : offsets[j + 1] - s.n_classes].reshape(table.shape[::-1])[...] = table.T
+            self._cells = values
         return self._cells
 
     def _logs_of(self, observed: NDArray[Any]) -> Logs:

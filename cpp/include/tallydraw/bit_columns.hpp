@@ -111,7 +111,7 @@ inline void shared_bits(const std::uint64_t* const (&a)[P], const std::uint64_t*
   const auto add_sums = [&](bits sum, bits bytes) { return _mm256_add_epi64(sum, _mm256_sad_epu8(bytes, zero)); };
   const auto store = [](std::uint64_t* to, bits v) { _mm256_storeu_si256(reinterpret_cast<bits*>(to), v); };
 #endif
-  constexpr index block_lanes = bit_lanes / parts;
+  constexpr index width = bit_lanes / parts;
   for (int part = 0; part < parts; ++part) {
     bits sums[P];
     for (int p = 0; p < P; ++p) sums[p] = zero;
@@ -120,15 +120,15 @@ inline void shared_bits(const std::uint64_t* const (&a)[P], const std::uint64_t*
       bits bytes[P];
       for (int p = 0; p < P; ++p) bytes[p] = zero;
       for (index w = begin; w < end; ++w) {
-        const bits v = load(b + w * bit_lanes + part * block_lanes);
+        const bits v = load(b + w * bit_lanes + part * width);
         for (int p = 0; p < P; ++p) bytes[p] = add_bytes(bytes[p], count(both(v, a[p][w * bit_lanes])));
       }
       for (int p = 0; p < P; ++p) sums[p] = add_sums(sums[p], bytes[p]);
     }
     for (int p = 0; p < P; ++p) {
-      std::uint64_t sum[block_lanes];
+      std::uint64_t sum[width];
       store(sum, sums[p]);
-      for (index l = 0; l < block_lanes; ++l) shared[p][part * block_lanes + l] = static_cast<std::uint32_t>(sum[l]);
+      for (index l = 0; l < width; ++l) shared[p][part * width + l] = static_cast<std::uint32_t>(sum[l]);
     }
   }
 #else

@@ -29,7 +29,8 @@ constexpr index group_sums(index k) { return (group_rows(k) * k + sums_together 
 /// Scratch of log_prob_messages in words of 64 bits.
 inline index log_prob_messages_part(const structure_view& s) {
   const index sums = group_sums(s.n_classes);
-  return message_words(s) + s.d * (4 * rows_together(s.d) + 4 * sums) + most_classes * sizes_of_messages(s).entries;
+  return message_words(s) + s.d * (4 * rows_together(s.d) + 4 * sums) +
+         most_classes * (sizes_of_messages(s).entries + sizes_of_messages(s).most_categories);
 }
 inline index log_prob_messages_scratch(const structure_view& s, int threads) {
   return encoder_bytes(s.d) / 8 + threads * log_prob_messages_part(s);
@@ -43,7 +44,7 @@ struct group_totals {
   index n;
 };
 
-/// What the kernel is given of the tables: the flat probabilities; the same laid out as their logs; the logs.
+/// What the kernel is given of the tables: the flat probabilities; the same with table rows and then classes innermost; the logs.
 struct scored_tables {
   const double* probabilities;
   bool plain;
@@ -73,7 +74,9 @@ inline void lay_out_row(const encoder& e, coded_row<U> row, const scored_tables&
         totals.places[totals.n++] = j * sums + at + w;
       }
     };
-    if (send_by_class<W>(e, row.x, tables.cells + c0, tables.offsets, k, m, by_class, top)) return;
+    if (send_by_class<W>(e, row.x, tables.cells + c0, tables.offsets, k, m, by_class,
+                         by_class + most_classes * m.begin[s.d], top))
+      return;
     totals.n = before;
   }
   for (index w = 0; w < W; ++w) {

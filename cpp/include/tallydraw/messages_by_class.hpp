@@ -2,6 +2,7 @@
 // classes at once as lie in a vector. The same numbers by the same operations.
 #pragma once
 
+#include <cstddef>
 #include <cstring>
 #include <type_traits>
 
@@ -32,20 +33,43 @@ inline std::uint64_t out_of_range(double v) noexcept {
   return (u - bits_of(least_plain)) & (0 - u);
 }
 
-/// sum[w] = sum over x < n, left to right, of theta[x * stride + w] b[x * W + w].
+/// to[a * W + w] = theta[a * stride + w] for a < rows.
 template <int W>
-inline void sums_by_class(const double* theta, index stride, const double* b, index n, double* sum) noexcept {
-  double t[W] = {};
-  for (index x = 0; x < n; ++x)
-    for (int w = 0; w < W; ++w) t[w] += theta[x * stride + w] * b[x * W + w];
-  std::memcpy(sum, t, sizeof t);
+inline void copy_classes(const double* theta, index stride, index rows, double* to) noexcept {
+  if (stride == W)
+    std::memcpy(to, theta, static_cast<std::size_t>(rows * W) * sizeof *to);
+  else
+    for (index a = 0; a < rows; ++a) std::memcpy(to + a * W, theta + a * stride, W * sizeof *to);
 }
 
-/// As send_messages, of W classes: `cells` are the probabilities of the first of them, laid out as logs, with `stride`
-/// classes in all; `below` has room for W numbers an entry. top(j, values) is given W values.
+/// to[a * W + w] = sum over x < n, left to right, of theta[x * step + a * stride + w] b[x * W + w], for a < rows.
+template <int W>
+inline void sums_by_class(const double* theta, index step, index stride, const double* b, index n, index rows,
+                          double* to) noexcept {
+  if (W > 1 || rows < most_classes || stride > 1) {
+    for (index a = 0; a < rows; ++a) {
+      double sum[W] = {};
+      for (index x = 0; x < n; ++x)
+        for (int w = 0; w < W; ++w) sum[w] += theta[x * step + a * stride + w] * b[x * W + w];
+      std::memcpy(to + a * W, sum, sizeof sum);
+    }
+    return;
+  }
+  for (index a0 = 0; a0 < rows; a0 += most_classes) {                      // table rows lie side by side
+    const index a1 = rows - a0 < most_classes ? rows - most_classes : a0;  // some again
+    double sum[most_classes] = {};
+    for (index x = 0; x < n; ++x)
+      for (index a = 0; a < most_classes; ++a) sum[a] += theta[x * step + a1 + a] * b[x];
+    std::memcpy(to + a1, sum, sizeof sum);
+  }
+}
+
+/// As send_messages, of W classes: `cells` are the probabilities of the first of them, table rows and then classes
+/// innermost, feature j from offsets[j] on, with `stride` classes in all; `below` has room for W numbers an entry,
+/// `message` for W a category. top(j, values) is given W values.
 template <int W, class U, class Top>
 inline bool send_by_class(const encoder& e, const U* x, const double* cells, const index* offsets, index stride,
-                          const message_state& m, double* below, Top&& top) {
+                          const message_state& m, double* below, double* message, Top&& top) {
   const structure_view& s = e.s;
   const U* const slot = static_cast<const U*>(e.slot);
   for (index i = 0; i < m.n_touched; ++i) m.loud[m.touched[i]] = false;
@@ -57,35 +81,28 @@ inline bool send_by_class(const encoder& e, const U* x, const double* cells, con
     const double* const theta = cells + offsets[j];
     const double* const b = below + m.begin[j] * W;
     const index parent = e.contexts ? e.parent[j] : j;  // itself where it has none
+    const index rows = parent == j ? 1 : s.n_categories[parent];
+    const index step = rows * stride;
     if (parent == j || x[parent] != slot[parent]) {
-      const index a = parent == j ? 0 : static_cast<index>(x[parent]);
       double sum[W];
-      sums_by_class<W>(theta + a * n * stride, stride, b, n, sum);
+      const index a = parent == j ? 0 : static_cast<index>(x[parent]);
+      sums_by_class<W>(theta + a * stride, step, stride, b, n, 1, sum);
       top(j, sum);
       continue;
     }
     double* const above = below + m.begin[parent] * W;
-    const index rows = s.n_categories[parent];
-    const bool further = m.loud[parent];
-    std::uint64_t outside[W] = {};
-    for (index a = 0; a < rows; ++a) {
-      double t[W];
-      if (missing) {
-        sums_by_class<W>(theta + a * n * stride, stride, b, n, t);
-      } else {
-        const double* const from = theta + (a * n + static_cast<index>(x[j])) * stride;
-        std::memcpy(t, from, sizeof t);
-      }
-      for (int w = 0; w < W; ++w) outside[w] |= out_of_range(t[w]);
-      if (further) {
-        for (int w = 0; w < W; ++w) t[w] = above[a * W + w] * t[w];
-        for (int w = 0; w < W; ++w) outside[w] |= out_of_range(t[w]);
-      }
-      std::memcpy(above + a * W, t, sizeof t);
+    double* const sent = m.loud[parent] ? message : above;
+    if (missing)
+      sums_by_class<W>(theta, step, stride, b, n, rows, sent);
+    else
+      copy_classes<W>(theta + static_cast<index>(x[j]) * step, stride, rows, sent);
+    std::uint64_t outside = 0;
+    for (index i_sent = 0; i_sent < rows * W; ++i_sent) outside |= out_of_range(sent[i_sent]);
+    if (m.loud[parent]) {
+      for (index i_sent = 0; i_sent < rows * W; ++i_sent) above[i_sent] = above[i_sent] * message[i_sent];
+      for (index i_sent = 0; i_sent < rows * W; ++i_sent) outside |= out_of_range(above[i_sent]);
     }
-    std::uint64_t any = 0;
-    for (int w = 0; w < W; ++w) any |= outside[w];
-    if (any >> 63) return false;
+    if (outside >> 63) return false;
     m.loud[parent] = true;
   }
   return true;

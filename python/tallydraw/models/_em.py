@@ -14,6 +14,8 @@ from tallydraw.models._evidence import expected_counts, missing_cells
 from tallydraw.models._sums import log, weighted_sum
 from tallydraw.tables import Tables
 
+MISSING_FITS = ("available", "em")
+
 # EM ends when the penalised log-likelihood gains less than this a row, in nats, or after so many iterations.
 TOLERANCE, MOST_ITERATIONS = 1e-9, 1000
 
@@ -32,9 +34,10 @@ def expected_tables(
 ) -> Tables:
     """Expected counts of all cells at the maximum of the likelihood of what is observed, times theta**alpha.
 
-    EM (Dempster, Laird & Rubin, 1977): counts expected under theta, theta from the counts and alpha, and again. It begins
-    at the `available` counts plus one, so that no cell begins at zero. `objective` is given the penalised log-likelihood
-    before each iteration, which never falls but by rounding. Without a missing cell: the counts as they are.
+    EM (Dempster, Laird & Rubin, 1977): counts expected under theta, theta from the counts and alpha, and again. It
+    begins at the `available` counts plus one, so that no cell begins at zero. `objective` is given the penalised
+    log-likelihood before each iteration, which never falls but by rounding. Without a missing cell: the counts as
+    they are.
     """
     lenient = _check.unseen_rule(unseen)
     gone = missing_cells(codes, available.n_categories, missing, lenient).any(axis=1)
@@ -99,6 +102,17 @@ def penalised_fit(counts: Tables, alpha: Any) -> float:
     """The sum of (n + alpha) log theta at its maximum: what a structure is worth to EM."""
     weights = counts.values + flat_alpha(alpha, counts)
     return weighted_sum(weights, log(counts.normalize(alpha).values))
+
+
+def check_missing_fit(value: Any) -> None:
+    """Raise for what is no way to fit missing cells."""
+    if value not in MISSING_FITS:
+        raise ValueError(f"missing_fit must be one of {MISSING_FITS}, got {value!r}")
+
+
+def all_at_once(what: str) -> ValueError:
+    """The error of what would add to a fit by EM."""
+    return ValueError(f'{what}: missing_fit="em" needs all rows at once, call fit')
 
 
 def flat_alpha(alpha: Any, tables: Tables) -> NDArray[np.float64]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from tallydraw import _check, _levels, backend
 from tallydraw._structure import make_structure
-from tallydraw.log_prob import pass_work
+from tallydraw.log_prob import missing_share, pass_work
 from tallydraw.sample import _blocks
 from tallydraw.sample.categories import write_flat
 from tallydraw.tables import Tables
@@ -22,11 +22,9 @@ from tallydraw.tables import Tables
 _LEAST_BLOCK_ROWS = 1 << 12
 
 
-def missing_cells(
-    codes: NDArray[Any], sizes: NDArray[np.int64], missing: int | None, lenient: bool
-) -> NDArray[np.bool_]:
+def missing_cells(codes: NDArray[Any], sizes: NDArray[np.int64], missing: int | None, lenient: bool) -> Any:
     """(n, d) which cells of checked codes are missing; `lenient`: codes that are no category are."""
-    gone = np.asarray(codes < 0)
+    gone = codes < 0
     if missing is not None:
         gone |= codes == missing
     if lenient:
@@ -49,7 +47,8 @@ def write_completions(
 ) -> None:
     """Checked codes into `out` (n, d), missing cells filled in; every row is possible under its class `y`."""
     kernels = backend.kernels()
-    work = max(t.structure.n_features + pass_work(t.structure) // t.structure.n_classes for t in stacks)
+    share = missing_share(codes, stacks[0].structure, missing, lenient)
+    work = max(4 * pass_work(t.structure, share) // t.structure.n_classes for t in stacks)
 
     def fill(a: int, b: int, block: NDArray[Any]) -> None:
         part = None if y is None else y[a:b]
@@ -80,7 +79,7 @@ def marginals_of(
     out = np.zeros((len(codes), int(ends[-1])))
     for k, tables in enumerate(stacks):
         ours = weights if len(stacks) == 1 else weights[:, k : k + 1]
-        work = 2 * pass_work(tables.structure)
+        work = 4 * pass_work(tables.structure, missing_share(codes, tables.structure, missing, lenient))
         for a, b in backend.blocks(len(codes), work):
             threads = backend.threads(n_threads, (b - a) * work)
             part = np.empty((b - a, out.shape[1]))
@@ -104,11 +103,11 @@ def expected_counts(
 ) -> NDArray[np.float64]:
     """Flat sums over rows of checked codes of weights (n, K) times p(context, x_j | what is seen, class)."""
     structure = tables.structure
-    work = pass_work(structure)
+    work = 4 * pass_work(structure, missing_share(codes, structure, missing, lenient))
     counts = np.zeros(len(tables.values))
     # Blocks are the order of the sums: they depend on the structure, never on a backend or a number of threads.
     block_rows = max(_LEAST_BLOCK_ROWS, 4 * int(structure.offsets[-1]) // structure.n_features)
-    step = max(1, backend.BLOCK_WORK // (2 * work * block_rows)) * block_rows
+    step = max(1, backend.BLOCK_WORK // (work * block_rows)) * block_rows
     for a in range(0, len(codes), step):
         part = codes[a : a + step]
         threads = backend.threads(n_threads, len(part) * work)

@@ -22,7 +22,8 @@ class Fitted(NamedTuple):
     classes: NDArray[Any] | None = None  # sorted labels
     class_counts: Tables | None = None  # one feature: the class
     class_prior: Tables | None = None  # given instead of class_counts
-    parents: Any = None  # (K, d) of a tree that is kept instead of learned from the counts
+    parents: Any = None  # (trees, d) of what is kept instead of learned from the counts
+    expected: Any = None  # tables of expected counts, where counts alone do not make the probabilities
 
     @property
     def n_classes(self) -> int | None:

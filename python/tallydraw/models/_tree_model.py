@@ -11,7 +11,7 @@ from tallydraw import _check
 from tallydraw.log_prob import score_features
 from tallydraw.models._divergence import tree_entropy, tree_kl_divergence
 from tallydraw.models._em import expected_soft_tables
-from tallydraw.models._evidence import marginals_of, write_completions
+from tallydraw.models._evidence import marginals_of, missing_cells, write_completions
 from tallydraw.models._state import Draw, Prepared
 from tallydraw.models.base import Model
 from tallydraw.sample.features import write_rows
@@ -26,6 +26,28 @@ class TreeModel(Model):
     ``Prepared.probabilities`` is one stack of tables for every class, or a tuple of stacks without classes: one a
     class, each with a structure of its own.
     """
+
+    def _expected_counts(
+        self,
+        data: Any,
+        sizes: NDArray[np.int64],
+        weights: NDArray[np.float64],
+        prepared: Prepared | None,
+        n_threads: int | None,
+    ) -> Any:
+        structure = self._structure(sizes, weights.shape[1])
+        if not len(structure.context):
+            return super()._expected_counts(data, sizes, weights, prepared, n_threads)
+        lenient = _check.unseen_rule(self.unseen)
+        gone = missing_cells(data.codes, sizes, self.missing, lenient).any(axis=1)
+        if not np.any(gone):
+            return super()._expected_counts(data, sizes, weights, prepared, n_threads)
+        if prepared is None:  # one more in every cell, so that none begins at zero
+            counts = super()._expected_counts(data, sizes, weights, None, n_threads)
+            return self._tables(counts.values + 1.0, sizes, weights.shape[1], structure)
+        return expected_soft_tables(
+            data.codes, prepared.probabilities, weights, missing=self.missing, unseen=self.unseen, n_threads=n_threads
+        )
 
     def _score(self, prepared: Prepared, data: Any, n_threads: int | None) -> NDArray[np.float64]:
         return self._scores(prepared, data, n_threads, maximize=False)
@@ -55,26 +77,6 @@ class TreeModel(Model):
         for k, tables in enumerate(stacks):
             out[:, k] = score(tables, log_prior[k : k + 1])[:, 0]
         return out
-
-    def _expected_counts(
-        self,
-        data: Any,
-        sizes: NDArray[np.int64],
-        weights: NDArray[np.float64],
-        prepared: Prepared | None,
-        n_threads: int | None,
-    ) -> Any:
-        structure = self._structure(sizes, weights.shape[1])
-        if not len(structure.context):
-            return super()._expected_counts(data, sizes, weights, prepared, n_threads)
-        if prepared is None:
-            nothing = self._tables(np.zeros(int(structure.offsets[-1])), sizes, weights.shape[1], structure)
-            theta = nothing.normalize()
-        else:
-            theta = prepared.probabilities
-        return expected_soft_tables(
-            data.codes, theta, weights, missing=self.missing, unseen=self.unseen, n_threads=n_threads
-        )
 
     def _ready(self, prepared: Prepared) -> None:
         for tables in stacks_of(prepared):

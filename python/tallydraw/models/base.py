@@ -815,9 +815,17 @@ class Model(ABC):
         )
         return self._tables(flat, sizes, k, structure)
 
-    def _settled(self, fitted: Fitted, before: Prepared | None) -> Fitted:
-        """What EM goes on with: `fitted`, unless something of `before` is more likely."""
-        return fitted
+    def _soft_fit(
+        self,
+        fitted: Fitted,
+        data: Any,
+        weights: NDArray[np.float64],
+        prepared: Prepared | None,
+        n_threads: int | None,
+    ) -> Fitted:
+        """`fitted` with the counts of a step of EM, under which the likelihood is not below that of `prepared`."""
+        counts = self._expected_counts(data, fitted.sizes, weights, prepared, n_threads)
+        return fitted._replace(counts=counts)
 
     def _tables(self, flat: NDArray[Any], sizes: NDArray[np.int64], k: int | None, structure: Structure) -> Tables:
         return Tables(
@@ -1156,7 +1164,7 @@ class Model(ABC):
         backend.kernels().posterior(scores, np.ascontiguousarray(prepared.prior[0]), out, team)
         return out
 
-    def _missing_cells(self, prepared: Prepared, data: Any) -> NDArray[np.bool_]:
+    def _missing_cells(self, prepared: Prepared, data: Any) -> Any:
         """(n, d) which cells of checked data are missing."""
         codes = data.codes.reshape(len(data), -1)
         return missing_cells(codes, prepared.fitted.sizes, self.missing, _check.unseen_rule(self.unseen))

@@ -12,7 +12,15 @@ from tallydraw._count_pairs import count_pair_cells
 from tallydraw._pair_information import seen_together
 from tallydraw.information import mutual_information
 from tallydraw.log_prob import require_probabilities
-from tallydraw.models._em import flat_alpha, penalised_fit
+from tallydraw.models._em import (
+    all_at_once,
+    check_missing_fit,
+    expected_soft_tables,
+    expected_tables,
+    flat_alpha,
+    penalised_fit,
+)
+from tallydraw.models._evidence import missing_cells
 from tallydraw.models._labels import class_codes, label_array
 from tallydraw.models._parameters import is_number
 from tallydraw.models._spanning import spanning_forest
@@ -49,6 +57,10 @@ class ChowLiuTree(TreeModel):
     root : int, default 0
         The feature that its tree is rooted at; the other trees of a forest are rooted at their lowest feature. It does
         not change the distribution but for `alpha`, and where cells are missing.
+    missing_fit : {"available", "em"}, default "available"
+        How the tables of the tree are made of rows with missing cells; the tree is that of the pairs seen together.
+        "available" counts each pair where both are observed; "em" is the maximum of the likelihood of all that is
+        observed (with `alpha`, penalised), right where cells are missing at random, for one call of ``fit``.
 
     Attributes
     ----------
@@ -81,7 +93,8 @@ class ChowLiuTree(TreeModel):
        └─ x2  0.030575
     """
 
-    _parameters = ("alpha", "n_categories", "missing", "unseen", "shared", "penalty", "root")
+    _parameters = ("alpha", "n_categories", "missing", "unseen", "shared", "penalty", "root", "missing_fit")
+    _frozen = ("n_categories", "missing_fit")
 
     def __init__(
         self,
@@ -93,17 +106,21 @@ class ChowLiuTree(TreeModel):
         shared: bool = True,
         penalty: str | None = None,
         root: int = 0,
+        missing_fit: str = "available",
     ) -> None:
         super().__init__(alpha=alpha, n_categories=n_categories, missing=missing, unseen=unseen)
         self.shared = shared
         self.penalty = penalty
         self.root = root
+        self.missing_fit = missing_fit
 
     def _checked(self, name: str, value: Any) -> Any:
         if name == "shared":
             return bool(value)
         if name == "penalty" and value not in _PENALTIES:
             raise ValueError(f"penalty must be one of {_PENALTIES}, got {value!r}")
+        if name == "missing_fit":
+            check_missing_fit(value)
         if name == "root":
             return _check.natural("root", value)
         return super()._checked(name, value)
@@ -196,16 +213,6 @@ class ChowLiuTree(TreeModel):
         column = None if weights is None else weights[:, None]
         return self._count_pairs(data, y, k, sizes, column, n_threads)
 
-    def _expected_counts(
-        self,
-        data: Any,
-        sizes: NDArray[np.int64],
-        weights: NDArray[np.float64],
-        prepared: Prepared | None,
-        n_threads: int | None,
-    ) -> PairTables:
-        return self._count_pairs(data, None, weights.shape[1], sizes, weights, n_threads)
-
     def _count_pairs(
         self, data: Any, y: NDArray[np.int64] | None, k: int | None, sizes: Any, weights: Any, n_threads: int | None
     ) -> PairTables:
@@ -225,37 +232,112 @@ class ChowLiuTree(TreeModel):
         pairs = cast(PairTables, fitted.counts)
         class_counts = fitted.class_counts
         prior = None if class_counts is None else class_counts.normalize(self.alpha if is_number(self.alpha) else 0)
-        kept = fitted.parents
-        if pairs.n_classes is None or self.shared:
-            parents = self._learned(pairs) if kept is None else kept[0]
-            return pairs.tables(parents).normalize(self.alpha), prior
-        of_class = [pairs.of_class(k) for k in range(pairs.n_classes)]
-        trees = [self._learned(one) for one in of_class] if kept is None else kept
-        stacks = zip(of_class, trees, strict=True)
-        return tuple(one.tables(parents).normalize(self.alpha) for one, parents in stacks), prior
+        stacks = self._tree_tables(pairs, fitted.parents)
+        if fitted.expected is not None:
+            expected = fitted.expected if isinstance(fitted.expected, tuple) else (fitted.expected,)
+            if [_parents_of(t).tolist() for t in expected] != [_parents_of(t).tolist() for t in stacks]:
+                raise ValueError("the parameters say another tree than that of the fit by EM: fit again")
+            stacks = expected
+        estimated = tuple(tables.normalize(self.alpha) for tables in stacks)
+        return estimated if self._own_trees(pairs) else estimated[0], prior
 
-    def _settled(self, fitted: Fitted, before: Prepared | None) -> Fitted:
-        """The better of the tree of most mutual information and the last one: pseudocounts may prefer that."""
-        if before is None or self.penalty is not None or not np.any(flat_alpha(self.alpha, stacks_of(before)[0])):
+    def _own_trees(self, pairs: PairTables) -> bool:
+        return pairs.n_classes is not None and not self.shared
+
+    def _parts(self, pairs: PairTables) -> list[PairTables]:
+        """What one tree is learned from: all counts, or those of one class."""
+        return [pairs.of_class(k) for k in range(cast(int, pairs.n_classes))] if self._own_trees(pairs) else [pairs]
+
+    def _tree_tables(self, pairs: PairTables, kept: Any = None) -> tuple[Tables, ...]:
+        """The counts of the tree, one stack of tables, or one a class; of the trees that are `kept`, if any."""
+        parts = self._parts(pairs)
+        trees = [self._learned(part) for part in parts] if kept is None else kept
+        return tuple(part.tables(parents) for part, parents in zip(parts, trees, strict=True))
+
+    def _soft_fit(
+        self,
+        fitted: Fitted,
+        data: Any,
+        weights: NDArray[np.float64],
+        prepared: Prepared | None,
+        n_threads: int | None,
+    ) -> Fitted:
+        """As for every model; with missing cells the first trees stay, with pseudocounts the better of two does."""
+        if prepared is None or prepared.fitted.expected is None:
+            pairs = self._count_pairs(data, None, weights.shape[1], fitted.sizes, weights, n_threads)
+            fitted = fitted._replace(counts=pairs)
+        if prepared is None:
             return fitted
-        pairs = cast(PairTables, fitted.counts)
-        parts = [pairs] if self.shared else [pairs.of_class(k) for k in range(cast(int, pairs.n_classes))]
-        parents = []
-        for part, tables in zip(parts, stacks_of(before), strict=True):
-            new, old = self._learned(part), _parents_of(tables)
-            same = np.array_equal(new, old)
-            worse = not same and (
-                penalised_fit(part.tables(new), self.alpha) < penalised_fit(part.tables(old), self.alpha)
+        stacks = stacks_of(prepared)
+        lenient = _check.unseen_rule(self.unseen)
+        if missing_cells(data.codes, fitted.sizes, self.missing, lenient).any():
+            columns = np.split(weights, len(stacks), axis=1) if len(stacks) > 1 else [weights]
+            expected = tuple(
+                expected_soft_tables(
+                    data.codes,
+                    tables,
+                    np.ascontiguousarray(part),
+                    missing=self.missing,
+                    unseen=self.unseen,
+                    n_threads=n_threads,
+                )
+                for tables, part in zip(stacks, columns, strict=True)
             )
-            parents.append(old if worse else new)
-        return fitted._replace(parents=np.stack(parents))
+            parents = np.stack([_parents_of(tables) for tables in stacks])
+            counts = prepared.fitted.counts
+            expected_of_all = expected if isinstance(prepared.probabilities, tuple) else expected[0]
+            return fitted._replace(counts=counts, parents=parents, expected=expected_of_all)
+        if self.penalty is not None or not np.any(flat_alpha(self.alpha, stacks[0])):
+            return fitted
+        trees = []
+        for part, tables in zip(self._parts(pairs), stacks, strict=True):
+            new, old = self._learned(part), _parents_of(tables)
+            if not np.array_equal(new, old):
+                gained, kept = (penalised_fit(part.tables(tree), self.alpha) for tree in (new, old))
+                new = old if gained < kept else new
+            trees.append(new)
+        return fitted._replace(parents=np.stack(trees))
 
     def _count_stacks(self, prepared: Prepared) -> tuple[Tables, ...]:
-        pairs = cast(PairTables, prepared.fitted.counts)
+        expected = prepared.fitted.expected
+        if expected is not None:
+            return expected if isinstance(expected, tuple) else (expected,)
         trees = [_parents_of(tables) for tables in stacks_of(prepared)]
-        if not isinstance(prepared.probabilities, tuple):
-            return (pairs.tables(trees[0]),)
-        return tuple(pairs.of_class(k).tables(tree) for k, tree in enumerate(trees))
+        return self._tree_tables(cast(PairTables, prepared.fitted.counts), trees)
+
+    def _count_data(
+        self, data: Any, y: Any, classes: Any, before: Fitted | None, weights: Any, n_threads: int | None
+    ) -> Fitted:
+        fitted = super()._count_data(data, y, classes, before, weights, n_threads)
+        if self.missing_fit == "available":
+            return fitted
+        if before is not None:
+            raise all_at_once("partial_fit")
+        codes = None if y is None else class_codes(label_array(y, len(data)), cast(NDArray[Any], fitted.classes))
+        row_weights = None if weights is None else _check.sample_weight(weights, len(data))
+        pairs = cast(PairTables, fitted.counts)
+        own = self._own_trees(pairs)
+        expected = []
+        for k, tables in enumerate(self._tree_tables(pairs)):
+            ours = slice(None) if codes is None or not own else codes == k
+            expected.append(
+                expected_tables(
+                    data.codes[ours],
+                    None if codes is None or own else codes,
+                    tables,
+                    alpha=self.alpha,
+                    weights=None if row_weights is None else row_weights[ours],
+                    missing=self.missing,
+                    unseen=self.unseen,
+                    n_threads=n_threads,
+                )
+            )
+        return fitted._replace(expected=tuple(expected) if own else expected[0])
+
+    def _merged(self, other: Any, combine: Any, sign: str) -> Any:
+        if self.missing_fit == "em":
+            raise all_at_once(sign)
+        return super()._merged(other, combine, sign)
 
     def _learned(self, pairs: PairTables) -> NDArray[np.int64]:
         """The parents of the forest that gains most."""

@@ -13,6 +13,7 @@ from tallydraw._sequences import Block, Sequences
 from tallydraw._structure import Structure, make_structure
 from tallydraw.count import count_cells, count_soft_cells, count_steps
 from tallydraw.log_prob import score_paths
+from tallydraw.models._em import all_at_once, check_missing_fit, expected_tables
 from tallydraw.models._leave_one_out import NOT_OF_THE_FIT, log_prob_without_own
 from tallydraw.models._state import Draw, Fitted, Prepared
 from tallydraw.models._sums import log
@@ -42,14 +43,19 @@ class MarkovChain(TreeModel):
     homogeneous : bool, default False
         False: rows of d features and a table for each position. True: sequences of states, one table for the first
         state, the second, …, the k-th, and one for every later step.
+    missing_fit : {"available", "em"}, default "available"
+        What a fit to rows with missing cells is: "available" counts the cells whose predecessors are observed; "em" is
+        the maximum of the likelihood of all that is observed (with `alpha`, penalised), right where cells are missing
+        at random: ``counts_`` are then expected counts, float64.
 
     Notes
     -----
     A feature depends on the C**k combinations of the k before it: 2 n - 1 parameters for n binary features at order 1,
     2**n - 1 at order n - 1. A table row of a state that was never left is uniform.
 
-    A missing cell, and one whose predecessors are missing, is not counted: the available-case estimate. Scores,
-    completions and marginals sum missing cells out exactly at every order.
+    Scores, completions and marginals sum missing cells out exactly at every order. With ``missing_fit="em"`` (Dempster,
+    Laird & Rubin, 1977) an iteration costs about three scores of the rows with missing cells; it ends when the
+    penalised log-likelihood gains less than 1e-9 nats a row, or after 1000 iterations.
 
     Sequences (`homogeneous`) are a 2-D array, a list of 1-D arrays, or one flat array with ``offsets=``: sequence i is
     ``X[offsets[i]:offsets[i + 1]]``. A missing state breaks its sequence: no transition touches it, and what follows
@@ -68,8 +74,8 @@ class MarkovChain(TreeModel):
     (2, 5)
     """
 
-    _parameters = ("alpha", "n_categories", "missing", "unseen", "order", "homogeneous")
-    _frozen = ("n_categories", "order", "homogeneous")
+    _parameters = ("alpha", "n_categories", "missing", "unseen", "order", "homogeneous", "missing_fit")
+    _frozen = ("n_categories", "order", "homogeneous", "missing_fit")
 
     def __init__(
         self,
@@ -80,14 +86,20 @@ class MarkovChain(TreeModel):
         unseen: str = "error",
         order: int = 1,
         homogeneous: bool = False,
+        missing_fit: str = "available",
     ) -> None:
         super().__init__(alpha=alpha, n_categories=n_categories, missing=missing, unseen=unseen)
         self.order = order
         self.homogeneous = homogeneous
+        self.missing_fit = missing_fit
 
     def _checked(self, name: str, value: Any) -> Any:
         if name == "order":
             return _check.natural("order", value, least=1, most=62)
+        if name == "missing_fit":
+            check_missing_fit(value)
+            if value == "em" and self.homogeneous:
+                raise ValueError('missing_fit="em" is for rows of features, not for sequences (homogeneous=True)')
         return bool(value) if name == "homogeneous" else super()._checked(name, value)
 
     # Sequences come in three forms: all methods that take them take offsets= ------------------------------------------
@@ -109,6 +121,8 @@ class MarkovChain(TreeModel):
         n_threads: int | None = None,
     ) -> MarkovChain:
         """Add the counts of `X`. See :meth:`Model.partial_fit`."""
+        if self.missing_fit == "em":
+            raise all_at_once("partial_fit")
         data = self._with_offsets(X, offsets)
         return super().partial_fit(data, y, classes=classes, sample_weight=sample_weight, n_threads=n_threads)
 
@@ -172,6 +186,11 @@ class MarkovChain(TreeModel):
     ) -> tuple[NDArray[Any], NDArray[Any]]:
         """Draw rows or sequences and their classes: the `X` that :meth:`sample` draws, and (n,) labels."""
         return self._sample_joint(n, rng, start, n_threads, self._check_length(length))
+
+    def _merged(self, other: Any, combine: Any, sign: str) -> Any:
+        if self.missing_fit == "em":
+            raise all_at_once(sign)
+        return super()._merged(other, combine, sign)
 
     @property
     def n_features_in_(self) -> int:
@@ -246,7 +265,13 @@ class MarkovChain(TreeModel):
         self, data: Any, y: NDArray[np.int64] | None, k: int | None, sizes: Any, weights: Any, n_threads: int | None
     ) -> Any:
         if not self.homogeneous:
-            return super()._count(data, y, k, sizes, weights, n_threads)
+            counts = super()._count(data, y, k, sizes, weights, n_threads)
+            if self.missing_fit == "available":
+                return counts
+            return expected_tables(
+                data.codes, y, counts, alpha=self.alpha, weights=weights, missing=self.missing, unseen=self.unseen,
+                n_threads=n_threads,
+            )  # fmt: skip
         structure = self._structure(sizes, k)
         data = data.within(int(sizes[0]), self.unseen)
         steps: NDArray[Any] = count_steps(data, y, int(sizes[0]), k or 1, self.order, n_threads=n_threads)

@@ -388,7 +388,7 @@ class Mixture(Model):
     ) -> list[NDArray[np.float64]]:
         return self._fitted_component()._marginals(prepared, data, posterior, n_threads)
 
-    def _missing_cells(self, prepared: Prepared, data: Any) -> NDArray[np.bool_]:
+    def _missing_cells(self, prepared: Prepared, data: Any) -> Any:
         return self._fitted_component()._missing_cells(prepared, data)
 
     def _with_class(self, method: str) -> Prepared:
@@ -436,10 +436,9 @@ class Mixture(Model):
         fitted: Fitted | None = None
         for iteration in range(self.max_iter):
             soft = np.ascontiguousarray(responsibilities * weights[:, None])
-            counts = component._expected_counts(data, sizes, soft, prepared, n_threads)
             class_counts = Tables(column_sums(soft), np.array([self.n_components]))
-            now = Fitted(sizes, counts, None, data.names, classes, class_counts)
-            component._fitted = now = component._settled(now, prepared)
+            empty = Fitted(sizes, None, None, data.names, classes, class_counts)
+            component._fitted = now = component._soft_fit(empty, data, soft, prepared, n_threads)
             prepared = component._prepared()
             scores = component._score(prepared, data, n_threads)
             logs = _log_sums(scores, n_threads)
