@@ -20,6 +20,14 @@
 
 #include "tallydraw/views.hpp"
 
+#if defined(_MSC_VER)
+#define TALLYDRAW_APART __declspec(noinline)
+#elif defined(__GNUC__)
+#define TALLYDRAW_APART __attribute__((noinline))
+#else
+#define TALLYDRAW_APART
+#endif
+
 namespace tallydraw::TALLYDRAW_ISA {
 
 inline std::uint64_t bits_of(double x) noexcept {
@@ -162,8 +170,8 @@ inline double exp(double x) noexcept {
   return select(x == x, value, double_of(nan_bits));
 }
 
-/// out[i] = log x[i]; out may be x.
-inline void log(const double* x, index n, double* out) {
+/// out[i] = log x[i]; out may be x. On its own, so that compilers make vectors of it wherever it is called.
+TALLYDRAW_APART inline void log(const double* x, index n, double* out) {
   for (index i = 0; i < n; ++i) out[i] = log(x[i]);
 }
 

@@ -60,11 +60,13 @@ inline void lay_out_row(const encoder& e, coded_row<U> row, const scored_tables&
   const structure_view& s = e.s;
   const index k = s.n_classes;
   const index sums = group_sums(k);
-  for (index j = 0; j < s.d; ++j) {
-    const double* const from = tables.logs + tables.offsets[j] + static_cast<index>(row.z[j]) * k + c0;
-    double* const to = totals.added + j * sums + at;
-    std::memcpy(to, from, W * sizeof *to);
-  }
+  // Copies may alias whatever is behind a reference.
+  const U* const z = row.z;
+  const double* const logs = tables.logs + c0;
+  const index* const offsets = tables.offsets;
+  double* const added = totals.added + at;
+  for (index j = 0, d = s.d; j < d; ++j)
+    std::memcpy(added + j * sums, logs + offsets[j] + static_cast<index>(z[j]) * k, W * sizeof *added);
   if (m.n_touched == 0) return;
   const index before = totals.n;
   if (!Max && tables.plain && (!e.contexts || e.parent != nullptr)) {

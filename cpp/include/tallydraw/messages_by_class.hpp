@@ -70,18 +70,24 @@ inline void sums_by_class(const double* theta, index step, index stride, const d
 template <int W, class U, class Top>
 inline bool send_by_class(const encoder& e, const U* x, const double* cells, const index* offsets, index stride,
                           const message_state& m, double* below, double* message, Top&& top) {
-  const structure_view& s = e.s;
+  // Copies may alias whatever is behind a reference.
+  const index* const n_categories = e.s.n_categories;
+  const index* const begin = m.begin;
+  const index* const touched = m.touched;
+  const index* const parents = e.contexts ? e.parent : nullptr;
+  bool* const loud = m.loud;
+  const index n_touched = m.n_touched;
   const U* const slot = static_cast<const U*>(e.slot);
-  for (index i = 0; i < m.n_touched; ++i) m.loud[m.touched[i]] = false;
-  for (index i = m.n_touched - 1; i >= 0; --i) {
-    const index j = m.touched[i];
+  for (index i = 0; i < n_touched; ++i) loud[touched[i]] = false;
+  for (index i = n_touched - 1; i >= 0; --i) {
+    const index j = touched[i];
     const bool missing = x[j] == slot[j];
-    if (missing && !m.loud[j]) continue;  // silent
-    const index n = s.n_categories[j];
+    if (missing && !loud[j]) continue;  // silent
+    const index n = n_categories[j];
     const double* const theta = cells + offsets[j];
-    const double* const b = below + m.begin[j] * W;
-    const index parent = e.contexts ? e.parent[j] : j;  // itself where it has none
-    const index rows = parent == j ? 1 : s.n_categories[parent];
+    const double* const b = below + begin[j] * W;
+    const index parent = parents ? parents[j] : j;  // itself where it has none
+    const index rows = parent == j ? 1 : n_categories[parent];
     const index step = rows * stride;
     if (parent == j || x[parent] != slot[parent]) {
       double sum[W];
@@ -90,20 +96,20 @@ inline bool send_by_class(const encoder& e, const U* x, const double* cells, con
       top(j, sum);
       continue;
     }
-    double* const above = below + m.begin[parent] * W;
-    double* const sent = m.loud[parent] ? message : above;
+    double* const above = below + begin[parent] * W;
+    double* const sent = loud[parent] ? message : above;
     if (missing)
       sums_by_class<W>(theta, step, stride, b, n, rows, sent);
     else
       copy_classes<W>(theta + static_cast<index>(x[j]) * step, stride, rows, sent);
     std::uint64_t outside = 0;
     for (index i_sent = 0; i_sent < rows * W; ++i_sent) outside |= out_of_range(sent[i_sent]);
-    if (m.loud[parent]) {
+    if (loud[parent]) {
       for (index i_sent = 0; i_sent < rows * W; ++i_sent) above[i_sent] = above[i_sent] * message[i_sent];
       for (index i_sent = 0; i_sent < rows * W; ++i_sent) outside |= out_of_range(above[i_sent]);
     }
     if (outside >> 63) return false;
-    m.loud[parent] = true;
+    loud[parent] = true;
   }
   return true;
 }
