@@ -23,6 +23,11 @@ MODELS: dict[str, Any] = {
     "products": (lambda **p: td.NaiveBayes(**p), WIDE),
     "products, missing cells": (lambda **p: td.NaiveBayes(**p), HOLES),
     "chains": (lambda **p: td.MarkovChain(**p), WIDE),
+    "chains, missing cells": (lambda **p: td.MarkovChain(**p), HOLES),
+    "one tree": (lambda **p: td.ChowLiuTree(**p), WIDE),
+    "trees": (lambda **p: td.ChowLiuTree(shared=False, **p), WIDE),
+    "trees, missing cells": (lambda **p: td.ChowLiuTree(shared=False, **p), HOLES),
+    "one tree, missing cells": (lambda **p: td.ChowLiuTree(**p), HOLES),
     "categoricals": (lambda **p: td.Categorical(**p), WIDE[:, 2]),
     "sequences": (lambda **p: td.MarkovChain(homogeneous=True, **p), SEQUENCES),
 }
@@ -38,7 +43,9 @@ def mixture(kind: Any, n: int = 3, *, alpha: Any = 0.5, **params: Any) -> td.Mix
 
 
 def everything(model: td.Mixture) -> list[Any]:
-    return [model.weights_.tolist(), model.probabilities_.values.tolist(), model.objective_.tolist(), model.n_iter_]
+    theta = model.probabilities_
+    flat = [t.values.tolist() for t in (theta if isinstance(theta, tuple) else (theta,))]
+    return [model.weights_.tolist(), flat, model.objective_.tolist(), model.n_iter_]
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.5, 2])
@@ -94,7 +101,10 @@ def test_log_prob_is_the_sum_over_components(kind: Any, backend: str) -> None:
     parts = []
     for k in range(3):
         stated = {"homogeneous": True} if model.model.__dict__.get("homogeneous") else {}
-        tables = [t[k] for t in model.probabilities_]
+        theta = model.probabilities_
+        tables = theta[k] if isinstance(theta, tuple) else [t[k] for t in theta]
+        if isinstance(model.model, td.ChowLiuTree) and not isinstance(theta, tuple):
+            tables = td.Tables.from_arrays(tables, parents=theta.parents)
         parts.append(type(model.model).from_probabilities(tables, **stated).log_prob(kind[1]))
     joint = np.log(model.weights_) + np.stack(parts, axis=1)
     whole = np.logaddexp.reduce(joint, axis=1)
