@@ -42,8 +42,9 @@ class ChowLiuTree(TreeModel):
     Parameters
     ----------
     alpha : float, one a category, or one a feature, default 0.0
-        Pseudocounts, added to every cell of a table; one a feature lets the root have others. They do not enter the
-        choice of the tree. One number smooths the class prior too.
+        Pseudocounts, added to every cell of a table; one a feature lets the root have others. The tree is chosen by
+        counts of pairs with as many in each cell (of two features the fewer; one a category does not enter). One number
+        smooths the class prior too.
     n_categories : int or array_like of int, shape (d,), optional
         Default: the largest code + 1 of each feature at the first fit.
     missing : int, optional
@@ -70,10 +71,11 @@ class ChowLiuTree(TreeModel):
 
     Notes
     -----
-    The maximum spanning tree of the mutual information of the maximum-likelihood estimates (Chow & Liu, 1968,
-    "Approximating discrete probability distributions with dependence trees"); with a class and ``shared``, of the
-    mutual information given the class (Friedman, Geiger & Goldszmidt, 1997, "Bayesian network classifiers"). Of arcs of
-    equal gain the lowest pair of features is taken. A pair that is never seen together is no arc.
+    The maximum spanning tree of the mutual information (Chow & Liu, 1968, "Approximating discrete probability
+    distributions with dependence trees"), of the maximum-likelihood estimates where `alpha` is 0; with a class and
+    ``shared``, of the mutual information given the class (Friedman, Geiger & Goldszmidt, 1997, "Bayesian network
+    classifiers"). Of arcs of equal gain the lowest pair of features is taken. A pair that is never seen together is no
+    arc.
 
     The counts are those of all pairs, so ``partial_fit``, ``+`` and ``-`` are exact, and the tree is that of all data
     so far. A pair with a missing cell is not counted (available cases); scores sum missing cells out exactly. To fit
@@ -341,7 +343,7 @@ class ChowLiuTree(TreeModel):
 
     def _learned(self, pairs: PairTables) -> NDArray[np.int64]:
         """The parents of the forest that gains most."""
-        gain = np.asarray(mutual_information(pairs))
+        gain = np.asarray(mutual_information(self._smoothed(pairs)))
         together = seen_together(pairs)
         if self.penalty is not None:
             free = np.multiply.outer(pairs.n_categories - 1, pairs.n_categories - 1) * (pairs.n_classes or 1)
@@ -350,6 +352,16 @@ class ChowLiuTree(TreeModel):
             gain[gain <= 0] = -np.inf
         gain[together == 0] = -np.inf
         return spanning_forest(gain, self.root)
+
+    def _smoothed(self, pairs: PairTables) -> PairTables:
+        """The counts of pairs with the pseudocount of a cell, where features have one: the less of two."""
+        alphas = _check.alpha_value(self.alpha, pairs.n_categories)
+        if any(a.ndim for a in alphas) or not any(a.any() for a in alphas):
+            return pairs
+        each = np.array([float(a) for a in alphas])
+        of_pair = np.minimum(*(each[side] for side in np.triu_indices(len(each), 1)))
+        cells = np.repeat(of_pair, np.diff(pairs.offsets))
+        return PairTables(pairs.values + cells, pairs.marginals, offsets=pairs.offsets)
 
     def _stated(self, tables: Any, prior: Tables | None) -> tuple[Any, NDArray[np.int64]]:
         k = None if prior is None else int(prior.n_categories[0])
