@@ -23,7 +23,7 @@ def tasks(draw):
     most = draw(st.sampled_from([2, 3, 9, 40])) if d < 20 else draw(st.sampled_from([2, 3, 20]))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     n_categories = rng.integers(1 if draw(st.booleans()) else most, most + 1, d).tolist()
-    n_classes = draw(st.none() | st.integers(1, 4))
+    n_classes = draw(st.none() | st.integers(1, 12))
     missing = draw(st.none() | st.integers(0, 5))
     lenient = draw(st.booleans())
     bad = draw(st.integers(0, 3)) == 0

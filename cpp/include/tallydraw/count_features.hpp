@@ -259,6 +259,15 @@ inline void add_some(const double* from, double* to) {
   for (int i = 0; i < N; ++i) to[i] = sum[i];
 }
 
+/// to[i] += from[i] for i < n.
+inline void add_vector(const double* from, index n, double* to) {
+  index k = 0;
+  for (; k + 8 <= n; k += 8) add_some<8>(from + k, to + k);
+  if (n & 4) add_some<4>(from + k, to + k), k += 4;
+  if (n & 2) add_some<2>(from + k, to + k), k += 2;
+  if (n & 1) to[k] += from[k];
+}
+
 /// The same where a row is of every class k with a weight of its own, weights[r * K + k]. Classes are innermost: feature j
 /// has from cell_offsets[j] on a row of K sums for each combined code, and one more for missing cells.
 inline index count_features_soft(const codes_view& x, const code_rules& rules, const structure_view& s,
@@ -269,11 +278,7 @@ inline index count_features_soft(const codes_view& x, const code_rules& rules, c
     for (const double* w = weights + a * n_classes; m > 0; --m, w += n_classes)
       for (index j = j0; j < j1; ++j) {
         double* to = sums + cell_offsets[j] + static_cast<index>(*tile++) * n_classes;
-        index k = 0;
-        for (; k + 8 <= n_classes; k += 8) add_some<8>(w + k, to + k);
-        if (n_classes & 4) add_some<4>(w + k, to + k), k += 4;
-        if (n_classes & 2) add_some<2>(w + k, to + k), k += 2;
-        if (n_classes & 1) to[k] += w[k];
+        add_vector(w, n_classes, to);
       }
   };
   return add_features(x, rules, s, add, scratch, threads);

@@ -1,7 +1,8 @@
 // Contingency tables of all pairs of features with weights. Every cell adds its weights in row order, so a table is one
 // thread's and rows go by one after the other. Where the features of a tile have few categories they are added side by
 // side, to all of a table's cells of a row a weight or zero, which changes nothing: vectors of additions instead of one
-// scattered addition a pair. Sums begin at what `counts` hold, so the bits do not depend on chunks.
+// scattered addition a pair. Several columns of weights (the classes of a mixture) are added side by side, to the one
+// cell that a row has of a pair. Sums begin at what `counts` hold, so the bits do not depend on chunks.
 #pragma once
 
 #include <cstdint>
@@ -14,6 +15,8 @@ namespace tallydraw::TALLYDRAW_ISA {
 constexpr index weighted_rows = 2048;      // of a chunk
 constexpr index feature_block = 8;         // features of a task, each against a tile of tile_width others
 constexpr index weighted_cells = 1 << 16;  // of a task's private sums, at most
+constexpr index least_columns = 4;         // of weights that are added at once
+constexpr index column_cells = 1 << 11;    // of the sums that they are added to at a time: half of L1
 // Up to so many categories the cells that add zero cost less than one scattered addition.
 #if defined(__AVX512F__)
 constexpr index few_weighted = 12;
@@ -78,6 +81,47 @@ inline void add_side_by_side(const structure_view& s, const pair_codes<U>& codes
     }
   }
   each_cell([](double& own, double& cell) { cell = own; });
+}
+
+/// Features [first, last) against the tile's j > i, every column of weights at once: `sums` holds, columns innermost, the
+/// cells of as many pairs as fit.
+template <class U>
+inline void add_columns(const structure_view& s, const pair_codes<U>& codes, const weight_rows& weights, index first,
+                        index last, index tile, index most_a, index most_b, const index* pair_offsets, double* counts,
+                        double* sums) {
+  const index W = weights.n_columns, pair = most_a * most_b * W;
+  const index begin = tile * tile_width, end = begin + codes.width(tile), wi = codes.width(first / tile_width);
+  const index some = column_cells / ((last - first) * pair), width = some < 1 ? 1 : some;
+  for (index j0 = begin; j0 < end; j0 += width) {
+    const index j1 = j0 + width < end ? j0 + width : end;
+    const auto each_cell = [&](auto visit) {  // of pairs i < j: (private, public)
+      for (index i = first; i < last; ++i)
+        for (index j = i + 1 > j0 ? i + 1 : j0; j < j1; ++j) {
+          const index ci = s.n_categories[i], cj = s.n_categories[j];
+          double* cells = counts + pair_offsets[pair_of(i, j, s.d)];
+          double* own = sums + ((i - first) * width + j - j0) * pair;
+          for (index a = 0; a < ci; ++a)
+            for (index b = 0; b < cj; ++b)
+              for (index w = 0; w < W; ++w) visit(own[(a * most_b + b) * W + w], cells[(w * ci + a) * cj + b]);
+        }
+    };
+    if (j1 <= first + 1) continue;
+    each_cell([](double& own, double& cell) { own = cell; });
+    const U* mine = codes.feature(first);
+    const U* row = codes.tile(tile) - begin;
+    const double* weight = weights.columns;
+    for (index r = 0; r < codes.rows; ++r, mine += wi, row += end - begin, weight += W)
+      for (index i = first; i < last; ++i) {
+        const auto a = static_cast<index>(mine[i - first]);
+        if (a >= s.n_categories[i]) continue;
+        double* const own = sums + (i - first) * width * pair + a * most_b * W;
+        for (index j = i + 1 > j0 ? i + 1 : j0; j < j1; ++j) {
+          const auto b = static_cast<index>(row[j]);
+          if (b < s.n_categories[j]) add_vector(weight, W, own + (j - j0) * pair + b * W);
+        }
+      }
+    each_cell([](double& own, double& cell) { cell = own; });
+  }
 }
 
 /// Feature i against the tile's features j > i, cell by cell.
@@ -152,11 +196,15 @@ inline index count_pairs_weighted(const codes_view& x, const index* y, const cod
         if (j0 + width <= first + 1) return;
         const index most_a = most_of(first, last), most_b = most_of(j0, j0 + width);
         const index cells = (y ? s.n_classes : 1) * (last - first) * most_a * most_b * tile_width;
+        double* const sums = own + thread * (weighted_cells + few_weighted * tile_width);
+        if (n_columns >= least_columns && (last - first) * most_a * most_b * n_columns <= weighted_cells) {
+          add_columns(s, codes, chunk, first, last, tile, most_a, most_b, pair_offsets, counts, sums);
+          return;
+        }
         if (width < 16 || most_b > few_weighted || cells > weighted_cells) {
           for (index i = first; i < last; ++i) add_scattered(s, codes, chunk, i, tile, pair_offsets, counts);
           return;
         }
-        double* sums = own + thread * (weighted_cells + few_weighted * tile_width);
         for (index w = 0; w < n_columns; ++w)
           add_side_by_side(s, codes, chunk, w, first, last, tile, most_a, most_b, pair_offsets, counts, sums,
                            sums + weighted_cells);
