@@ -135,12 +135,21 @@ def test_a_root_elsewhere_is_the_same_distribution(backend: str) -> None:
         assert other.log_prob(X) == pytest.approx(first.log_prob(X), rel=1e-12)
 
 
-def test_alpha_does_not_choose_the_tree(backend: str) -> None:
-    X = dependent(30, [2, 3, 2, 4], seed=4)
-    plain = td.ChowLiuTree().fit(X)
-    smooth = td.ChowLiuTree(alpha=[2.0, 1.0, 1.0, 1.0]).fit(X)
-    assert smooth.parents_.tolist() == plain.parents_.tolist()
-    assert smooth.probabilities_ == plain.counts_.normalize([2, 1, 1, 1])
+def test_the_tree_is_chosen_by_smoothed_counts_of_pairs(backend: str) -> None:
+    X = np.random.default_rng(0).integers(0, [2, 9, 2, 9], (25, 4))
+    pairs = td.count_pairs(X, n_categories=[2, 9, 2, 9])
+    smooth = td.PairTables(pairs.values + 1, pairs.marginals)
+    expected = [spanning_forest(td.mutual_information(t)).tolist() for t in (pairs, smooth)]
+    assert expected[0] != expected[1]  # many categories look dependent by chance
+    for alpha, parents in ((0.0, expected[0]), (1.0, expected[1]), ([2.0, 1.0, 1.0, 1.0], expected[1])):
+        model = td.ChowLiuTree(alpha=alpha, n_categories=[2, 9, 2, 9]).fit(X)
+        assert model.parents_.tolist() == parents
+        assert model.probabilities_ == model.counts_.normalize(alpha)
+
+
+def test_pseudocounts_one_a_category_do_not_choose_the_tree(backend: str) -> None:
+    X = dependent(30, [3, 3, 3], seed=4)
+    assert td.ChowLiuTree(alpha=[[9, 0, 0]] * 3).fit(X).parents_.tolist() == td.ChowLiuTree().fit(X).parents_.tolist()
 
 
 def test_partial_fits_and_sums_have_the_tree_of_all_rows(backend: str) -> None:

@@ -80,7 +80,7 @@ def alpha_value(alpha: Any, n_categories: NDArray[np.int64]) -> list[NDArray[Any
             raise ValueError(f"alpha must have one entry a feature ({d}), got {len(alpha)}")
         parts = list(alpha)
     elif np.ndim(alpha) == 0:
-        return [_pseudocounts(0, alpha, int(n_categories[0]))] * d
+        return [_pseudocounts(0, alpha, int(n_categories[0]))] * d if d else []
     elif np.ndim(alpha) == 1 and np.size(alpha) == d:
         parts = list(np.asarray(alpha))
     elif np.ndim(alpha) == 1 and bool(np.all(n_categories == np.size(alpha))):

@@ -23,6 +23,7 @@ class Fitted(NamedTuple):
     class_counts: Tables | None = None  # one feature: the class
     class_prior: Tables | None = None  # given instead of class_counts
     parents: Any = None  # (trees, d) of what is kept instead of learned from the counts
+    log_likelihood: float | None = None  # of the rows, where EM expected what it did not count
     expected: Any = None  # tables of expected counts, where counts alone do not make the probabilities
 
     @property

@@ -15,6 +15,7 @@ from tallydraw._structure import Structure, make_structure
 from tallydraw.count import count_cells, count_soft_cells, infer_categories
 from tallydraw.dirichlet import log_evidence
 from tallydraw.log_prob import require_probabilities
+from tallydraw.models._em import all_at_once
 from tallydraw.models._evidence import draw_classes, missing_cells
 from tallydraw.models._labels import class_codes, find_classes, label_array
 from tallydraw.models._leave_one_out import stray_row, without_one
@@ -62,6 +63,7 @@ class Model(ABC):
     _parameters: ClassVar[tuple[str, ...]] = ("alpha", "n_categories", "missing", "unseen")
     _frozen: ClassVar[tuple[str, ...]] = ("n_categories",)  # what a fit settles for good
     _data_name: ClassVar[str] = "X"
+    missing_fit: str = "available"
 
     def __init__(
         self, *, alpha: Any = 0.0, n_categories: Any = None, missing: int | None = None, unseen: str = "error"
@@ -74,7 +76,7 @@ class Model(ABC):
         self._cache: Prepared | None = None
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name in self._frozen and self.__dict__.get("_fitted") is not None:
+        if name in self._frozen and getattr(self, "_fitted", None) is not None:
             raise AttributeError(f"{name} is settled by the first fit: make another {type(self).__name__}")
         if name in self._parameters:
             value = self._checked(name, own_parameter(value))
@@ -153,6 +155,8 @@ class Model(ABC):
         >>> model.counts_[0].tolist()
         [1, 2]
         """
+        if self.missing_fit == "em":
+            raise all_at_once("partial_fit")
         before = self._fitted
         if before is not None and before.counts is None:
             raise ValueError(f"this {type(self).__name__} was made from probabilities: it has no counts to add to")
@@ -658,7 +662,8 @@ class Model(ABC):
 
         L is the log-likelihood of the counts under ``probabilities_``, and ``class_prior_`` where there is a class: the
         sum of ``count * log(probability)``. Where no cell is missing, that is the sum of log p(x), or with a class of
-        log p(x, y), over the rows of the fit; where some are, that of the available cases. p is ``n_parameters``.
+        log p(x, y), over the rows of the fit; where some are, that of the available cases. Of a fit by EM it is the
+        log-likelihood of what was seen, under the `alpha` of the fit. p is ``n_parameters``.
 
         Raises
         ------
@@ -742,6 +747,8 @@ class Model(ABC):
         """
         _check.thread_count(n_threads)
         prepared = self._counted()
+        if prepared.fitted.log_likelihood is not None:
+            raise ValueError("loo_log_prob is not defined for a fit by EM: score rows that were held out")
         if self._is_weighted(prepared):
             raise ValueError("loo_log_prob needs integer counts: weighted rows cannot be taken out of them one by one")
         data = self._read_again(X, prepared.fitted)
@@ -795,6 +802,30 @@ class Model(ABC):
             name=self._data_name,
         )
         return self._tables(flat, sizes, k, structure)
+
+    def _by_em(
+        self,
+        fitted: Fitted,
+        data: Any,
+        y: NDArray[np.int64] | None,
+        weights: NDArray[np.float64] | None,
+        n_threads: int | None,
+    ) -> Fitted:
+        """The fit with what its missing cells are expected to be, where `missing_fit` asks for it."""
+        return fitted
+
+    def _with_likelihood(
+        self,
+        fitted: Fitted,
+        data: Any,
+        y: NDArray[np.int64] | None,
+        weights: NDArray[np.float64] | None,
+        n_threads: int | None,
+    ) -> Fitted:
+        """A fit by EM and the log-likelihood of what it saw, which its expected counts do not tell."""
+        scores = self._score(Prepared(fitted, (), *self._estimate(fitted)), data, n_threads)
+        own = scores[:, 0] if y is None else scores[np.arange(len(y)), y]
+        return fitted._replace(log_likelihood=weighted_sum(1.0 if weights is None else weights, own))
 
     def _expected_counts(
         self,
@@ -930,6 +961,8 @@ class Model(ABC):
 
     def _improper(self, fitted: Fitted) -> str | None:
         """Why the evidence is not defined, with the remedy, or None."""
+        if fitted.log_likelihood is not None:
+            return "EM expected what was not seen; bic() is defined"
         if all(a.all() for a in _check.alpha_value(self.alpha, fitted.sizes)):
             return None
         return "alpha is 0 somewhere, an improper prior; pass alpha=1, or what td.estimate_alpha finds"
@@ -945,7 +978,9 @@ class Model(ABC):
         return log_evidence(fitted.class_counts, self.alpha)
 
     def _log_likelihood(self, prepared: Prepared) -> float:
-        """Of the counts, under the probabilities."""
+        """Of the counts, under the probabilities; or what EM found."""
+        if prepared.fitted.log_likelihood is not None:
+            return prepared.fitted.log_likelihood
         theta = prepared.probabilities if isinstance(prepared.probabilities, tuple) else (prepared.probabilities,)
         parts = list(zip(self._count_stacks(prepared), theta, strict=True))
         if prepared.prior is not None:
@@ -1018,7 +1053,8 @@ class Model(ABC):
         if y is None:
             if classes is not None:
                 raise ValueError("classes is given without y")
-            return Fitted(sizes, self._count(data, None, None, sizes, weights, n_threads), None, names)
+            fitted = Fitted(sizes, self._count(data, None, None, sizes, weights, n_threads), None, names)
+            return self._by_em(fitted, data, None, weights, n_threads)
         labels = label_array(y, len(data))
         known = None if before is None else before.classes
         if classes is not None:
@@ -1035,7 +1071,8 @@ class Model(ABC):
         counts = self._count(data, codes, k, sizes, weights, n_threads)
         one = np.array([k], np.int64)
         flat = count_cells(codes, None, make_structure(one), sample_weight=weights, n_threads=n_threads, name="y")
-        return Fitted(sizes, counts, None, names, known, Tables(flat, one))
+        fitted = Fitted(sizes, counts, None, names, known, Tables(flat, one))
+        return self._by_em(fitted, data, codes, weights, n_threads)
 
     def _sizes(self, data: Any) -> NDArray[np.int64]:
         if self._fitted is not None:
@@ -1068,6 +1105,8 @@ class Model(ABC):
     def _merged(self: M, other: M, combine: Callable[[Any, Any], Any], sign: str) -> M:
         if type(other) is not type(self):
             return cast(M, NotImplemented)
+        if self.missing_fit == "em":
+            raise all_at_once(sign)
         mine, theirs = self._require_counts(), other._require_counts()
         if not np.array_equal(mine.sizes, theirs.sizes):
             raise ValueError(
@@ -1238,7 +1277,7 @@ class Model(ABC):
         return {**self.__dict__, "_cache": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        fitted = state["_fitted"]
+        fitted = state.get("_fitted")
         if fitted is not None:  # a pickle forgets what is read-only
             for part in (fitted.sizes, fitted.names, fitted.classes):
                 if part is not None:

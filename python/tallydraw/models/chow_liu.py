@@ -13,7 +13,6 @@ from tallydraw._pair_information import seen_together
 from tallydraw.information import mutual_information
 from tallydraw.log_prob import require_probabilities
 from tallydraw.models._em import (
-    all_at_once,
     check_missing_fit,
     expected_soft_tables,
     expected_tables,
@@ -307,39 +306,29 @@ class ChowLiuTree(TreeModel):
         trees = [_parents_of(tables) for tables in stacks_of(prepared)]
         return self._tree_tables(cast(PairTables, prepared.fitted.counts), trees)
 
-    def _count_data(
-        self, data: Any, y: Any, classes: Any, before: Fitted | None, weights: Any, n_threads: int | None
+    def _by_em(
+        self,
+        fitted: Fitted,
+        data: Any,
+        y: NDArray[np.int64] | None,
+        weights: NDArray[np.float64] | None,
+        n_threads: int | None,
     ) -> Fitted:
-        fitted = super()._count_data(data, y, classes, before, weights, n_threads)
         if self.missing_fit == "available":
             return fitted
-        if before is not None:
-            raise all_at_once("partial_fit")
-        codes = None if y is None else class_codes(label_array(y, len(data)), cast(NDArray[Any], fitted.classes))
-        row_weights = None if weights is None else _check.sample_weight(weights, len(data))
+        rules: dict[str, Any] = {"missing": self.missing, "unseen": self.unseen, "n_threads": n_threads}
         pairs = cast(PairTables, fitted.counts)
-        own = self._own_trees(pairs)
+        own, available = self._own_trees(pairs), self._tree_tables(pairs)
         expected = []
-        for k, tables in enumerate(self._tree_tables(pairs)):
-            ours = slice(None) if codes is None or not own else codes == k
-            expected.append(
-                expected_tables(
-                    data.codes[ours],
-                    None if codes is None or own else codes,
-                    tables,
-                    alpha=self.alpha,
-                    weights=None if row_weights is None else row_weights[ours],
-                    missing=self.missing,
-                    unseen=self.unseen,
-                    n_threads=n_threads,
-                )
-            )
-        return fitted._replace(expected=tuple(expected) if own else expected[0])
-
-    def _merged(self, other: Any, combine: Any, sign: str) -> Any:
-        if self.missing_fit == "em":
-            raise all_at_once(sign)
-        return super()._merged(other, combine, sign)
+        for k, tables in enumerate(available):
+            ours = slice(None) if y is None or not own else y == k
+            classes = None if y is None or own else y
+            part = None if weights is None else weights[ours]
+            expected.append(expected_tables(data.codes[ours], classes, tables, alpha=self.alpha, weights=part, **rules))
+        if all(after is before for after, before in zip(expected, available, strict=True)):
+            return fitted
+        of_all = tuple(expected) if own else expected[0]
+        return self._with_likelihood(fitted._replace(expected=of_all), data, y, weights, n_threads)
 
     def _learned(self, pairs: PairTables) -> NDArray[np.int64]:
         """The parents of the forest that gains most."""

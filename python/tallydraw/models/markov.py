@@ -13,7 +13,7 @@ from tallydraw._sequences import Block, Sequences
 from tallydraw._structure import Structure, make_structure
 from tallydraw.count import count_cells, count_soft_cells, count_steps
 from tallydraw.log_prob import score_paths
-from tallydraw.models._em import all_at_once, check_missing_fit, expected_tables
+from tallydraw.models._em import check_missing_fit, expected_tables
 from tallydraw.models._leave_one_out import NOT_OF_THE_FIT, log_prob_without_own
 from tallydraw.models._state import Draw, Fitted, Prepared
 from tallydraw.models._sums import log
@@ -121,8 +121,6 @@ class MarkovChain(TreeModel):
         n_threads: int | None = None,
     ) -> MarkovChain:
         """Add the counts of `X`. See :meth:`Model.partial_fit`."""
-        if self.missing_fit == "em":
-            raise all_at_once("partial_fit")
         data = self._with_offsets(X, offsets)
         return super().partial_fit(data, y, classes=classes, sample_weight=sample_weight, n_threads=n_threads)
 
@@ -186,11 +184,6 @@ class MarkovChain(TreeModel):
     ) -> tuple[NDArray[Any], NDArray[Any]]:
         """Draw rows or sequences and their classes: the `X` that :meth:`sample` draws, and (n,) labels."""
         return self._sample_joint(n, rng, start, n_threads, self._check_length(length))
-
-    def _merged(self, other: Any, combine: Any, sign: str) -> Any:
-        if self.missing_fit == "em":
-            raise all_at_once(sign)
-        return super()._merged(other, combine, sign)
 
     @property
     def n_features_in_(self) -> int:
@@ -265,13 +258,7 @@ class MarkovChain(TreeModel):
         self, data: Any, y: NDArray[np.int64] | None, k: int | None, sizes: Any, weights: Any, n_threads: int | None
     ) -> Any:
         if not self.homogeneous:
-            counts = super()._count(data, y, k, sizes, weights, n_threads)
-            if self.missing_fit == "available":
-                return counts
-            return expected_tables(
-                data.codes, y, counts, alpha=self.alpha, weights=weights, missing=self.missing, unseen=self.unseen,
-                n_threads=n_threads,
-            )  # fmt: skip
+            return super()._count(data, y, k, sizes, weights, n_threads)
         structure = self._structure(sizes, k)
         data = data.within(int(sizes[0]), self.unseen)
         steps: NDArray[Any] = count_steps(data, y, int(sizes[0]), k or 1, self.order, n_threads=n_threads)
@@ -281,6 +268,22 @@ class MarkovChain(TreeModel):
         first = make_structure(sizes[:-1], self._parents(self.order), k, self.order)
         flat = count_cells(starts, y, first, sample_weight=weights, n_threads=n_threads)
         return self._tables(np.concatenate([flat, steps]), sizes, k, structure)
+
+    def _by_em(
+        self,
+        fitted: Fitted,
+        data: Any,
+        y: NDArray[np.int64] | None,
+        weights: NDArray[np.float64] | None,
+        n_threads: int | None,
+    ) -> Fitted:
+        if self.missing_fit == "available":
+            return fitted
+        rules: dict[str, Any] = {"missing": self.missing, "unseen": self.unseen, "n_threads": n_threads}
+        expected = expected_tables(data.codes, y, fitted.counts, alpha=self.alpha, weights=weights, **rules)
+        if expected is fitted.counts:
+            return fitted
+        return self._with_likelihood(fitted._replace(counts=expected), data, y, weights, n_threads)
 
     def _expected_counts(
         self,

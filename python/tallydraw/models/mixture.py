@@ -16,6 +16,7 @@ from tallydraw.models._state import Data, Draw, Fitted, Prepared
 from tallydraw.models._sums import column_sums, log, running_sum, weighted_sum
 from tallydraw.models.base import Model
 from tallydraw.models.joint import JointTable
+from tallydraw.models.naive_bayes import NaiveBayes
 from tallydraw.sample.categories import COMPONENT
 from tallydraw.tables import Tables
 
@@ -97,10 +98,8 @@ class Mixture(Model):
         self.max_iter = max_iter
         self.tol = tol
         self.patience = patience
-        self._fitted: Fitted | None = None
+        self._fit: _Fit | None = None  # replaced as a whole
         self._cache: Prepared | None = None
-        self._component: Model | None = None
-        self._history: _History | None = None
 
     def _checked(self, name: str, value: Any) -> Any:
         if name == "model":
@@ -112,8 +111,8 @@ class Mixture(Model):
             return type(value)(**{p: getattr(value, p) for p in value._parameters})
         if name == "start" and value not in _STARTS:
             raise ValueError(f"start must be one of {_STARTS}, got {value!r}")
-        if name in ("n_components", "n_init", "max_iter", "patience"):
-            return _check.natural(name, value, least=1, most=2**31)
+        if name in ("n_components", "n_init", "max_iter", "patience"):  # attempts are numbered in 24 bits
+            return _check.natural(name, value, least=1, most=2**24)
         if name == "tol":
             tol = float(value)
             if not 0 <= tol < np.inf:
@@ -199,7 +198,7 @@ class Mixture(Model):
         kept = cast(_Run, best)
         component._fitted = kept.fitted
         component._cache = None
-        self._component, self._fitted, self._history = component, kept.fitted, kept.history
+        self._fit = _Fit(component, kept.history)
         return self
 
     def partial_fit(self, X: Any, y: Any = None, **options: Any) -> Mixture:
@@ -230,15 +229,12 @@ class Mixture(Model):
         if class_prior is None:
             raise ValueError("class_prior is missing: the weights of the components, which sum to one")
         if model is None:
-            from tallydraw.models.naive_bayes import NaiveBayes
-
             model = NaiveBayes()
         mixture = cls(model, len(np.asarray(class_prior)), **params)
         component = mixture._new_component()
         stated = {p: getattr(component, p) for p in component._parameters}
         component = type(component).from_probabilities(tables, class_prior=class_prior, **stated)
-        mixture._component, mixture._fitted = component, component._fitted
-        mixture._history = _History(np.empty(0), np.empty(0), 0)
+        mixture._fit = _Fit(component, _History(np.empty(0), np.empty(0), 0))
         return mixture
 
     # What was fitted -------------------------------------------------------------------------------------------------
@@ -329,30 +325,39 @@ class Mixture(Model):
 
     @property
     def _dimensions(self) -> int:  # type: ignore[override]
-        return self.model._dimensions
+        return self._kind._dimensions
+
+    @property
+    def _fitted(self) -> Fitted | None:  # type: ignore[override]
+        return None if self._fit is None else self._fit.component._fitted
+
+    @property
+    def _kind(self) -> Model:
+        """What knows how data is read: the component, as it was fitted."""
+        return self.model if self._fit is None else self._fit.component
 
     def _new_component(self) -> Model:
         return type(self.model)(**{p: getattr(self.model, p) for p in self.model._parameters})
 
     def _fitted_component(self) -> Model:
         self._require_fitted()
-        return cast(Model, self._component)
+        return cast(_Fit, self._fit).component
 
     def _require_history(self) -> _History:
         self._require_fitted()
-        return cast(_History, self._history)
+        return cast(_Fit, self._fit).history
 
     def _prepared(self) -> Prepared:
         return self._fitted_component()._prepared()
 
     def _read(self, X: Any) -> Any:
-        return self.model._read(X)
+        return self._kind._read(X)
 
     def _check_features(self, data: Any, fitted: Fitted) -> None:
-        self.model._check_features(data, fitted)
+        self._kind._check_features(data, fitted)
 
     def _length(self, length: Any) -> int | None:
-        check = getattr(self.model, "_check_length", None)
+        check = getattr(self._kind, "_check_length", None)
         if check is not None:
             return cast("int | None", check(length))
         if length is not None:
@@ -375,7 +380,7 @@ class Mixture(Model):
         self._fitted_component()._draw(prepared, draw)
 
     def _require_evidence(self) -> None:
-        self.model._require_evidence()
+        self._kind._require_evidence()
 
     def _best_scores(self, prepared: Prepared, data: Any, n_threads: int | None) -> NDArray[np.float64]:
         return self._fitted_component()._best_scores(prepared, data, n_threads)
@@ -398,13 +403,7 @@ class Mixture(Model):
         )
 
     def _n_cells(self, data: Any) -> int:
-        return self.model._n_cells(data)
-
-    def _counted(self) -> Prepared:
-        raise AttributeError(
-            "the class of a Mixture is hidden, so it has no counts, only what EM expects of them: compare mixtures by "
-            "log_prob of rows held out"
-        )
+        return self._kind._n_cells(data)
 
     def __repr__(self) -> str:
         plain = Mixture(self.model, self.n_components)
@@ -431,6 +430,7 @@ class Mixture(Model):
         row_weight = running_sum(weights)
         prepared: Prepared | None = None
         objective: list[float] = []
+        likelihoods: list[float] = []
         validation: list[float] = []
         best = kept = -1
         fitted: Fitted | None = None
@@ -442,7 +442,8 @@ class Mixture(Model):
             prepared = component._prepared()
             scores = component._score(prepared, data, n_threads)
             logs = _log_sums(scores, n_threads)
-            objective.append(weighted_sum(weights, logs) + _penalty(component, prepared))
+            likelihoods.append(weighted_sum(weights, logs))
+            objective.append(likelihoods[-1] + _penalty(component, prepared))
             if held_out is not None:
                 others = _log_sums(component._score(prepared, held_out, n_threads), n_threads)
                 validation.append(running_sum(others) / len(others))
@@ -457,13 +458,21 @@ class Mixture(Model):
                 break
             responsibilities = _responsibilities(scores, prepared, n_threads)
         history = _History(np.array(objective), np.array(validation), kept + 1)
-        return _Run(cast(Fitted, fitted), history, validation[kept] if validation else objective[kept])
+        found = cast(Fitted, fitted)._replace(log_likelihood=likelihoods[kept])
+        return _Run(found, history, validation[kept] if validation else objective[kept])
 
 
 class _History(NamedTuple):
     objective: NDArray[np.float64]
     validation: NDArray[np.float64]
     kept: int
+
+
+class _Fit(NamedTuple):
+    """A fitted model whose class is the component, and how EM went."""
+
+    component: Model
+    history: _History
 
 
 class _Run(NamedTuple):
