@@ -130,3 +130,15 @@ def test_hostile_arguments() -> None:
         td.estimate_alpha([[1, 2], [3, -1]])
     with pytest.raises(TypeError, match="per_feature"):
         td.estimate_alpha([[1, 2]], per_feature="yes")  # type: ignore[arg-type]
+
+
+def test_stacks_of_trees_of_their_own_are_one(backend: str) -> None:
+    X, y = np.random.default_rng(0).integers(0, 3, (50, 4)), np.arange(50) % 2
+    tree = td.ChowLiuTree(shared=False, alpha=1).fit(X, y)
+    rows = [np.concatenate([stack[j].reshape(-1, 3) for stack in tree.counts_]) for j in range(4)]
+    each = [td.estimate_alpha(td.Tables.from_arrays([table], n_classes=len(table))) for table in rows]
+    assert td.estimate_alpha(tree.counts_, per_feature=True).tolist() == each
+    with pytest.raises(TypeError, match="NaiveBayes"):
+        td.estimate_alpha(td.NaiveBayes().fit(X))
+    with pytest.raises(TypeError, match="PairTables"):
+        td.estimate_alpha(tree.pair_counts_)

@@ -184,3 +184,19 @@ def test_clear_errors(backend):
         model.complete([[0.0, 0.0, 1.0]])
     with pytest.raises(ValueError, match="not for sequences"):
         td.MarkovChain(homogeneous=True).fit([[0, 1, 1]]).complete([[0, -1]])
+
+
+@pytest.mark.parametrize("y", [None, [0, 1, 1]])
+def test_no_rows_are_completed_to_none(y, backend: str) -> None:
+    X = np.array([[0, 1], [1, 0], [1, 1]])
+    models = [td.NaiveBayes(alpha=1), td.MarkovChain(alpha=1), td.ChowLiuTree(alpha=1), td.JointTable(alpha=1)]
+    fitted = [model.fit(X, y) for model in models]
+    if y is None:
+        fitted.append(td.Mixture(td.NaiveBayes(alpha=1), 2).fit(X, rng=0))
+    for model in fitted:
+        for how in ("mode", "sample"):
+            assert model.complete(X[:0], how=how, rng=0).shape == (0, 2)
+        assert [p.shape for p in model.marginals(X[:0])] == [(0, 2), (0, 2)]
+    one = td.Categorical(alpha=1).fit(X[:, 0], y)
+    assert one.complete(X[:0, 0], how="sample", rng=0).shape == (0,)
+    assert one.marginals(X[:0, 0])[0].shape == (0, 2)

@@ -7,6 +7,7 @@ import pickle
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import tallydraw as td
 from scipy import stats
@@ -137,6 +138,36 @@ def test_validation_stops_early_and_keeps_the_best() -> None:
     assert model.n_iter_ == best + 1
     assert len(model.validation_) == best + 6
     assert model.log_prob(held_out).mean() == pytest.approx(model.validation_[best], rel=1e-12)
+
+
+@pytest.mark.parametrize("penalty", ["aic", "bic"])
+@pytest.mark.parametrize("shared", [True, False])
+def test_arcs_that_must_pay_are_part_of_the_objective(penalty: str, shared: bool) -> None:
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        data = (rng.random((200, 5)) < np.array([0.15, 0.5, 0.85])[rng.integers(0, 3, 200)][:, None]).astype(int)
+        tree = td.ChowLiuTree(alpha=0.1, shared=shared, penalty=penalty)
+        model = td.Mixture(tree, 3, max_iter=60, tol=0).fit(data, rng=0)
+        assert np.diff(model.objective_).min() >= -1e-9
+
+
+def test_an_impossible_held_out_row_does_not_stop_em() -> None:
+    held_out = np.vstack([X[:50], [[2, 0, 0, 0]]])
+    options: dict[str, Any] = {"n_init": 2, "max_iter": 60}
+    stopped = td.Mixture(td.NaiveBayes(n_categories=3), 2, **options).fit(X, validation=held_out, rng=0)
+    free = td.Mixture(td.NaiveBayes(n_categories=3), 2, **options).fit(X, rng=0)
+    assert everything(stopped) == everything(free)
+
+
+def test_validation_is_named_and_must_have_the_same_columns() -> None:
+    frame = pd.DataFrame(X, columns=list("abcd"))
+    model = td.Mixture(td.NaiveBayes(alpha=1), 2)
+    with pytest.raises(ValueError, match="names"):
+        model.fit(frame, validation=frame[list("bacd")], rng=0)
+    with pytest.raises(ValueError, match=r"validation\[0, 2\] is 7"):
+        model.fit(X, validation=[[0, 1, 7, 0]], rng=0)
+    with pytest.raises(ValueError, match="validation has 2 features"):
+        model.fit(X, validation=[[0, 1]], rng=0)
 
 
 def test_restarts_keep_the_best() -> None:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from tallydraw import _check
 from tallydraw._special import digamma_difference, log_rising
+from tallydraw.pairs import PairTables
 from tallydraw.tables import Tables
 
 __all__ = ["estimate_alpha"]
@@ -29,8 +30,8 @@ def estimate_alpha(tables: Any, *, per_feature: bool = False, n_threads: int | N
     Parameters
     ----------
     tables : Tables, or sequence of array_like
-        Counts, int64 or weighted: of :func:`count_features`, ``counts_`` of a model, or one array a feature as in
-        :meth:`Tables.from_arrays`.
+        Counts, int64 or weighted: of :func:`count_features`, ``counts_`` of a model (of a tree for each class, too), or
+        one array a feature as in :meth:`Tables.from_arrays`.
     per_feature : bool, default False
         One alpha for each table instead of one for all.
     n_threads : int, optional
@@ -73,9 +74,24 @@ def estimate_alpha(tables: Any, *, per_feature: bool = False, n_threads: int | N
     if not isinstance(per_feature, (bool, np.bool_)):
         raise TypeError(f"per_feature must be a bool, got {per_feature!r}")
     _check.thread_count(n_threads)
-    counts = Tables.from_arrays(tables)
+    counts = _one_stack(tables)
     best = _maximise(_histogram(counts, bool(per_feature)), len(counts) if per_feature else 1)
     return best if per_feature else float(best[0])
+
+
+def _one_stack(tables: Any) -> Tables:
+    """The rows of all tables of each feature; several stacks are those of classes, whose structures may differ."""
+    if isinstance(tables, Tables):
+        return tables
+    if isinstance(tables, PairTables) or not hasattr(tables, "__iter__"):
+        raise TypeError(f"tables must be Tables of counts, as counts_ of a model, got {type(tables).__name__}")
+    parts = list(tables)
+    if not parts or not all(isinstance(part, Tables) for part in parts):
+        return Tables.from_arrays(parts)
+    rows = [np.concatenate([stack[j].reshape(-1, stack[j].shape[-1]) for stack in parts]) for j in range(len(parts[0]))]
+    widest = max(len(row) for row in rows)
+    padded = [np.concatenate([row, np.zeros((widest - len(row), row.shape[1]), row.dtype)]) for row in rows]
+    return Tables.from_arrays(padded, n_classes=widest)  # rows without data weigh nothing
 
 
 def log_evidence(counts: Tables, alpha: Any) -> float:

@@ -52,6 +52,8 @@ def fill_draws(estimate: Estimate, codes: NDArray[Any], matches: Matches, draw: 
         write_rows(anything, [uniform], None, *stream)
     for which, place, pattern in matches:
         rows = np.arange(n)[which]
+        if len(rows) == 0:
+            continue
         blank = np.zeros((1, codes.shape[1]), out.dtype) if uniform is None else anything[rows]
         out[rows] = _observed(codes[rows], pattern, blank)
         rest = estimate.alpha * pattern.completions

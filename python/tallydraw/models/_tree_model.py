@@ -96,10 +96,10 @@ class TreeModel(Model):
         return tree_kl_divergence(p, q)
 
     def _fill(self, prepared: Prepared, data: Any, maximize: bool, draw: Draw) -> None:
-        n = len(data)
+        shape = len(data), len(prepared.fitted.sizes)
         write_completions(
-            draw.out.reshape(n, -1),
-            data.codes.reshape(n, -1),
+            draw.out.reshape(shape),
+            data.codes.reshape(shape),
             draw.y,
             stacks_of(prepared),
             maximize=maximize,
@@ -114,7 +114,7 @@ class TreeModel(Model):
         self, prepared: Prepared, data: Any, posterior: NDArray[np.float64], n_threads: int | None
     ) -> list[NDArray[np.float64]]:
         return marginals_of(
-            data.codes.reshape(len(data), -1),
+            data.codes.reshape(len(data), len(prepared.fitted.sizes)),
             stacks_of(prepared),
             posterior,
             missing=self.missing,

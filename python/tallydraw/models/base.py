@@ -482,7 +482,8 @@ class Model(ABC):
         -----
         Messages to the root, then completion from the root: sum-product (Pearl, 1982) with draws, or max-product
         (Viterbi, 1967; Dawid, 1992). The cost of a row is that of its score, and one draw a missing cell. A row with
-        nothing but missing cells is completed to the row that :meth:`sample` draws.
+        nothing but missing cells is completed to the row that :meth:`sample` draws (not of a Categorical or a
+        JointTable, whose samples are flat draws).
 
         Examples
         --------
@@ -858,6 +859,10 @@ class Model(ABC):
         counts = self._expected_counts(data, fitted.sizes, weights, prepared, n_threads)
         return fitted._replace(counts=counts)
 
+    def _structure_price(self, prepared: Prepared) -> float:
+        """What the structure costs in log-likelihood."""
+        return 0.0
+
     def _tables(self, flat: NDArray[Any], sizes: NDArray[np.int64], k: int | None, structure: Structure) -> Tables:
         return Tables(
             flat,
@@ -1205,7 +1210,7 @@ class Model(ABC):
 
     def _missing_cells(self, prepared: Prepared, data: Any) -> Any:
         """(n, d) which cells of checked data are missing."""
-        codes = data.codes.reshape(len(data), -1)
+        codes = data.codes.reshape(len(data), len(prepared.fitted.sizes))
         return missing_cells(codes, prepared.fitted.sizes, self.missing, _check.unseen_rule(self.unseen))
 
     def _require_possible(self, scores: NDArray[np.float64]) -> None:

@@ -16,7 +16,6 @@ from tallydraw.models._em import (
     check_missing_fit,
     expected_soft_tables,
     expected_tables,
-    flat_alpha,
     penalised_fit,
 )
 from tallydraw.models._evidence import missing_cells
@@ -117,8 +116,10 @@ class ChowLiuTree(TreeModel):
 
     def _checked(self, name: str, value: Any) -> Any:
         if name == "shared":
+            if not isinstance(value, (bool, np.bool_)):
+                raise TypeError(f"shared must be a bool, got {value!r}")
             return bool(value)
-        if name == "penalty" and value not in _PENALTIES:
+        if name == "penalty" and not (value is None or (isinstance(value, str) and value in _PENALTIES)):
             raise ValueError(f"penalty must be one of {_PENALTIES}, got {value!r}")
         if name == "missing_fit":
             check_missing_fit(value)
@@ -267,8 +268,9 @@ class ChowLiuTree(TreeModel):
         if prepared is None or prepared.fitted.expected is None:
             pairs = self._count_pairs(data, None, weights.shape[1], fitted.sizes, weights, n_threads)
             fitted = fitted._replace(counts=pairs)
+        price = self._price(fitted)
         if prepared is None:
-            return fitted
+            return fitted._replace(parents=np.stack([self._learned(part, price) for part in self._parts(pairs)]))
         stacks = stacks_of(prepared)
         lenient = _check.unseen_rule(self.unseen)
         if missing_cells(data.codes, fitted.sizes, self.missing, lenient).any():
@@ -288,16 +290,27 @@ class ChowLiuTree(TreeModel):
             counts = prepared.fitted.counts
             expected_of_all = expected if isinstance(prepared.probabilities, tuple) else expected[0]
             return fitted._replace(counts=counts, parents=parents, expected=expected_of_all)
-        if self.penalty is not None or not np.any(flat_alpha(self.alpha, stacks[0])):
-            return fitted
         trees = []
         for part, tables in zip(self._parts(pairs), stacks, strict=True):
-            new, old = self._learned(part), _parents_of(tables)
+            new, old = self._learned(part, price), _parents_of(tables)
             if not np.array_equal(new, old):
-                gained, kept = (penalised_fit(part.tables(tree), self.alpha) for tree in (new, old))
-                new = old if gained < kept else new
+                worth = [
+                    penalised_fit(counts, self.alpha) - price * _arc_parameters(counts)
+                    for counts in (part.tables(new), part.tables(old))
+                ]
+                new = old if worth[0] < worth[1] else new
             trees.append(new)
         return fitted._replace(parents=np.stack(trees))
+
+    def _price(self, fitted: Fitted) -> float:
+        """What a parameter of an arc costs in a mixture: BIC counts the rows of all components."""
+        if self.penalty != "bic":
+            return 0.0 if self.penalty is None else 1.0
+        rows = np.cumsum(cast(Tables, fitted.class_counts).values)[-1]
+        return 0.5 * float(log([max(rows, 1.0)])[0])
+
+    def _structure_price(self, prepared: Prepared) -> float:
+        return self._price(prepared.fitted) * sum(_arc_parameters(tables) for tables in stacks_of(prepared))
 
     def _count_stacks(self, prepared: Prepared) -> tuple[Tables, ...]:
         expected = prepared.fitted.expected
@@ -330,14 +343,14 @@ class ChowLiuTree(TreeModel):
         of_all = tuple(expected) if own else expected[0]
         return self._with_likelihood(fitted._replace(expected=of_all), data, y, weights, n_threads)
 
-    def _learned(self, pairs: PairTables) -> NDArray[np.int64]:
-        """The parents of the forest that gains most."""
+    def _learned(self, pairs: PairTables, price: float | None = None) -> NDArray[np.int64]:
+        """The parents of the forest that gains most; a parameter costs `price`, if not what its own rows say."""
         gain = np.asarray(mutual_information(self._smoothed(pairs)))
         together = seen_together(pairs)
         if self.penalty is not None:
             free = np.multiply.outer(pairs.n_categories - 1, pairs.n_categories - 1) * (pairs.n_classes or 1)
-            price = 1.0 if self.penalty == "aic" else 0.5 * log(np.maximum(together, 1.0))
-            gain = together * gain - price * free
+            own = 1.0 if self.penalty == "aic" else 0.5 * log(np.maximum(together, 1.0))
+            gain = together * gain - (own if price is None else price) * free
             gain[gain <= 0] = -np.inf
         gain[together == 0] = -np.inf
         return spanning_forest(gain, self.root)
@@ -405,6 +418,12 @@ class ChowLiuTree(TreeModel):
     @staticmethod
     def _labels(prepared: Prepared) -> NDArray[Any]:
         return cast(NDArray[Any], prepared.classes)
+
+
+def _arc_parameters(tables: Tables) -> int:
+    """How many parameters its arcs add to those of independent features."""
+    s = tables.structure
+    return s.n_classes * int(((s.n_contexts - 1) * (s.n_categories - 1)).sum())
 
 
 def _parents_of(tables: Tables) -> NDArray[np.int64]:

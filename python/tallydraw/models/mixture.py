@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from tallydraw import _check, _rows, backend
-from tallydraw.models._parameters import is_number
+from tallydraw.models._names import check_names
+from tallydraw.models._parameters import is_number, stated_prior
 from tallydraw.models._progress import progress_bar
 from tallydraw.models._starts import nearest_start, random_start
 from tallydraw.models._state import Data, Draw, Fitted, Prepared
@@ -55,7 +56,8 @@ class Mixture(Model):
     weights_ : ndarray of float64, shape (n_components,)
     objective_ : ndarray of float64
         The penalised log-likelihood before each iteration: the sum of log p(x) over the rows, plus alpha * log theta
-        over all parameters. Divided by nothing; it never falls but by rounding.
+        over all parameters, less what arcs cost where trees have a `penalty`. Divided by nothing; it never falls but by
+        rounding.
     validation_ : ndarray of float64
         The mean held-out log-likelihood before each iteration; empty without `validation`.
     n_iter_ : int
@@ -109,15 +111,16 @@ class Mixture(Model):
                     f"model must be a model such as NaiveBayes() (not a mixture or a joint table), got {kind}"
                 )
             return type(value)(**{p: getattr(value, p) for p in value._parameters})
-        if name == "start" and value not in _STARTS:
+        if name == "start" and not (isinstance(value, str) and value in _STARTS):
             raise ValueError(f"start must be one of {_STARTS}, got {value!r}")
         if name in ("n_components", "n_init", "max_iter", "patience"):  # attempts are numbered in 24 bits
             return _check.natural(name, value, least=1, most=2**24)
         if name == "tol":
-            tol = float(value)
-            if not 0 <= tol < np.inf:
+            if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
+                raise TypeError(f"tol must be a number, got {value!r}")
+            if not 0 <= value < np.inf:
                 raise ValueError(f"tol must be finite and non-negative, got {value!r}")
-            return tol
+            return float(value)
         return value
 
     # Fit -------------------------------------------------------------------------------------------------------------
@@ -142,7 +145,7 @@ class Mixture(Model):
             The class is hidden.
         sample_weight : array_like, shape (n,), optional
         validation : array_like of int, shape (m, d), optional
-            Held-out rows that say when to stop.
+            Held-out rows that say when to stop. While one of them is impossible, they say nothing.
         rng : None, int, SeedSequence, BitGenerator, Generator or RandomState
             For the starts; None takes fresh entropy.
         progress : bool, default False
@@ -174,10 +177,7 @@ class Mixture(Model):
         component._fitted = None
         held_out = None
         if validation is not None:
-            held_out = component._read(validation)
-            component._check_features(held_out, Fitted(sizes, None, None))
-            if len(held_out) == 0:
-                raise ValueError("validation has no rows: leave it out to do without early stopping")
+            held_out = _held_out(self._new_component(), validation, sizes, data.names, n_threads)
         by_distance = isinstance(data, Data) and self.start == "kmeans++"
         if isinstance(data, Data):
             data, weights = _distinct(_canonical(data, sizes, component), weights)
@@ -193,7 +193,7 @@ class Mixture(Model):
                 else:
                     first = random_start(len(data), self.n_components, key, attempt)
                 run = self._run(component, data, sizes, weights, first, held_out, attempt, tick, n_threads)
-                if best is None or run.score > best.score:
+                if best is None or (run.score, run.objective) > (best.score, best.objective):
                     best = run
         kept = cast(_Run, best)
         component._fitted = kept.fitted
@@ -230,7 +230,7 @@ class Mixture(Model):
             raise ValueError("class_prior is missing: the weights of the components, which sum to one")
         if model is None:
             model = NaiveBayes()
-        mixture = cls(model, len(np.asarray(class_prior)), **params)
+        mixture = cls(model, int(stated_prior(class_prior).n_categories[0]), **params)
         component = mixture._new_component()
         stated = {p: getattr(component, p) for p in component._parameters}
         component = type(component).from_probabilities(tables, class_prior=class_prior, **stated)
@@ -406,9 +406,9 @@ class Mixture(Model):
         return self._kind._n_cells(data)
 
     def __repr__(self) -> str:
-        plain = Mixture(self.model, self.n_components)
+        plain = Mixture(self._kind, self.n_components)
         shown = [f"{p}={getattr(self, p)!r}" for p in self._parameters[2:] if getattr(self, p) != getattr(plain, p)]
-        return f"Mixture({', '.join([repr(self.model), str(self.n_components), *shown])})"
+        return f"Mixture({', '.join([repr(self._kind), str(self.n_components), *shown])})"
 
     # EM --------------------------------------------------------------------------------------------------------------
 
@@ -443,11 +443,11 @@ class Mixture(Model):
             scores = component._score(prepared, data, n_threads)
             logs = _log_sums(scores, n_threads)
             likelihoods.append(weighted_sum(weights, logs))
-            objective.append(likelihoods[-1] + _penalty(component, prepared))
+            objective.append(likelihoods[-1] + _penalty(component, prepared) - component._structure_price(prepared))
             if held_out is not None:
                 others = _log_sums(component._score(prepared, held_out, n_threads), n_threads)
                 validation.append(running_sum(others) / len(others))
-                if best < 0 or validation[-1] > validation[best]:
+                if best < 0 or validation[-1] > validation[best] or validation[best] == -np.inf:
                     best, fitted, kept = iteration, now, iteration
             else:
                 fitted, kept = now, iteration
@@ -458,8 +458,10 @@ class Mixture(Model):
                 break
             responsibilities = _responsibilities(scores, prepared, n_threads)
         history = _History(np.array(objective), np.array(validation), kept + 1)
+        for past in history[:2]:
+            past.flags.writeable = False
         found = cast(Fitted, fitted)._replace(log_likelihood=likelihoods[kept])
-        return _Run(found, history, validation[kept] if validation else objective[kept])
+        return _Run(found, history, validation[kept] if validation else objective[kept], objective[kept])
 
 
 class _History(NamedTuple):
@@ -481,6 +483,19 @@ class _Run(NamedTuple):
     fitted: Fitted
     history: _History
     score: float
+    objective: float
+
+
+def _held_out(model: Model, validation: Any, sizes: NDArray[np.int64], names: Any, n_threads: int | None) -> Any:
+    """Checked rows to stop by, like those of the fit."""
+    model.__dict__["_data_name"] = "validation"  # what errors call it
+    data = model._read(validation)
+    model._check_features(data, Fitted(sizes, None, None))
+    check_names(names, data.names)
+    if len(data) == 0:
+        raise ValueError("validation has no rows: leave it out to do without early stopping")
+    model._count(data, None, None, sizes, None, n_threads)  # a bad code raises
+    return data
 
 
 def _canonical(data: Data, sizes: NDArray[np.int64], component: Model) -> Data:
