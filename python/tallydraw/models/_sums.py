@@ -43,11 +43,3 @@ def weighted_sum(weights: Any, values: Any) -> float:
 def running_sum(values: NDArray[np.float64]) -> float:
     """Sum of (n,) values, left to right; -inf where one of them is."""
     return float(np.cumsum(values)[-1]) if len(values) else 0.0
-
-
-def column_sums(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(K,) sums of (n, K) values, in row order."""
-    total = np.zeros(values.shape[1])
-    for a in range(0, len(values), 4096):
-        total = np.cumsum(np.concatenate([total[None], values[a : a + 4096]]), axis=0)[-1]
-    return total

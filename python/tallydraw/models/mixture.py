@@ -9,12 +9,14 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from tallydraw import _check, _rows, backend
+from tallydraw._structure import make_structure
+from tallydraw.count import count_soft_cells
 from tallydraw.models._names import check_names
 from tallydraw.models._parameters import is_number, stated_prior
 from tallydraw.models._progress import progress_bar
 from tallydraw.models._starts import nearest_start, random_start
 from tallydraw.models._state import Data, Draw, Fitted, Prepared
-from tallydraw.models._sums import column_sums, log, running_sum, weighted_sum
+from tallydraw.models._sums import log, running_sum, weighted_sum
 from tallydraw.models.base import Model
 from tallydraw.models.joint import JointTable
 from tallydraw.models.naive_bayes import NaiveBayes
@@ -425,6 +427,8 @@ class Mixture(Model):
         n_threads: int | None,
     ) -> _Run:
         """EM from these responsibilities on."""
+        one = np.zeros((len(weights), 1), np.uint8)  # a feature of one category: its counts are those of the classes
+        single = make_structure(np.array([1]), None, self.n_components)
         classes = np.arange(self.n_components)
         classes.flags.writeable = False
         row_weight = running_sum(weights)
@@ -436,7 +440,8 @@ class Mixture(Model):
         fitted: Fitted | None = None
         for iteration in range(self.max_iter):
             soft = np.ascontiguousarray(responsibilities * weights[:, None])
-            class_counts = Tables(column_sums(soft), np.array([self.n_components]))
+            mass = count_soft_cells(one, single, soft, n_threads=n_threads)
+            class_counts = Tables(mass, np.array([self.n_components]))
             empty = Fitted(sizes, None, None, data.names, classes, class_counts)
             component._fitted = now = component._soft_fit(empty, data, soft, prepared, n_threads)
             prepared = component._prepared()
