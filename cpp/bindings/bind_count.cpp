@@ -96,8 +96,6 @@ index count_transitions(const py::array& x, const array<index>& offsets, const o
   return kernels.count_transitions(pieces, cells / block, n_states, order, out, scratch.get(), threads);
 }
 
-}  // namespace
-
 void count_expected(const py::array& X, std::optional<index> missing, bool unseen_is_missing,
                     const py::tuple& structure, const array<double>& probabilities, bool plain,
                     const array<double>& weights, index block_rows, array<double>& counts, int threads) {
@@ -108,10 +106,12 @@ void count_expected(const py::array& X, std::optional<index> missing, bool unsee
   const double* weight = weights.data();
   double* to = counts.mutable_data();
   const kernel_table& kernels = active_kernels();  // once: another thread may choose another
-  const py::gil_scoped_release release;
   const auto scratch = scratch_words(kernels.count_expected_scratch(s, threads));
+  const py::gil_scoped_release released;  // raw memory only from here on
   kernels.count_expected(x, rules, s, theta, plain, weight, block_rows, to, scratch.get(), threads);
 }
+
+}  // namespace
 
 void bind_count(py::module_& m) {
   m.def("count_features", count_features, py::arg("X"), py::arg("y").noconvert(), py::arg("missing"),
