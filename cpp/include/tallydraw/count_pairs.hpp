@@ -4,6 +4,7 @@
 // is counted cell by cell. Both give the same integers. A table is one thread's.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 
 #include "tallydraw/bit_columns.hpp"
@@ -36,6 +37,7 @@ struct pair_plan {
 
 inline pair_plan plan_pairs(const codes_view& x, const structure_view& s, int threads) {
   constexpr index bit_bytes = 1 << 20;  // of all columns: they stay in cache
+  constexpr index least_rows = 1 << 12, most_rows = 1 << 16;
   pair_plan plan{};
   plan.few = x.n / s.n_classes >= 32 ? few_bits : 0;  // a word and a scattered table are worth so many increments
   index columns = 0, widest = 2 * column_block;
@@ -44,8 +46,8 @@ inline pair_plan plan_pairs(const codes_view& x, const structure_view& s, int th
   plan.columns = (columns + bit_lanes - 1) / bit_lanes * bit_lanes;
   plan.tiles = widest + few_bits + column_block;
   plan.rows = 8 * bit_bytes / (plan.columns + 64);
-  plan.rows = plan.rows<4096 ? 4096 : plan.rows>(1 << 16) ? (1 << 16) : plan.rows / 64 * 64;
-  plan.rows = plan.rows > x.n ? (x.n < 1 ? 1 : x.n) : plan.rows;
+  plan.rows = std::clamp(plan.rows / 64 * 64, least_rows, most_rows);
+  plan.rows = std::clamp(x.n, index{1}, plan.rows);
   plan.words = plan.rows / 64 + s.n_classes + 1;
   plan.encoder = round_up(encoder_bytes(s.d));
   plan.codes = round_up(pair_code_bytes(plan.rows, s.d));
@@ -82,11 +84,11 @@ struct bit_columns {
 
 /// Word w of all columns of a tile: of m rows.
 template <class U>
-inline void pack_rows(const structure_view& s, const bit_columns& columns, const pair_codes<U>& codes, index tile,
-                      const std::int32_t* rows, index m, index w) {
+inline void pack_rows(const bit_columns& columns, const pair_codes<U>& codes, index tile, const std::int32_t* rows,
+                      index m, index w) {
   const index width = codes.width(tile), j0 = tile * tile_width;
   const U* const from = codes.tile(tile);
-  std::uint8_t bytes[sizeof(U) == 1 ? 1 : 64 * tile_width];
+  [[maybe_unused]] std::uint8_t bytes[sizeof(U) == 1 ? 1 : 64 * tile_width];  // of wider codes
   index most = 0;
   for (index j = j0; j < j0 + width; ++j) most = columns.kept[j] > most ? columns.kept[j] : most;
   if (most == 0) return;
@@ -99,8 +101,11 @@ inline void pack_rows(const structure_view& s, const bit_columns& columns, const
   for (index c = 0; c < most; ++c) {
     std::uint64_t m64[64];
     for (index i = 0; i < m; ++i) {
-      const std::uint8_t* row = bytes + i * tile_width;
-      if constexpr (sizeof(U) == 1) row = from + rows[i] * width;
+      const std::uint8_t* row;
+      if constexpr (sizeof(U) == 1)
+        row = from + rows[i] * width;
+      else
+        row = bytes + i * tile_width;
       m64[i] = equal_bits(row, static_cast<std::uint8_t>(c));
     }
     for (index i = m; i < 64; ++i) m64[i] = 0;
@@ -108,7 +113,6 @@ inline void pack_rows(const structure_view& s, const bit_columns& columns, const
     for (index j = 0; j < width; ++j)
       if (c < columns.kept[j0 + j]) columns.column(columns.first[j0 + j] + c)[w * bit_lanes] = m64[j];
   }
-  (void)s;
 }
 
 /// Adds the table of features i < j in one class of n rows: `shared` is the row of i's first column, `stride` long; ni and
@@ -289,7 +293,7 @@ inline index count_pairs(const codes_view& x, const index* y, const code_rules& 
           while (word[c + 1] <= w) ++c;
           const index begin = group[c] + 64 * (w - word[c]);
           const index m = group[c + 1] - begin < 64 ? group[c + 1] - begin : 64;
-          for (index t = 0; t < tiles; ++t) pack_rows(s, columns, codes, t, rows + begin, m, w);
+          for (index t = 0; t < tiles; ++t) pack_rows(columns, codes, t, rows + begin, m, w);
         }
       });
       parallel_blocks(d, 16, threads, [&](index first, index last, int) {
