@@ -69,7 +69,7 @@ inline index count_pairs_scratch(const codes_view& x, const structure_view& s, i
 }
 
 /// Columns of a chunk: feature j has kept[j] of them, from first[j] on.
-struct bit_columns {
+struct chunk_columns {
   index* first;  // [d + 1]
   index* kept;   // [d]
   std::uint64_t* bits;
@@ -84,7 +84,7 @@ struct bit_columns {
 
 /// Word w of all columns of a tile: of m rows.
 template <class U>
-inline void pack_rows(const bit_columns& columns, const pair_codes<U>& codes, index tile, const std::int32_t* rows,
+inline void pack_rows(const chunk_columns& columns, const pair_codes<U>& codes, index tile, const std::int32_t* rows,
                       index m, index w) {
   const index width = codes.width(tile), j0 = tile * tile_width;
   const U* const from = codes.tile(tile);
@@ -149,7 +149,7 @@ inline void add_table(index ci, index cj, index ki, index kj, const std::uint32_
 }
 
 /// One task: the pairs (i, j) of features of few categories with i in [first, last), j > i.
-inline void count_shared(const structure_view& s, const bit_columns& columns, index few, index first, index last,
+inline void count_shared(const structure_view& s, const chunk_columns& columns, index few, index first, index last,
                          const index* pair_offsets, index* counts, std::uint32_t* shared) {
   const index p0 = columns.first[first], p1 = columns.first[last], stride = columns.n_columns;
   const index g0 = columns.first[first + 1] / bit_lanes * bit_lanes;
@@ -249,7 +249,7 @@ inline index count_pairs(const codes_view& x, const index* y, const code_rules& 
   auto* group = reinterpret_cast<index*>(take(plan.group));
   auto* word = reinterpret_cast<index*>(take(plan.group));
   auto* flags = reinterpret_cast<std::uint8_t*>(take(plan.flags));
-  bit_columns columns{};
+  chunk_columns columns{};
   columns.first = reinterpret_cast<index*>(take(plan.features));
   columns.kept = reinterpret_cast<index*>(take(plan.features));
   columns.bits = reinterpret_cast<std::uint64_t*>(take(plan.bits));

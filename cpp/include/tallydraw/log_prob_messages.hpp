@@ -23,8 +23,10 @@ namespace tallydraw::TALLYDRAW_ISA {
 constexpr index sums_together = 8;
 
 /// Rows of a group, and its sums up to a multiple of sums_together.
-constexpr index group_rows(index k) { return k < sums_together ? sums_together / k : 1; }
-constexpr index group_sums(index k) { return (group_rows(k) * k + sums_together - 1) / sums_together * sums_together; }
+constexpr index rows_of_group(index k) { return k < sums_together ? sums_together / k : 1; }
+constexpr index group_sums(index k) {
+  return (rows_of_group(k) * k + sums_together - 1) / sums_together * sums_together;
+}
 
 /// Scratch of log_prob_messages in words of 64 bits.
 inline index log_prob_messages_part(const structure_view& s) {
@@ -106,7 +108,7 @@ inline void log_prob_messages_of(const codes_view& x, const code_rules& rules, c
   std::uint64_t* const parts = static_cast<std::uint64_t*>(scratch) + encoder_bytes(d) / 8;
   const index part = log_prob_messages_part(s);
   const index together = rows_together(d);
-  const index grouped = group_rows(k), sums = group_sums(k);
+  const index grouped = rows_of_group(k), sums = group_sums(k);
   visit_unsigned(e.tile, [&](auto u) {
     using U = decltype(u);
     parallel_blocks(n_rows, together, threads, [&](index begin, index end, int thread) {
