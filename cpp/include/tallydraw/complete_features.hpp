@@ -44,7 +44,7 @@ class cell_uniforms {
     if (word != upper) return word < upper;
     const std::uint64_t u = (std::uint64_t{word} << 32) |
                             one_word(key_, counter_tag(purpose::cells, 1), row_, static_cast<std::uint64_t>(j));
-    return (u < UINT64_MAX ? u : UINT64_MAX - 1) < level;
+    return clamped(u) < level;
   }
 
  private:

@@ -91,8 +91,7 @@ inline void prefetch_row(const feature_levels<T>& f, index row) {
 /// The uniform of high word `word` and low word low(i): met once in millions of draws, and kept out of their way.
 template <class Low>
 TALLYDRAW_RARE std::uint64_t uniform_of(std::uint32_t word, const Low& low, index i) {
-  const std::uint64_t u = (std::uint64_t{word} << 32) | low(i);
-  return u < UINT64_MAX ? u : UINT64_MAX - 1;
+  return clamped((std::uint64_t{word} << 32) | low(i));
 }
 
 /// The outcome from the levels of one table row with C cells by comparison with every level; low(i) gives the low word.

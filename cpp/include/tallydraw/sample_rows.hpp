@@ -282,8 +282,7 @@ inline void sample(const typename Rule::weight* weights, index C, const index* r
           table[l] = rows ? rows[a + j] : a + j;
           row[l] = weights + table[l] * C;
           next[l] = weights + (rows ? rows[after] : after) * C;
-          const std::uint64_t v = std::uint64_t{high[skip + j]} << 32 | low[skip + j];
-          u[l] = v < UINT64_MAX - 1 ? v : UINT64_MAX - 1;
+          u[l] = clamped(std::uint64_t{high[skip + j]} << 32 | low[skip + j]);
         }
         if (C <= most_narrow)
           draw_narrow<Rule>(row, next, C, u, drawn);
