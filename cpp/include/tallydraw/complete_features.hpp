@@ -6,6 +6,9 @@
 //   chosen  the largest weight, of equal ones the first.
 #pragma once
 
+#include <cstdint>
+#include <type_traits>
+
 #include "tallydraw/codes.hpp"
 #include "tallydraw/messages.hpp"
 #include "tallydraw/outcomes.hpp"

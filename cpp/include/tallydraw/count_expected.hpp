@@ -6,6 +6,8 @@
 // order, features in structure.order, from 0.0; the blocks' sums are added to counts in their order.
 #pragma once
 
+#include <cstdint>
+
 #include "tallydraw/beliefs.hpp"
 #include "tallydraw/codes.hpp"
 #include "tallydraw/parallel.hpp"

@@ -11,6 +11,7 @@
 // is laid out first, then the columns are added.
 #pragma once
 
+#include <cstdint>
 #include <cstring>
 
 #include "tallydraw/codes.hpp"

@@ -2,6 +2,8 @@
 // in their order, of weights[r][k] times the beliefs of beliefs.hpp, in their order. Classes of weight zero are left out.
 #pragma once
 
+#include <cstdint>
+
 #include "tallydraw/beliefs.hpp"
 #include "tallydraw/codes.hpp"
 #include "tallydraw/parallel.hpp"

@@ -15,6 +15,8 @@
 // (scaled.hpp). A power of two changes no rounding, so both have the same bits.
 #pragma once
 
+#include <cstdint>
+
 #include "tallydraw/codes.hpp"
 #include "tallydraw/scaled.hpp"
 #include "tallydraw/views.hpp"

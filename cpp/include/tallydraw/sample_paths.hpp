@@ -3,6 +3,7 @@
 // interleave and so hide each other's latency.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <cstring>
 

@@ -2,6 +2,8 @@
 // exponent. One exponent for a whole vector would turn its small entries, which may be all that counts later, into 0.
 #pragma once
 
+#include <cstdint>
+
 #include "tallydraw/elementary.hpp"
 
 namespace tallydraw::TALLYDRAW_ISA {

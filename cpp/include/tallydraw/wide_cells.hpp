@@ -2,6 +2,7 @@
 // cell, in which at most two levels lie, nearly always. Only for processors that have the instructions.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <cstring>
 
