@@ -76,8 +76,9 @@ struct chunk_columns {
   std::uint32_t* totals;  // [K, n_columns] bits set in the rows of a class
   index n_columns;        // a multiple of bit_lanes
   index n_words;
-  const index* word;   // [K + 1]: the words of class k
-  const index* group;  // [K + 1]: its rows among rows in order of their class
+  index* word;         // [K + 1]: the words of class k
+  std::int32_t* rows;  // in order of their class
+  index* group;        // [K + 1]: the rows of class k among these
   std::uint64_t* group_of(index q) const { return bits + q / bit_lanes * n_words * bit_lanes; }
   std::uint64_t* column(index q) const { return group_of(q) + q % bit_lanes; }
 };
@@ -230,13 +231,96 @@ inline void count_direct(const structure_view& s, const pair_codes<U>& codes, co
   }
 }
 
+/// Lays out the columns of a chunk of m rows and where the words of a class begin; incomplete[j]: feature j has a missing
+/// cell.
+inline void lay_out_columns(const structure_view& s, index few, const std::uint8_t* incomplete, const index* y, index m,
+                            chunk_columns& columns) {
+  columns.first[0] = 0;
+  for (index j = 0; j < s.d; ++j) {
+    const index c = s.n_categories[j];
+    columns.kept[j] = c > few ? 0 : incomplete[j] ? c : c - 1;
+    columns.first[j + 1] = columns.first[j] + columns.kept[j];
+  }
+  columns.n_columns = (columns.first[s.d] + bit_lanes - 1) / bit_lanes * bit_lanes;
+  group_rows(y, m, s.n_classes, columns.rows, columns.group);
+  columns.word[0] = 0;
+  for (index k = 0; k < s.n_classes; ++k)
+    columns.word[k + 1] = columns.word[k] + (columns.group[k + 1] - columns.group[k] + 63) / 64;
+  columns.n_words = columns.word[s.n_classes];
+}
+
+/// Sets the bits of all columns.
+template <class U>
+inline void pack_columns(const chunk_columns& columns, const pair_codes<U>& codes, index d, int threads) {
+  const index tiles = (d + tile_width - 1) / tile_width;
+  parallel_blocks(columns.n_words, 8, threads, [&](index w0, index w1, int) {
+    index k = 0;
+    for (index w = w0; w < w1; ++w) {
+      while (columns.word[k + 1] <= w) ++k;
+      const index begin = columns.group[k] + 64 * (w - columns.word[k]);
+      const index m = columns.group[k + 1] - begin < 64 ? columns.group[k + 1] - begin : 64;
+      for (index t = 0; t < tiles; ++t) pack_rows(columns, codes, t, columns.rows + begin, m, w);
+    }
+  });
+}
+
+/// Takes the totals of all columns, and adds the counts of the features of few categories.
+inline void count_columns(const structure_view& s, const chunk_columns& columns, index few, index* marginals,
+                          int threads) {
+  parallel_blocks(s.d, 16, threads, [&](index first, index last, int) {
+    for (index j = first; j < last; ++j) {
+      const index c = s.n_categories[j];
+      if (c > few) continue;
+      for (index k = 0; k < s.n_classes; ++k) {
+        index* cells = marginals + s.offsets[j] + k * c;
+        index rest = columns.group[k + 1] - columns.group[k];
+        for (index b = 0; b < columns.kept[j]; ++b) {
+          const index q = columns.first[j] + b;
+          index total = 0;
+          for (index w = columns.word[k]; w < columns.word[k + 1]; ++w)
+            total += popcount(columns.column(q)[w * bit_lanes]);
+          columns.totals[k * columns.n_columns + q] = static_cast<std::uint32_t>(total);
+          cells[b] += total;
+          rest -= total;
+        }
+        if (columns.kept[j] < c) cells[c - 1] += rest;
+      }
+    }
+  });
+}
+
+/// Adds the tables of all pairs of features of few categories; every thread has thread_bytes of `scratch`. Tasks are of
+/// about 2 column_block columns each, made of whole features: the widest has as many as fit in its scratch.
+inline void count_all_shared(const structure_view& s, const chunk_columns& columns, index few,
+                             const index* pair_offsets, index* counts, char* scratch, index thread_bytes, int threads) {
+  const auto feature_at = [&](index column) {
+    index low = 0, high = s.d;  // the first feature whose columns begin at `column` or later
+    while (low < high) {
+      const index middle = (low + high) / 2;
+      if (columns.first[middle] < column)
+        low = middle + 1;
+      else
+        high = middle;
+    }
+    return low;
+  };
+  const index tasks = columns.first[s.d] / (2 * column_block) + 1;
+  parallel_blocks(tasks, 1, threads, [&](index task, index, int thread) {
+    const index first = feature_at(task * 2 * column_block);
+    const index last = task + 1 == tasks ? s.d : feature_at((task + 1) * 2 * column_block);
+    if (first < last)
+      count_shared(s, columns, few, first, last, pair_offsets, counts,
+                   reinterpret_cast<std::uint32_t*>(scratch + thread * thread_bytes));
+  });
+}
+
 /// Adds the counts of all features and of all pairs i < j to `marginals` and `counts`: pair p, in lexicographic order, has
 /// n_classes tables of C_i x C_j cells from pair_offsets[p] on. `s` is of roots. A pair with a missing cell is not counted.
 /// Returns the first bad cell (row * d + column), or -1.
 inline index count_pairs(const codes_view& x, const index* y, const code_rules& rules, const structure_view& s,
                          const index* pair_offsets, index* marginals, index* counts, void* scratch, int threads) {
   const pair_plan plan = plan_pairs(x, s, threads);
-  const index d = s.d, k = s.n_classes;
+  const index d = s.d;
   char* part = static_cast<char*>(scratch);
   const auto take = [&part](index bytes) {
     char* const begin = part;
@@ -245,17 +329,15 @@ inline index count_pairs(const codes_view& x, const index* y, const code_rules& 
   };
   const encoder e = make_encoder(x, rules, s, take(plan.encoder));
   void* const lent = take(plan.codes);
-  auto* rows = reinterpret_cast<std::int32_t*>(take(plan.row));
-  auto* group = reinterpret_cast<index*>(take(plan.group));
-  auto* word = reinterpret_cast<index*>(take(plan.group));
-  auto* flags = reinterpret_cast<std::uint8_t*>(take(plan.flags));
   chunk_columns columns{};
+  columns.rows = reinterpret_cast<std::int32_t*>(take(plan.row));
+  columns.group = reinterpret_cast<index*>(take(plan.group));
+  columns.word = reinterpret_cast<index*>(take(plan.group));
+  auto* flags = reinterpret_cast<std::uint8_t*>(take(plan.flags));
   columns.first = reinterpret_cast<index*>(take(plan.features));
   columns.kept = reinterpret_cast<index*>(take(plan.features));
   columns.bits = reinterpret_cast<std::uint64_t*>(take(plan.bits));
   columns.totals = reinterpret_cast<std::uint32_t*>(take(plan.totals));
-  columns.word = word;
-  columns.group = group;
   bool some_many = false;
   for (index j = 0; j < d; ++j) some_many = some_many || s.n_categories[j] > plan.few;
 
@@ -272,70 +354,10 @@ inline index count_pairs(const codes_view& x, const index* y, const code_rules& 
           count_direct(s, codes, classes, plan.few, i, pair_offsets, marginals, counts);
         });
       if (plan.columns == 0) continue;
-
-      // Columns, and where the words of a class begin.
-      columns.first[0] = 0;
-      for (index j = 0; j < d; ++j) {
-        const index c = s.n_categories[j];
-        columns.kept[j] = c > plan.few ? 0 : flags[j] ? c : c - 1;
-        columns.first[j + 1] = columns.first[j] + columns.kept[j];
-      }
-      columns.n_columns = (columns.first[d] + bit_lanes - 1) / bit_lanes * bit_lanes;
-      group_rows(classes, row1 - row0, k, rows, group);
-      word[0] = 0;
-      for (index i = 0; i < k; ++i) word[i + 1] = word[i] + (group[i + 1] - group[i] + 63) / 64;
-      columns.n_words = word[k];
-
-      const index tiles = (d + tile_width - 1) / tile_width;
-      parallel_blocks(columns.n_words, 8, threads, [&](index w0, index w1, int) {
-        index c = 0;
-        for (index w = w0; w < w1; ++w) {
-          while (word[c + 1] <= w) ++c;
-          const index begin = group[c] + 64 * (w - word[c]);
-          const index m = group[c + 1] - begin < 64 ? group[c + 1] - begin : 64;
-          for (index t = 0; t < tiles; ++t) pack_rows(columns, codes, t, rows + begin, m, w);
-        }
-      });
-      parallel_blocks(d, 16, threads, [&](index first, index last, int) {
-        for (index j = first; j < last; ++j) {
-          const index c = s.n_categories[j];
-          if (c > plan.few) continue;
-          for (index i = 0; i < k; ++i) {
-            index* cells = marginals + s.offsets[j] + i * c;
-            index rest = group[i + 1] - group[i];
-            for (index b = 0; b < columns.kept[j]; ++b) {
-              const index q = columns.first[j] + b;
-              index total = 0;
-              for (index w = word[i]; w < word[i + 1]; ++w) total += popcount(columns.column(q)[w * bit_lanes]);
-              columns.totals[i * columns.n_columns + q] = static_cast<std::uint32_t>(total);
-              cells[b] += total;
-              rest -= total;
-            }
-            if (columns.kept[j] < c) cells[c - 1] += rest;
-          }
-        }
-      });
-
-      // Tasks of about 2 column_block columns each, made of whole features: the widest has as many as fit in its scratch.
-      const index share = columns.first[d] / (2 * column_block) + 1;
-      parallel_blocks(share, 1, threads, [&](index task, index, int thread) {
-        const auto feature_at = [&](index column) {
-          index low = 0, high = d;  // the first feature whose columns begin at `column` or later
-          while (low < high) {
-            const index middle = (low + high) / 2;
-            if (columns.first[middle] < column)
-              low = middle + 1;
-            else
-              high = middle;
-          }
-          return low;
-        };
-        const index first = feature_at(task * 2 * column_block);
-        const index last = task + 1 == share ? d : feature_at((task + 1) * 2 * column_block);
-        if (first < last)
-          count_shared(s, columns, plan.few, first, last, pair_offsets, counts,
-                       reinterpret_cast<std::uint32_t*>(part + thread * plan.thread_bytes));
-      });
+      lay_out_columns(s, plan.few, flags, classes, row1 - row0, columns);
+      pack_columns(columns, codes, d, threads);
+      count_columns(s, columns, plan.few, marginals, threads);
+      count_all_shared(s, columns, plan.few, pair_offsets, counts, part, plan.thread_bytes, threads);
     }
   });
   return bad.get();

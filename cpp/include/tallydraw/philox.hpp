@@ -168,7 +168,7 @@ inline std::uint32_t one_word(std::uint64_t key, std::uint32_t tag, std::uint64_
   return x[feature % 4][0];
 }
 
-/// The uniform u, at most 2^64 - 2: no level but the last exceeds that (levels.hpp).
+/// The uniform u, at most 2^64 - 2: the level 2^64, stored as 2^64 - 1, exceeds it (levels.hpp).
 inline std::uint64_t clamped(std::uint64_t u) { return u < UINT64_MAX ? u : UINT64_MAX - 1; }
 
 }  // namespace tallydraw::TALLYDRAW_ISA
