@@ -1,4 +1,4 @@
-// Which kernels run: the instruction sets compiled in, those this processor and operating system support, the one in use.
+// Which kernels run: the instruction sets compiled in, those processor and operating system support, the one in use.
 #include "arrays.hpp"
 
 #include <atomic>

@@ -1,7 +1,8 @@
-// Columns of bits, one a category of a feature, and how many bits two columns share: the whole of a contingency table of
-// few categories. Eight columns lie side by side: word w of column q is words[((q / 8) * n_words + w) * 8 + q % 8], so one
-// vector holds the same 64 rows of several columns, and counts need no sum across lanes.
-// Counting bits by table lookup in nibbles: Mula, Kurz & Lemire (2018), "Faster population counts using AVX2 instructions".
+// Columns of bits, one a category of a feature, and how many bits two columns share: the whole of a contingency table
+// of few categories. Eight columns lie side by side: word w of column q is words[((q / 8) * n_words + w) * 8 + q % 8],
+// so one vector holds the same 64 rows of several columns, and counts need no sum across lanes.
+// Counting bits by table lookup in nibbles: Mula, Kurz & Lemire (2018), "Faster population counts using
+// AVX2 instructions".
 #pragma once
 
 #include <cstdint>
@@ -69,8 +70,8 @@ inline void transpose_bits(std::uint64_t* m) {
       }
 }
 
-/// shared[p][l] = how many bits column a[p] and lane l of `b` have in common, in n words of which each is bit_lanes away
-/// from the one before.
+/// shared[p][l] = how many bits column a[p] and lane l of `b` have in common, in n words of which each is bit_lanes
+/// away from the one before.
 template <int P>
 inline void shared_bits(const std::uint64_t* const (&a)[P], const std::uint64_t* b, index n,
                         std::uint32_t* const (&shared)[P]) {

@@ -70,7 +70,8 @@ inline index draw_by_weight(const double* weights, index n, cell_uniforms& u, in
   return n - 1;  // not met: the last running sum is the sum
 }
 
-/// The missing cells of one row of class c, whose messages are sent as numbers of type N; row: observed cells are there.
+/// The missing cells of one row of class c, whose messages are sent in numbers of type N; row has the observed
+/// cells already.
 template <bool Max, class N, class U, class T>
 inline void fill_row(const encoder& e, const U* x, const double* probabilities, const std::uint64_t* level, index c,
                      const message_state& m, cell_uniforms& u, T* row) {
@@ -100,9 +101,10 @@ inline void fill_row(const encoder& e, const U* x, const double* probabilities, 
   }
 }
 
-/// out (n, d) in any unsigned type that holds the categories. Codes are checked already, and every row is possible under
-/// its class y[r] (class 0 where y is null); only >= 0: just the rows of this
-/// class, whose tables these are; `plain`: every positive probability is at least 2^-500; `level`: the tables' levels. scratch: complete_features_scratch words.
+/// out (n, d) in any unsigned type that holds the categories. Codes are checked already, and every row is possible
+/// under its class y[r] (class 0 where y is null). Where `only` is not negative the tables are of that class alone,
+/// and only its rows are written. `plain`: every positive probability is at least 2^-500; `level`: the tables' levels;
+/// scratch: complete_features_scratch words.
 template <bool Max>
 inline void complete_features_of(const codes_view& x, const index* y, const code_rules& rules, const structure_view& s,
                                  const double* probabilities, bool plain, const std::uint64_t* level, index only,

@@ -1,9 +1,9 @@
-// Expected counts, the E-step of EM (Dempster, Laird & Rubin 1977): every row adds to the cells of every feature's table
-// of class k its weight times p(context, x_j | what is seen of the row, class k): the whole weight to one cell where all
-// is observed, what beliefs.hpp tells otherwise.
+// Expected counts, the E-step of EM (Dempster, Laird & Rubin 1977): every row adds to the cells of every feature's
+// table of class k its weight times p(context, x_j | what is seen of the row, class k): the whole weight to one cell
+// where all is observed, what beliefs.hpp tells otherwise.
 //
-// Sums do not commute. Rows go in blocks of `block_rows`, whatever the number of threads: a block adds its rows in their
-// order, features in structure.order, from 0.0; the blocks' sums are added to counts in their order.
+// Sums do not commute. Rows go in blocks of `block_rows`, whatever the number of threads: a block adds its rows in
+// their order, features in structure.order, from 0.0; the blocks' sums are added to counts in their order.
 #pragma once
 
 #include <cstdint>

@@ -202,7 +202,7 @@ inline index add_features(const codes_view& x, const code_rules& rules, const st
   const encoder e = make_encoder(x, rules, s, scratch);
   const count_plan plan = plan_counts(x, s, true, threads);
   char* lent = static_cast<char*>(scratch) + round_up(encoder_bytes(s.d));
-  // With contexts every task encodes whole rows: one task a thread. Otherwise a tile a task, whose tables stay in cache.
+  // With contexts every task encodes whole rows: one task a thread. Otherwise a tile a task: its tables stay in cache.
   const index grain = e.contexts ? (s.d + threads - 1) / threads : plan.width;
   first_index bad;
   visit_unsigned(e.tile, [&](auto u) {
@@ -268,8 +268,8 @@ inline void add_vector(const double* from, index n, double* to) {
   if (n & 1) to[k] += from[k];
 }
 
-/// The same where a row is of every class k with a weight of its own, weights[r * K + k]. Classes are innermost: feature j
-/// has from cell_offsets[j] on a row of K sums for each combined code, and one more for missing cells.
+/// The same where a row is of every class k with a weight of its own, weights[r * K + k]. Classes are innermost:
+/// feature j has from cell_offsets[j] on a row of K sums for each combined code, and one more for missing cells.
 inline index count_features_soft(const codes_view& x, const code_rules& rules, const structure_view& s,
                                  const index* cell_offsets, const double* weights, double* sums, void* scratch,
                                  int threads) {

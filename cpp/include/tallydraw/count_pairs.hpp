@@ -1,7 +1,7 @@
 // Contingency tables of all pairs of features. Features of few categories are columns of bits (bit_columns.hpp), and a
-// cell is the number of bits two columns share; where no cell of a feature is missing its last category needs no column,
-// since the cells of the other ones and the marginal counts leave the rest to it. A pair with a feature of more categories
-// is counted cell by cell. Both give the same integers. A table is one thread's.
+// cell is the number of bits two columns share; where no cell of a feature is missing its last category needs no
+// column, since the cells of the other ones and the marginal counts leave the rest to it. A pair with a feature of more
+// categories is counted cell by cell. Both give the same integers. A table is one thread's.
 #pragma once
 
 #include <algorithm>
@@ -116,8 +116,9 @@ inline void pack_rows(const chunk_columns& columns, const pair_codes<U>& codes, 
   }
 }
 
-/// Adds the table of features i < j in one class of n rows: `shared` is the row of i's first column, `stride` long; ni and
-/// nj are the totals of their columns. What a complete feature's last category has, the others and the totals leave to it.
+/// Adds the table of features i < j in one class of n rows: `shared` is the row of i's first column, `stride` long; ni
+/// and nj are the totals of their columns. What a complete feature's last category has, the others and the totals leave
+/// to it.
 inline void add_table(index ci, index cj, index ki, index kj, const std::uint32_t* shared, index stride,
                       const std::uint32_t* ni, const std::uint32_t* nj, index n, index* cells) {
   if (ki == 1 && kj == 1 && ci == 2 && cj == 2) {
@@ -231,8 +232,8 @@ inline void count_direct(const structure_view& s, const pair_codes<U>& codes, co
   }
 }
 
-/// Lays out the columns of a chunk of m rows and where the words of a class begin; incomplete[j]: feature j has a missing
-/// cell.
+/// Lays out the columns of a chunk of m rows and where the words of a class begin; incomplete[j]: feature j has a
+/// missing cell.
 inline void lay_out_columns(const structure_view& s, index few, const std::uint8_t* incomplete, const index* y, index m,
                             chunk_columns& columns) {
   columns.first[0] = 0;
@@ -314,9 +315,9 @@ inline void count_all_shared(const structure_view& s, const chunk_columns& colum
   });
 }
 
-/// Adds the counts of all features and of all pairs i < j to `marginals` and `counts`: pair p, in lexicographic order, has
-/// n_classes tables of C_i x C_j cells from pair_offsets[p] on. `s` is of roots. A pair with a missing cell is not counted.
-/// Returns the first bad cell (row * d + column), or -1.
+/// Adds the counts of all features and of all pairs i < j to `marginals` and `counts`: pair p, in lexicographic order,
+/// has n_classes tables of C_i x C_j cells from pair_offsets[p] on. `s` is of roots. A pair with a missing cell is not
+/// counted. Returns the first bad cell (row * d + column), or -1.
 inline index count_pairs(const codes_view& x, const index* y, const code_rules& rules, const structure_view& s,
                          const index* pair_offsets, index* marginals, index* counts, void* scratch, int threads) {
   const pair_plan plan = plan_pairs(x, s, threads);

@@ -42,8 +42,8 @@ struct weight_rows {
   index n_columns;
 };
 
-/// Features [first, last) against the tile's, side by side. `sums` holds ([K,] last - first, A, B, tile_width) cells, A and
-/// B being the most categories on either side; `met` (B, tile_width).
+/// Features [first, last) against the tile's, side by side. `sums` holds ([K,] last - first, A, B, tile_width) cells, A
+/// and B being the most categories on either side; `met` (B, tile_width).
 template <class U>
 inline void add_side_by_side(const structure_view& s, const pair_codes<U>& codes, const weight_rows& weights, index w,
                              index first, index last, index tile, index most_a, index most_b, const index* pair_offsets,
@@ -83,8 +83,8 @@ inline void add_side_by_side(const structure_view& s, const pair_codes<U>& codes
   each_cell([](double& own, double& cell) { cell = own; });
 }
 
-/// Features [first, last) against the tile's j > i, every column of weights at once: `sums` holds, columns innermost, the
-/// cells of as many pairs as fit.
+/// Features [first, last) against the tile's j > i, every column of weights at once: `sums` holds, columns innermost,
+/// the cells of as many pairs as fit.
 template <class U>
 inline void add_columns(const structure_view& s, const pair_codes<U>& codes, const weight_rows& weights, index first,
                         index last, index tile, index most_a, index most_b, const index* pair_offsets, double* counts,
@@ -148,8 +148,8 @@ inline void add_scattered(const structure_view& s, const pair_codes<U>& codes, c
   }
 }
 
-/// count_pairs with weights (n, n_columns) in float64: with classes y one column, without n_classes of them, column w for
-/// the w-th block of every table. Every cell adds its weights in row order.
+/// count_pairs with weights (n, n_columns) in float64: with classes y one column, without n_classes of them, column w
+/// for the w-th block of every table. Every cell adds its weights in row order.
 inline index count_pairs_weighted(const codes_view& x, const index* y, const code_rules& rules, const structure_view& s,
                                   const index* pair_offsets, const double* weights, double* marginals, double* counts,
                                   void* scratch, int threads) {

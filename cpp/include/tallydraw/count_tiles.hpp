@@ -1,5 +1,5 @@
 // How a tile of combined codes is counted: two strategies with the same result.
-// A tile is `m` rows of `width` codes, `stride` apart; the code after a feature's last one is the slot of missing cells.
+// A tile is `m` rows of `width` codes, `stride` apart; the code after a feature's last is the slot of missing cells.
 #pragma once
 
 #include <cstdint>

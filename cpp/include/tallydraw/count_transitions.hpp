@@ -22,9 +22,9 @@ inline index piece_of(const pieces_view& pieces, index t) {
   return low;
 }
 
-/// Adds the steps that end in [a, b) of one piece to table[from * C + to], `from` the code of the `order` states before.
-/// The states before `a` are read again for their code, never counted. Returns the first position in [a, b) whose state is
-/// no state, or -1.
+/// Adds the steps that end in [a, b) of one piece to table[from * C + to], `from` the code of the `order` states
+/// before. The states before `a` are read again for their code, never counted. Returns the first position in [a, b)
+/// whose state is no state, or -1.
 template <class T, class Count>
 inline index count_steps(const T* x, index begin, index a, index b, index n_states, index order, index n_contexts,
                          Count* table) {

@@ -1,6 +1,6 @@
 // The kernels as the bindings see them: one table of functions an instruction set, chosen at run time.
-// Every kernel: raw views in, nothing allocated that the caller could own, nothing thrown. An index returned is the first
-// bad cell in row-major order, or -1; but sample_one returns its outcome, and *_scratch how much memory to lend.
+// Every kernel: raw views in, nothing allocated that the caller could own, nothing thrown. An index returned is the
+// first bad cell in row-major order, or -1; but sample_one returns its outcome, and *_scratch how much memory to lend.
 #pragma once
 
 #include <cstdint>
@@ -80,6 +80,7 @@ struct kernel_table {
   index (*count_pairs_weighted)(const codes_view& x, const index* y, const code_rules& rules, const structure_view& s,
                                 const index* pair_offsets, const double* weights, double* marginals, double* counts,
                                 void* scratch, int threads);
+
   // count_expected.hpp, marginals_features.hpp; scratch in words of 64 bits
   index (*count_expected_scratch)(const structure_view& s, int threads);
   void (*count_expected)(const codes_view& x, const code_rules& rules, const structure_view& s,

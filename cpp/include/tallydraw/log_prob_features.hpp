@@ -1,6 +1,6 @@
-// log p(x) or log p(x | y) of rows: gather the log of every cell and add, from first[k], left to right over the features
-// of a row, in float64. Logs lie with classes innermost (tallydraw.tables.Logs): feature j has, from log_offsets[j] on,
-// K logs for each combined code and K zeros for the slot, so a missing cell adds nothing.
+// log p(x) or log p(x | y) of rows: gather the log of every cell and add, from first[k], left to right over the
+// features of a row, in float64. Logs lie with classes innermost (tallydraw.tables.Logs): feature j has, from
+// log_offsets[j] on, K logs for each combined code and K zeros for the slot, so a missing cell adds nothing.
 // Blocks of rows x tiles of features: the tables of a tile stay in the second-level cache while many rows use them.
 #pragma once
 
@@ -28,8 +28,8 @@ inline index log_prob_features_scratch(const structure_view& s, index n, int thr
   return (encoder_bytes(s.d) + 2 * threads * log_prob_code_bytes(n, s.d)) / 8 + lookup_words(s);
 }
 
-/// out[r][k] += log of cell (r, j), k < W, for j0 <= j < j1 from left to right. `stride` classes lie side by side in logs
-/// and out; Stride is the same number where it is known, else 0. Rows go in groups, to hide the latency of the sums.
+/// out[r][k] += log of cell (r, j), k < W, for j0 <= j < j1 from left to right. `stride` classes lie side by side in
+/// logs and out; Stride is the same number where it is known, else 0. Groups of rows hide the latency of sums.
 template <int W, int Stride, class U>
 inline void add_logs(const U* codes, index d, index rows, index j0, index j1, const double* logs, const index* offsets,
                      index stride, double* out) {
@@ -77,8 +77,8 @@ inline void add_all_logs(const U* codes, index d, index rows, index j0, index j1
 /// Tiles are ended by the features whose tables exceed this together.
 constexpr index log_prob_table_bytes = 1 << 17;
 
-/// out (n, K); incomplete[r] = 1 where a cell of row r is missing, else 0. Returns the first bad cell, row * d + column,
-/// or -1. scratch: log_prob_features_scratch words.
+/// out (n, K); incomplete[r] = 1 where a cell of row r is missing, else 0. Returns the first bad cell, row * d +
+/// column, or -1. scratch: log_prob_features_scratch words.
 inline index log_prob_features(const codes_view& x, const code_rules& rules, const structure_view& s,
                                const double* logs, const index* log_offsets, const double* first,
                                std::uint8_t* incomplete, double* out, void* scratch, int threads) {

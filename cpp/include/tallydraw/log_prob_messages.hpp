@@ -47,7 +47,7 @@ struct group_totals {
   index n;
 };
 
-/// What the kernel is given of the tables: the flat probabilities; the same with table rows and then classes innermost; the logs.
+/// What the kernel is given of the tables: flat probabilities; the same with table rows, then classes innermost; logs.
 struct scored_tables {
   const double* probabilities;
   bool plain;

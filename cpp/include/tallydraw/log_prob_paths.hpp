@@ -1,7 +1,7 @@
 // log p of sequences under a homogeneous Markov chain of order k: structure features 0 … k - 1 are the start states,
 // feature k the transition of every later step. Each path's sum runs from first[c] left to right over its steps.
-// Order 1: missing states inside a path are summed out exactly (a forward vector, every entry with its own exponent), at
-// the end they add nothing, at the beginning they are summed over the start weights, or, without them, skipped.
+// Order 1: missing states inside a path are summed out exactly (a forward vector, every entry with its own exponent),
+// at the end they add nothing, at the beginning they are summed over the start weights, or, without them, skipped.
 #pragma once
 
 #include <algorithm>
@@ -35,7 +35,7 @@ struct chain_view {
   bool use_start;
 };
 
-/// sum[w] += log of the steps x[begin] … x[end - 1] for W classes from `logs` on; the `order` states before are at hand.
+/// sum[w] += log of the steps x[begin] … x[end - 1] for W classes from `logs` on; the `order` states before are there.
 template <int W, class U>
 inline void add_steps(const U* x, index begin, index end, index order, index n_states, index n_classes,
                       const double* logs, double* sums) {

@@ -1,5 +1,6 @@
-// p(x_j | what is seen of the row), for every feature: 1 at an observed cell; at a missing one the sum over the classes,
-// in their order, of weights[r][k] times the beliefs of beliefs.hpp, in their order. Classes of weight zero are left out.
+// p(x_j | what is seen of the row), for every feature: 1 at an observed cell; at a missing one the sum over the
+// classes, in their order, of weights[r][k] times the beliefs of beliefs.hpp, in their order. Classes of weight zero
+// are left out.
 #pragma once
 
 #include <cstdint>

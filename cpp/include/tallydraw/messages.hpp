@@ -1,8 +1,8 @@
 // The upward pass on the tree of features that a row's missing cells need, shared by every kernel that looks behind
 // them: sum-product (Pearl 1982), or max-product (Viterbi 1967; Dawid 1992), exact at every order.
 //
-// Only touched features take part: those that are missing, or have a missing cell in their context. Where the context of
-// feature j has a missing cell, j sends its parent, the last feature of its context, the message
+// Only touched features take part: those that are missing, or have a missing cell in their context. Where the context
+// of feature j has a missing cell, j sends its parent, the last feature of its context, the message
 //   mu_j(a) = theta(x_j | a) b_j(a, x_j)             x_j observed
 //   mu_j(a) = sum_x theta(x | a) b_j(a, x)           x_j missing (max_x in max-product)
 // for every combination a of its context that agrees with what is observed. b_j is the product of the messages of j's

@@ -1,5 +1,5 @@
-// messages.hpp where it is asked for most, in sum-product: every context at most one feature, plain numbers, and as many
-// classes at once as lie in a vector. The same numbers by the same operations.
+// messages.hpp where it is asked for most, in sum-product: every context at most one feature, plain numbers, and as
+// many classes at once as lie in a vector. The same numbers by the same operations.
 #pragma once
 
 #include <cstddef>

@@ -12,8 +12,8 @@ namespace tallydraw::TALLYDRAW_ISA {
 /// Where pair i < j of d features stands among all pairs in lexicographic order.
 inline index pair_of(index i, index j, index d) { return i * (2 * d - i - 1) / 2 + (j - i - 1); }
 
-/// Codes x_j, or C_j where missing, of `rows` rows: tile t holds features [64 t, 64 t + width(t)), row after row. 64 codes
-/// may be read from the start of a row; those past the tile's width belong to nobody.
+/// Codes x_j, or C_j where missing, of `rows` rows: tile t holds features [64 t, 64 t + width(t)), row after row. 64
+/// codes may be read from the start of a row; those past the tile's width belong to nobody.
 template <class U>
 struct pair_codes {
   const U* codes;
@@ -31,8 +31,8 @@ struct pair_codes {
 /// Bytes of codes of a chunk.
 inline index pair_code_bytes(index rows, index d) { return 8 * (rows * d + tile_width); }
 
-/// Encodes rows [row0, row1) into `codes`; incomplete[j] = 1 where feature j has a missing cell, `flags` being d bytes a
-/// thread to find that with.
+/// Encodes rows [row0, row1) into `codes`; incomplete[j] = 1 where feature j has a missing cell, `flags` being d bytes
+/// a thread to find that with.
 template <class U>
 inline pair_codes<U> encode_pairs(const encoder& e, index row0, index row1, U* codes, std::uint8_t* incomplete,
                                   std::uint8_t* flags, int threads, first_index& bad) {

@@ -91,7 +91,7 @@ inline void sample_flat(const feature_levels<T>& f, const flat_lookup<T>* lookup
   }
 }
 
-/// out[i] = flat draw start + i, which is below 2^64, for `draw_purpose`, from table row rows[i] of the n_rows, or row 0.
+/// out[i] = flat draw start + i, which is below 2^64, for `draw_purpose`, from row rows[i] of the n_rows, or row 0.
 inline void sample_categories(const levels_view& levels, index n_categories, index n_rows, const index* rows,
                               index draw_purpose, std::uint64_t key, std::uint64_t start, outcomes_view out, index n,
                               int threads) {

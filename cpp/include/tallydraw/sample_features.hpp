@@ -166,8 +166,8 @@ inline void draw_chunk(const feature_draws<T>& draws, index n) {
   }
 }
 
-/// out (n, d): row i is row start + i, which is below 2^64, of the stream, of class y[i]. Where `only` is not negative the
-/// tables are of that class alone, and only its rows are written.
+/// out (n, d): row i is row start + i, which is below 2^64, of the stream, of class y[i]. Where `only` is not negative
+/// the tables are of that class alone, and only its rows are written.
 inline void sample_features(const structure_view& s, const levels_view& levels, const index* y, index only,
                             std::uint64_t key, std::uint64_t start, outcomes_view out, index n, int threads) {
   bool in_order = true;

@@ -1,12 +1,12 @@
-// Rows of codes into columns of codes, or back, by interleaving halves: whole vectors at a time, in any instruction set.
+// Rows of codes into columns of codes, or back, by interleaving halves: whole vectors, in any instruction set.
 #pragma once
 
 #include "tallydraw/views.hpp"
 
 namespace tallydraw::TALLYDRAW_ISA {
 
-/// to[i * outer + o] = from[o * inner + i]. `outer` is a power of two: each pass interleaves the two halves, which moves
-/// one bit of o below i. Both buffers are overwritten; returns the one that holds the result.
+/// to[i * outer + o] = from[o * inner + i]. `outer` is a power of two: each pass interleaves the two halves, which
+/// moves one bit of o below i. Both buffers are overwritten; returns the one that holds the result.
 template <class T>
 inline const T* transpose(T* from, T* to, index outer, index inner) {
   if (inner == 1) return from;

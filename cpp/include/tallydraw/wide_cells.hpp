@@ -13,8 +13,8 @@
 
 namespace tallydraw::TALLYDRAW_ISA {
 
-/// Of each cell the upper 16 bits of its levels, 2^16 - 1 where there is none, and the outcomes below, between and above
-/// them, five bits each; the topmost bit marks a cell of more levels.
+/// Of each cell the upper 16 bits of its levels, 2^16 - 1 where there is none, and the outcomes below, between and
+/// above them, five bits each; the topmost bit marks a cell of more levels.
 struct cell_table {
   static constexpr index cells = 64;
   static constexpr index most_categories = 32;
