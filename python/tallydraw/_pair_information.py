@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tallydraw._divergence import divergence_terms, log_probability
+from tallydraw._divergence_terms import divergence_terms, log_probability
 from tallydraw.pairs import PairTables
 
 Floats = NDArray[np.float64]

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tallydraw import _check, _pair_information, _rows, backend
-from tallydraw._divergence import divergence_terms, log_probability
+from tallydraw._divergence_terms import divergence_terms, log_probability
 from tallydraw.pairs import PairTables
 
 __all__ = [
