@@ -124,8 +124,8 @@ def _outside(x):
 
 @inline
 def send_messages(plain, maximize, s, x, probabilities, c, m, n_touched, total_m, total_e):
-    """The messages of the touched features of a row under class c, totals in total_m[j], total_e[j] (and 0 < total_m
-    or not, of a feature that has one). False where plain numbers do not suffice: then some of it was not done.
+    """The messages of a row's touched features under class c; total_m[j], total_e[j]: the total of j, 1 where it has
+    none. False where plain numbers do not suffice: then some of it was not done.
     """
     for i in range(n_touched):
         m.loud[m.touched[i]] = False
