@@ -8,29 +8,11 @@ import reference
 import tallydraw as td
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from strategies import laid_out
 from tallydraw._structure import make_structure
 
 DTYPES = [np.uint8, np.uint16, np.uint32, np.uint64, np.int8, np.int16, np.int32, np.int64]
 LAYOUTS = ["C", "F", "strided", "reversed", "columns", "unaligned", "read-only"]
-
-
-def laid_out(X, layout):
-    if layout == "F":
-        return np.asfortranarray(X)
-    if layout == "strided":
-        return np.repeat(np.repeat(X, 2, axis=0), 3, axis=1)[::2, ::3]
-    if layout == "reversed":
-        return np.ascontiguousarray(X[::-1, ::-1])[::-1, ::-1]
-    if layout == "columns":
-        return np.concatenate([X, X], axis=1)[:, : X.shape[1]]
-    if layout == "unaligned":
-        raw = np.empty(X.nbytes + 1, np.uint8)
-        view = raw[1:].view(X.dtype).reshape(X.shape)
-        view[...] = X
-        return view
-    if layout == "read-only":
-        X.flags.writeable = False
-    return X
 
 
 def combined(X, n_categories, parents, order, missing, lenient, threads):

@@ -10,9 +10,8 @@ import reference
 import tallydraw as td
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from strategies import completions, random_forest, random_tables, tasks
 from tallydraw.models._evidence import write_completions
-from test_log_prob_features import random_tables
-from test_log_prob_messages import completions, random_forest, tasks
 
 KEY = 0x0123456789ABCDEF
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import tallydraw as td
+from strategies import random_tables
 from tallydraw.models._em import expected_tables
-from test_log_prob_features import random_tables
 
 
 def holes(rng, X, share):

@@ -10,22 +10,7 @@ import reference
 import tallydraw as td
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_codes import laid_out
-
-
-def random_tables(rng, n_categories, parents, n_classes, order=1, zeros=0.0):
-    """Tables of probabilities, and the same as theta[k][j] flat lists."""
-    arrays = []
-    for j, c in enumerate(n_categories):
-        context = reference.context_of(parents, j, order)
-        shape = (n_classes or 1, *(n_categories[f] for f in context), c)
-        p = rng.exponential(size=shape) * (rng.random(shape) >= zeros)
-        p[~p.any(axis=-1)] = 1
-        p /= p.sum(axis=-1, keepdims=True)
-        arrays.append(p if n_classes else p[0])
-    tables = td.Tables.from_arrays(arrays, parents=parents, n_classes=n_classes, order=order)
-    theta = [[(t[k] if n_classes else t).reshape(-1).tolist() for t in arrays] for k in range(n_classes or 1)]
-    return tables, theta
+from strategies import laid_out, random_tables
 
 
 @st.composite

@@ -11,29 +11,8 @@ import reference
 import tallydraw as td
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from strategies import completions, random_forest, random_tables, tasks
 from tallydraw.log_prob import score_features
-from test_codes import laid_out
-from test_log_prob_features import random_tables
-
-
-def random_forest(rng, d):
-    """Parents in any order of features."""
-    labels = rng.permutation(d)
-    parents = [-1] * d
-    for a in range(1, d):
-        if rng.random() < 0.9:
-            parents[labels[a]] = int(labels[rng.integers(0, a)])
-    return parents
-
-
-def completions(row, theta, n_categories, parents, order=1):
-    """(x, p(x)) of every completion of a row whose missing cells are negative."""
-    for x in itertools.product(*(range(c) if v < 0 else [v] for v, c in zip(row, n_categories, strict=True))):
-        p = 1.0
-        for j in range(len(n_categories)):
-            cells = [*reference.context_of(parents, j, order), j]
-            p *= theta[j][reference.number([x[f] for f in cells], [n_categories[f] for f in cells])]
-        yield x, p
 
 
 def brute_force(row, theta, n_categories, parents, order, combine=sum):
@@ -66,39 +45,6 @@ def test_every_missing_pattern_of_small_trees_equals_brute_force(backend, seed, 
             most = brute_force(row, theta[k], n_categories, parents, order, max)
             assert high == pytest.approx(most, rel=1e-12, abs=1e-12)
     assert got[-1].tolist() == [0.0] * got.shape[1]  # nothing is known: exactly nothing
-
-
-@st.composite
-def tasks(draw):
-    d = draw(st.integers(1, 8) | st.just(40))
-    n = draw(st.integers(1, 20))
-    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    n_categories = rng.integers(1, 5, d).tolist()
-    parents = list(range(-1, d - 1)) if draw(st.booleans()) else random_forest(rng, d)
-    n_classes = draw(st.none() | st.integers(1, 4) | st.just(9))
-    order = draw(st.integers(1, 3))
-    tables, theta = random_tables(rng, n_categories, parents, n_classes, order, draw(st.sampled_from([0.0, 0.4])))
-    if draw(st.booleans()):  # numbers that need exponents of their own
-        tables, theta = with_tiny_entries(rng, tables, theta)
-    X = np.stack([rng.integers(0, c, n) for c in n_categories], axis=1)
-    X[rng.random(X.shape) < draw(st.sampled_from([0.1, 0.5, 0.9]))] = -1
-    X = laid_out(X.astype(np.int16), draw(st.sampled_from(["C", "F", "strided"])))
-    return X, n_categories, parents, order, tables, theta, draw(st.sampled_from([1, 2, 7]))
-
-
-def with_tiny_entries(rng, tables, theta):
-    """The same with some probabilities next to one another's smallest powers: rows still sum to one."""
-    values = np.array(tables.values)
-    for begin, end, c in tables.structure.runs():
-        rows = values[begin:end].reshape(-1, c)
-        for row in rows[rng.random(len(rows)) < 0.5]:
-            most = int(row.argmax())
-            tiny = np.array([0.0, 5e-324, 1e-310, 1e-200, 1e-150, 1e-100])[rng.integers(0, 6, c)]
-            row[:] = np.where(np.arange(c) == most, 1.0, tiny)
-    k, d = len(theta), len(theta[0])
-    offsets = tables.offsets.tolist()
-    flat = [values[offsets[j] : offsets[j + 1]].reshape(k, -1) for j in range(d)]
-    return tables._like(values), [[flat[j][c].tolist() for j in range(d)] for c in range(k)]
 
 
 @given(task=tasks(), maximize=st.booleans())
