@@ -82,13 +82,13 @@ inline void outcomes_by_cells(const feature_levels<std::uint8_t>& f, const cell_
     std::uint8_t found[group];
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(found), _mm512_maskz_cvtepi16_epi8(~__mmask32{0}, c));
     const index size = n - i < group ? n - i : group;
-    if (undecided != 0)
-      for (index k = 0; k < size; ++k)
-        if (undecided >> k & 1) {
-          const std::uint32_t word = words[i + k];
-          const index candidate = table.outcomes[word >> 26] & 31;
-          found[k] = static_cast<std::uint8_t>(outcome_from(f, 0, candidate, word, low, i + k));
-        }
+    for (; undecided != 0; undecided &= undecided - 1) {
+      const index k = static_cast<index>(_tzcnt_u32(undecided));
+      if (k >= size) break;
+      const std::uint32_t word = words[i + k];
+      const index candidate = table.outcomes[word >> 26] & 31;
+      found[k] = static_cast<std::uint8_t>(outcome_from(f, 0, candidate, word, low, i + k));
+    }
     if (size == group)
       std::memcpy(out + i, found, group);
     else
