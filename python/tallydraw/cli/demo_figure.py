@@ -54,7 +54,7 @@ def _strips(figure: Figure, real: NDArray[np.uint8], results: Sequence[Result], 
     )
     strips: list[tuple[str, str, NDArray[Any], int]] = [("real digits", "one of each class", real, 17)]
     strips += [_strip(result) for result in results if result.entry.levels == 17]
-    strips.append(("lower halves drawn", "given the upper ones, by tree and class", inpainted, 17))
+    strips.append(("lower halves drawn", "given the upper, trees by class", inpainted, 17))
     strips += [_strip(result) for result in results if result.entry.levels == 2]
     step = (top - bottom) / len(strips)
     for i, (name, note, images, levels) in enumerate(strips):
