@@ -13,7 +13,7 @@ index count_features(const py::array& X, const optional_array<index>& y, std::op
   const structure_view shape = as_structure(structure);
   const index* classes = data_or_null(y);
   index* out = counts.mutable_data();
-  const kernel_table& kernels = active_kernels();
+  const count_kernels& kernels = *active_kernels().count;
   const auto scratch = scratch_words(kernels.count_features_scratch(x, shape, threads));
   const py::gil_scoped_release released;  // raw memory only from here on
   return kernels.count_features(x, classes, rules, shape, out, scratch.get(), threads);
@@ -28,7 +28,7 @@ index count_features_weighted(const py::array& X, const optional_array<index>& y
   const index* classes = data_or_null(y);
   const double* w = weights.data();
   double* out = counts.mutable_data();
-  const kernel_table& kernels = active_kernels();
+  const count_kernels& kernels = *active_kernels().count;
   const auto scratch = scratch_words(kernels.count_features_scratch(x, shape, threads));
   const py::gil_scoped_release released;  // raw memory only from here on
   return kernels.count_features_weighted(x, classes, rules, shape, w, out, scratch.get(), threads);
@@ -43,7 +43,7 @@ index count_features_soft(const py::array& X, std::optional<index> missing, bool
   const index* offsets = cell_offsets.data();
   const double* w = weights.data();
   double* out = counts.mutable_data();
-  const kernel_table& kernels = active_kernels();
+  const count_kernels& kernels = *active_kernels().count;
   const auto scratch = scratch_words(kernels.count_features_scratch(x, shape, threads));
   const py::gil_scoped_release released;  // raw memory only from here on
   return kernels.count_features_soft(x, rules, shape, offsets, w, out, scratch.get(), threads);
@@ -59,7 +59,7 @@ index count_pairs(const py::array& X, const optional_array<index>& y, std::optio
   const index* offsets = pair_offsets.data();
   index* single = marginals.mutable_data();
   index* out = counts.mutable_data();
-  const kernel_table& kernels = active_kernels();
+  const count_kernels& kernels = *active_kernels().count;
   const auto scratch = scratch_words(kernels.count_pairs_scratch(x, shape, threads));
   const py::gil_scoped_release released;  // raw memory only from here on
   return kernels.count_pairs(x, classes, rules, shape, offsets, single, out, scratch.get(), threads);
@@ -76,7 +76,7 @@ index count_pairs_weighted(const py::array& X, const optional_array<index>& y, s
   const double* w = weights.data();
   double* single = marginals.mutable_data();
   double* out = counts.mutable_data();
-  const kernel_table& kernels = active_kernels();
+  const count_kernels& kernels = *active_kernels().count;
   const auto scratch = scratch_words(kernels.count_pairs_weighted_scratch(shape, threads));
   const py::gil_scoped_release released;  // raw memory only from here on
   return kernels.count_pairs_weighted(x, classes, rules, shape, offsets, w, single, out, scratch.get(), threads);
@@ -90,7 +90,7 @@ index count_transitions(const py::array& x, const array<index>& offsets, const o
   for (index i = 0; i < order; ++i) block *= n_states;
   const pieces_view pieces{codes.data, codes.type, offsets.data(), offsets.shape(0) - 1, data_or_null(y)};
   index* out = counts.mutable_data();
-  const kernel_table& kernels = active_kernels();
+  const count_kernels& kernels = *active_kernels().count;
   const auto scratch = scratch_words(kernels.count_transitions_scratch(cells, threads));
   const py::gil_scoped_release released;  // raw memory only from here on
   return kernels.count_transitions(pieces, cells / block, n_states, order, out, scratch.get(), threads);
@@ -105,7 +105,7 @@ void count_expected(const py::array& X, std::optional<index> missing, bool unsee
   const double* theta = probabilities.data();
   const double* weight = weights.data();
   double* to = counts.mutable_data();
-  const kernel_table& kernels = active_kernels();  // once: another thread may choose another
+  const count_kernels& kernels = *active_kernels().count;  // once: another thread may choose another
   const auto scratch = scratch_words(kernels.count_expected_scratch(s, threads));
   const py::gil_scoped_release released;  // raw memory only from here on
   kernels.count_expected(x, rules, s, theta, plain, weight, block_rows, to, scratch.get(), threads);

@@ -19,7 +19,7 @@ void bind_log_prob(py::module_& m) {
         const double* begin = first.data();
         std::uint8_t* marks = incomplete.mutable_data();
         double* to = out.mutable_data();
-        const kernel_table& kernels = active_kernels();  // once: another thread may choose another
+        const log_prob_kernels& kernels = *active_kernels().log_prob;  // once: another thread may choose another
         const py::gil_scoped_release release;
         const auto scratch = scratch_words(kernels.log_prob_features_scratch(s, x.n, threads));
         return kernels.log_prob_features(x, rules, s, from, offsets, begin, marks, to, scratch.get(), threads);
@@ -44,7 +44,7 @@ void bind_log_prob(py::module_& m) {
         const index* which = rows.data();
         const index n = rows.size();
         double* to = out.mutable_data();
-        const kernel_table& kernels = active_kernels();  // once: another thread may choose another
+        const log_prob_kernels& kernels = *active_kernels().log_prob;  // once: another thread may choose another
         const py::gil_scoped_release release;
         const auto scratch = scratch_words(kernels.log_prob_messages_scratch(s, threads));
         kernels.log_prob_messages(x, rules, s, theta, plain, inner, from, offsets, begin, maximize, which, n, to,
@@ -65,7 +65,7 @@ void bind_log_prob(py::module_& m) {
         const double* theta = probabilities.data();
         const double* weight = weights.data();
         double* to = out.mutable_data();
-        const kernel_table& kernels = active_kernels();  // once: another thread may choose another
+        const log_prob_kernels& kernels = *active_kernels().log_prob;  // once: another thread may choose another
         const py::gil_scoped_release release;
         const auto scratch = scratch_words(kernels.marginals_features_scratch(s, threads));
         kernels.marginals_features(x, rules, s, theta, plain, weight, to, scratch.get(), threads);
@@ -86,7 +86,7 @@ void bind_log_prob(py::module_& m) {
         const index* places = log_offsets.data();
         const double* begin = first.data();
         double* to = out.mutable_data();
-        const kernel_table& kernels = active_kernels();  // once: another thread may choose another
+        const log_prob_kernels& kernels = *active_kernels().log_prob;  // once: another thread may choose another
         const py::gil_scoped_release release;
         const auto scratch = scratch_words(kernels.log_prob_paths_scratch(s, threads));
         return kernels.log_prob_paths(paths, s, theta, from, places, use_start, begin, to, scratch.get(), threads);

@@ -19,7 +19,7 @@ void bind_sample(py::module_& m) {
         auto* const bytes = narrow ? static_cast<std::uint8_t*>(guide.mutable_data()) : nullptr;
         auto* const words = narrow ? nullptr : static_cast<std::uint32_t*>(guide.mutable_data());
         const py::gil_scoped_release release;
-        active_kernels().build_guides(s, l, offsets, bits, bytes, words);
+        active_kernels().sample->build_guides(s, l, offsets, bits, bytes, words);
       },
       py::arg("structure"), py::arg("level").noconvert(), py::arg("guide_offsets").noconvert(),
       py::arg("guide_bits").noconvert(), py::arg("guide").noconvert());
@@ -33,14 +33,15 @@ void bind_sample(py::module_& m) {
         const index n_rows = py::cast<py::array>(levels[0]).size() / n_categories;
         const index* const r = data_or_null(rows);
         const py::gil_scoped_release release;
-        active_kernels().sample_categories(l, n_categories, n_rows, r, purpose, key, start, view, n, threads);
+        active_kernels().sample->sample_categories(l, n_categories, n_rows, r, purpose, key, start, view, n, threads);
       },
       py::arg("levels"), py::arg("n_categories"), py::arg("rows").noconvert(), py::arg("purpose"), py::arg("key"),
       py::arg("start"), py::arg("out").noconvert(), py::arg("threads"));
   m.def(
       "sample_one",
       [](const array<std::uint64_t>& level, std::uint64_t key, std::uint64_t draw) {
-        return active_kernels().sample_one(level.data(), level.size(), key, draw);  // shorter than releasing the GIL
+        return active_kernels().sample->sample_one(level.data(), level.size(), key,
+                                                   draw);  // shorter than releasing the GIL
       },
       py::arg("level").noconvert(), py::arg("key"), py::arg("draw"));
   m.def(
@@ -53,7 +54,7 @@ void bind_sample(py::module_& m) {
         const index n = out.shape(0);
         const index* const classes = data_or_null(y);
         const py::gil_scoped_release release;
-        active_kernels().sample_features(s, l, classes, only, key, start, view, n, threads);
+        active_kernels().sample->sample_features(s, l, classes, only, key, start, view, n, threads);
       },
       py::arg("structure"), py::arg("levels"), py::arg("y").noconvert(), py::arg("only"), py::arg("key"),
       py::arg("start"), py::arg("out").noconvert(), py::arg("threads"));
@@ -69,7 +70,7 @@ void bind_sample(py::module_& m) {
         const double* theta = probabilities.data();
         const std::uint64_t* levels = level.data();
         const outcomes_view view = as_outcomes(out);
-        const kernel_table& kernels = active_kernels();  // once: another thread may choose another
+        const sample_kernels& kernels = *active_kernels().sample;  // once: another thread may choose another
         const py::gil_scoped_release release;
         const auto scratch = scratch_words(kernels.complete_features_scratch(s, threads));
         kernels.complete_features(x, classes, rules, s, theta, plain, levels, only, maximize, key, start, view,
@@ -91,7 +92,7 @@ void bind_sample(py::module_& m) {
         const index* const classes = data_or_null(y);
         const index* const states = data_or_null(initial);
         const py::gil_scoped_release release;
-        active_kernels().sample_paths(s, l, classes, states, key, start, step, view, n, length, threads);
+        active_kernels().sample->sample_paths(s, l, classes, states, key, start, step, view, n, length, threads);
       },
       py::arg("structure"), py::arg("levels"), py::arg("y").noconvert(), py::arg("initial").noconvert(), py::arg("key"),
       py::arg("start"), py::arg("step"), py::arg("out").noconvert(), py::arg("threads"));
@@ -109,7 +110,7 @@ void bind_sample(py::module_& m) {
         const outcomes_view view = as_outcomes(out);
         const index n = out.shape(0);
         const py::gil_scoped_release release;
-        return active_kernels().sample_rows(f, i, columns, chosen, n, key, start, view, threads);
+        return active_kernels().sample->sample_rows(f, i, columns, chosen, n, key, start, view, threads);
       },
       py::arg("weights"), py::arg("rows").noconvert(), py::arg("key"), py::arg("start"), py::arg("out"),
       py::arg("threads"));
@@ -124,7 +125,7 @@ void bind_sample(py::module_& m) {
         const auto* t = totals.data();
         auto* to = out.mutable_data();
         const py::gil_scoped_release release;
-        active_kernels().sample_counts(l, columns, r, t, n, key, start, to, threads);
+        active_kernels().sample->sample_counts(l, columns, r, t, n, key, start, to, threads);
       },
       py::arg("level").noconvert(), py::arg("rows").noconvert(), py::arg("totals").noconvert(), py::arg("key"),
       py::arg("start"), py::arg("out").noconvert(), py::arg("threads"));

@@ -1,4 +1,5 @@
-// The kernels as the bindings see them: one table of functions an instruction set, chosen at run time.
+// The kernels as the bindings see them: one table of functions an instruction set, chosen at run time, and in it one
+// a verb, each compiled on its own.
 // Every kernel: raw views in, nothing allocated that the caller could own, nothing thrown. An index returned is the
 // first bad cell in row-major order, or -1; but sample_one returns its outcome, and *_scratch how much memory to lend.
 #pragma once
@@ -7,26 +8,44 @@
 
 #include "tallydraw/views.hpp"
 
+#ifdef _MSC_VER
+#pragma fp_contract(off)  // what -ffp-contract=off is elsewhere
+#endif
+
 namespace tallydraw {
 
-struct kernel_table {
-  const char* instruction_set;
-  int (*max_threads)();
+struct count_kernels {
+  // count_features.hpp, count_transitions.hpp; scratch in words of 64 bits
+  index (*count_features_scratch)(const codes_view& x, const structure_view& s, int threads);
+  index (*count_features)(const codes_view& x, const index* y, const code_rules& rules, const structure_view& s,
+                          index* counts, void* scratch, int threads);
+  index (*count_features_weighted)(const codes_view& x, const index* y, const code_rules& rules,
+                                   const structure_view& s, const double* weights, double* sums, void* scratch,
+                                   int threads);
+  index (*count_features_soft)(const codes_view& x, const code_rules& rules, const structure_view& s,
+                               const index* cell_offsets, const double* weights, double* sums, void* scratch,
+                               int threads);
+  index (*count_transitions_scratch)(index cells, int threads);
+  index (*count_transitions)(const pieces_view& pieces, index n_classes, index n_states, index order, index* counts,
+                             void* scratch, int threads);
 
-  // philox.hpp
-  void (*philox)(const std::uint32_t* counters, index n, std::uint64_t key, std::uint32_t* words);
+  // count_pairs.hpp, count_pairs_weighted.hpp; scratch in words of 64 bits
+  index (*count_pairs_scratch)(const codes_view& x, const structure_view& s, int threads);
+  index (*count_pairs)(const codes_view& x, const index* y, const code_rules& rules, const structure_view& s,
+                       const index* pair_offsets, index* marginals, index* counts, void* scratch, int threads);
+  index (*count_pairs_weighted_scratch)(const structure_view& s, int threads);
+  index (*count_pairs_weighted)(const codes_view& x, const index* y, const code_rules& rules, const structure_view& s,
+                                const index* pair_offsets, const double* weights, double* marginals, double* counts,
+                                void* scratch, int threads);
 
-  // elementary.hpp
-  void (*log)(const double* x, index n, double* out);
-  void (*exp)(const double* x, index n, double* out);
-  void (*divergence_terms)(const double* p, const double* q, const double* log_q, index n, double* out);
-  void (*log_scaled)(const double* x, const index* exponent, index n, double* out);
+  // count_expected.hpp; scratch in words of 64 bits
+  index (*count_expected_scratch)(const structure_view& s, int threads);
+  void (*count_expected)(const codes_view& x, const code_rules& rules, const structure_view& s,
+                         const double* probabilities, bool plain, const double* weights, index block_rows,
+                         double* counts, void* scratch, int threads);
+};
 
-  // posterior.hpp
-  void (*log_sum_exp)(const double* x, index n, index k, double* out, int threads);
-  void (*posterior)(const double* x, index n, index k, const double* prior, double* out, int threads);
-  void (*log_posterior)(const double* x, index n, index k, const double* log_prior, double* out, int threads);
-
+struct sample_kernels {
   // levels.hpp
   void (*build_guides)(const structure_view& structure, const std::uint64_t* level, const index* guide_offsets,
                        const index* guide_bits, std::uint8_t* bytes, std::uint32_t* words);
@@ -58,42 +77,17 @@ struct kernel_table {
   index (*sample_rows)(const double* floats, const index* integers, index n_columns, const index* rows, index n,
                        std::uint64_t key, std::uint64_t start, outcomes_view out, int threads);
 
-  // count_features.hpp, count_transitions.hpp; scratch in words of 64 bits
-  index (*count_features_scratch)(const codes_view& x, const structure_view& s, int threads);
-  index (*count_features)(const codes_view& x, const index* y, const code_rules& rules, const structure_view& s,
-                          index* counts, void* scratch, int threads);
-  index (*count_features_weighted)(const codes_view& x, const index* y, const code_rules& rules,
-                                   const structure_view& s, const double* weights, double* sums, void* scratch,
-                                   int threads);
-  index (*count_features_soft)(const codes_view& x, const code_rules& rules, const structure_view& s,
-                               const index* cell_offsets, const double* weights, double* sums, void* scratch,
-                               int threads);
-  index (*count_transitions_scratch)(index cells, int threads);
-  index (*count_transitions)(const pieces_view& pieces, index n_classes, index n_states, index order, index* counts,
-                             void* scratch, int threads);
+  // sample_counts.hpp
+  void (*sample_counts)(const std::uint64_t* level, index n_columns, const index* rows, const index* totals, index n,
+                        std::uint64_t key, std::uint64_t start, index* out, int threads);
+};
 
-  // count_pairs.hpp, count_pairs_weighted.hpp; scratch in words of 64 bits
-  index (*count_pairs_scratch)(const codes_view& x, const structure_view& s, int threads);
-  index (*count_pairs)(const codes_view& x, const index* y, const code_rules& rules, const structure_view& s,
-                       const index* pair_offsets, index* marginals, index* counts, void* scratch, int threads);
-  index (*count_pairs_weighted_scratch)(const structure_view& s, int threads);
-  index (*count_pairs_weighted)(const codes_view& x, const index* y, const code_rules& rules, const structure_view& s,
-                                const index* pair_offsets, const double* weights, double* marginals, double* counts,
-                                void* scratch, int threads);
-
-  // count_expected.hpp, marginals_features.hpp; scratch in words of 64 bits
-  index (*count_expected_scratch)(const structure_view& s, int threads);
-  void (*count_expected)(const codes_view& x, const code_rules& rules, const structure_view& s,
-                         const double* probabilities, bool plain, const double* weights, index block_rows,
-                         double* counts, void* scratch, int threads);
+struct log_prob_kernels {
+  // marginals_features.hpp; scratch in words of 64 bits
   index (*marginals_features_scratch)(const structure_view& s, int threads);
   void (*marginals_features)(const codes_view& x, const code_rules& rules, const structure_view& s,
                              const double* probabilities, bool plain, const double* weights, double* out, void* scratch,
                              int threads);
-
-  // sample_counts.hpp
-  void (*sample_counts)(const std::uint64_t* level, index n_columns, const index* rows, const index* totals, index n,
-                        std::uint64_t key, std::uint64_t start, index* out, int threads);
 
   // log_prob_features.hpp, log_prob_messages.hpp, log_prob_paths.hpp; scratch in words of 64 bits
   index (*log_prob_features_scratch)(const structure_view& s, index n, int threads);
@@ -109,6 +103,29 @@ struct kernel_table {
   index (*log_prob_paths)(const pieces_view& paths, const structure_view& s, const double* probabilities,
                           const double* logs, const index* log_offsets, bool use_start, const double* first,
                           double* out, void* scratch, int threads);
+};
+
+struct kernel_table {
+  const char* instruction_set;
+  int (*max_threads)();
+
+  // philox.hpp
+  void (*philox)(const std::uint32_t* counters, index n, std::uint64_t key, std::uint32_t* words);
+
+  // elementary.hpp
+  void (*log)(const double* x, index n, double* out);
+  void (*exp)(const double* x, index n, double* out);
+  void (*divergence_terms)(const double* p, const double* q, const double* log_q, index n, double* out);
+  void (*log_scaled)(const double* x, const index* exponent, index n, double* out);
+
+  // posterior.hpp
+  void (*log_sum_exp)(const double* x, index n, index k, double* out, int threads);
+  void (*posterior)(const double* x, index n, index k, const double* prior, double* out, int threads);
+  void (*log_posterior)(const double* x, index n, index k, const double* log_prior, double* out, int threads);
+
+  const count_kernels* count;
+  const sample_kernels* sample;
+  const log_prob_kernels* log_prob;
 };
 
 // One a compiled set, defined in kernels.cpp.

@@ -1,0 +1,27 @@
+// The kernels that count, compiled once an instruction set: TALLYDRAW_ISA names the namespace of this object.
+#include "tallydraw/kernels.hpp"
+
+#include "tallydraw/count_expected.hpp"
+#include "tallydraw/count_features.hpp"
+#include "tallydraw/count_pairs.hpp"
+#include "tallydraw/count_pairs_weighted.hpp"
+#include "tallydraw/count_transitions.hpp"
+
+namespace tallydraw::TALLYDRAW_ISA {
+
+extern const count_kernels counting = {
+    /*count_features_scratch=*/count_features_scratch,
+    /*count_features=*/count_features,
+    /*count_features_weighted=*/count_features_weighted,
+    /*count_features_soft=*/count_features_soft,
+    /*count_transitions_scratch=*/count_transitions_scratch,
+    /*count_transitions=*/count_transitions,
+    /*count_pairs_scratch=*/count_pairs_scratch,
+    /*count_pairs=*/count_pairs,
+    /*count_pairs_weighted_scratch=*/count_pairs_weighted_scratch,
+    /*count_pairs_weighted=*/count_pairs_weighted,
+    /*count_expected_scratch=*/count_expected_scratch,
+    /*count_expected=*/count_expected,
+};
+
+}  // namespace tallydraw::TALLYDRAW_ISA
