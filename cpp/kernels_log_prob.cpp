@@ -1,6 +1,7 @@
 // The kernels that score, compiled once an instruction set: TALLYDRAW_ISA names the namespace of this object.
 #include "tallydraw/kernels.hpp"
 
+#include "tallydraw/class_lanes.hpp"
 #include "tallydraw/log_prob_features.hpp"
 #include "tallydraw/log_prob_messages.hpp"
 #include "tallydraw/log_prob_paths.hpp"
@@ -11,6 +12,7 @@ namespace tallydraw::TALLYDRAW_ISA {
 extern const log_prob_kernels scoring = {
     /*marginals_features_scratch=*/marginals_features_scratch,
     /*marginals_features=*/marginals_features,
+    /*lay_out_logs=*/lay_out_logs,
     /*log_prob_features_scratch=*/log_prob_features_scratch,
     /*log_prob_features=*/log_prob_features,
     /*log_prob_messages_scratch=*/log_prob_messages_scratch,

@@ -502,6 +502,21 @@ def combined_codes(X, n_categories, parents, order, missing, unseen_is_missing):
     return plain, combined
 
 
+def class_lanes(tables):
+    """tables[j][z][k], the slot among the z, as class lanes: offsets and numbers."""
+    offsets, flat = [0], []
+    for table in tables:
+        k = len(table[0])
+        for c in range(0, k, 8):
+            n = min(8, k - c)
+            width = next(w for w in (1, 2, 4, 8) if w >= n)
+            for row in table:
+                flat += row[c : c + n] + [0.0] * (width - n)
+        flat += [0.0] * (-len(flat) % 8)
+        offsets.append(len(flat))
+    return offsets, flat
+
+
 def log_prob_features(combined, theta, first):
     """theta[k][j] flat probabilities of the combined codes of feature j. A missing cell adds nothing."""
     result = []

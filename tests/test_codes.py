@@ -22,15 +22,13 @@ def combined(X, n_categories, parents, order, missing, lenient, threads):
     """
     d = len(n_categories)
     s = make_structure(np.array(n_categories), None if parents is None else np.array(parents), d, order)
-    parts = []
-    for j in range(d):
-        table = np.zeros((int(s.n_contexts[j] * s.n_categories[j]) + 1, d))
-        table[:, j] = np.arange(len(table))
-        parts.append(table.reshape(-1))
-    offsets = np.concatenate([[0], np.cumsum([len(p) for p in parts])])
+    rows = (s.n_contexts * s.n_categories + 1).tolist()
+    offsets, lanes = reference.class_lanes(
+        [[[float(z * (k == j)) for k in range(d)] for z in range(rows[j])] for j in range(d)]
+    )
     out, incomplete = np.zeros((len(X), d)), np.empty(len(X), np.uint8)
     bad = td.backend.kernels().log_prob_features(
-        X, missing, lenient, s, np.concatenate(parts), offsets, np.zeros(d), incomplete, out, threads
+        X, missing, lenient, s, np.array(lanes), np.array(offsets), np.zeros(d), incomplete, out, threads
     )
     return bad, out.astype(int).tolist(), incomplete.tolist(), (s.n_contexts * s.n_categories).tolist()
 

@@ -172,3 +172,29 @@ def test_bad_arguments(backend):
     with pytest.raises(ValueError, match="n_threads"):
         td.log_prob_features([[0, 1]], tables, n_threads=0)
     assert td.log_prob_features(np.empty((0, 2), int), tables).shape == (0,)
+
+
+@given(seed=st.integers(0, 2**32 - 1), k=st.integers(1, 27), tree=st.booleans(), threads=st.sampled_from([1, 2, 7]))
+@settings(max_examples=40, deadline=None)
+def check_lanes(seed, k, tree, threads):
+    rng = np.random.default_rng(seed)
+    n_categories = rng.integers(1, 90, 5).tolist() if not tree else rng.integers(1, 9, 5).tolist()
+    tables, theta = random_tables(rng, n_categories, [-1, 0, 0, 2, -1] if tree else None, k, zeros=0.2)
+    rows = [[[reference.log(theta[c][j][z]) for c in range(k)] for z in range(len(theta[0][j]))] for j in range(5)]
+    offsets, wanted = reference.class_lanes([[*table, [0.0] * k] for table in rows])
+    assert tables.structure.lane_offsets().tolist() == offsets
+    lanes = np.full(offsets[-1], np.nan)
+    td.backend.kernels().lay_out_logs(tables.structure, tables.values, np.array(offsets), lanes, threads)
+    padded = np.array(wanted)
+    ends = np.array(offsets[1:])
+    used = np.ones(len(lanes), bool)
+    for j, (begin, end) in enumerate(zip(offsets[:-1], ends, strict=True)):
+        width = k - k % 8 + next(w for w in (0, 1, 2, 4, 8) if w >= k % 8)
+        used[begin + (len(rows[j]) + 1) * width : end] = False
+    assert lanes[used].tolist() == padded[used].tolist()
+
+
+def test_lanes_of_logs_equal_the_reference_on_every_instruction_set(backend):
+    for name in td.backend.instruction_sets():
+        td.backend.use(backend, instruction_set=name)
+        check_lanes()

@@ -7,15 +7,28 @@ namespace tallydraw {
 void bind_log_prob(py::module_& m) {
   // Every kernel below works on checked buffers and touches no Python object: the GIL is released for other threads.
   m.def(
+      "lay_out_logs",
+      [](const py::tuple& structure, const array<double>& probabilities, const array<index>& lane_offsets,
+         array<double>& lanes, int threads) {
+        const structure_view s = as_structure(structure);
+        const double* from = probabilities.data();
+        const index* offsets = lane_offsets.data();
+        double* to = lanes.mutable_data();
+        const py::gil_scoped_release release;
+        active_kernels().log_prob->lay_out_logs(s, from, offsets, to, threads);
+      },
+      py::arg("structure"), py::arg("probabilities").noconvert(), py::arg("lane_offsets").noconvert(),
+      py::arg("lanes").noconvert(), py::arg("threads"));
+  m.def(
       "log_prob_features",
       [](const py::array& X, std::optional<index> missing, bool unseen_is_missing, const py::tuple& structure,
-         const array<double>& logs, const array<index>& log_offsets, const array<double>& first,
+         const array<double>& lanes, const array<index>& lane_offsets, const array<double>& first,
          array<std::uint8_t>& incomplete, array<double>& out, int threads) {
         const codes_view x = as_codes(X);
         const code_rules rules = as_rules(missing, unseen_is_missing);
         const structure_view s = as_structure(structure);
-        const double* from = logs.data();
-        const index* offsets = log_offsets.data();
+        const double* from = lanes.data();
+        const index* offsets = lane_offsets.data();
         const double* begin = first.data();
         std::uint8_t* marks = incomplete.mutable_data();
         double* to = out.mutable_data();
@@ -24,9 +37,9 @@ void bind_log_prob(py::module_& m) {
         const auto scratch = scratch_words(kernels.log_prob_features_scratch(s, x.n, threads));
         return kernels.log_prob_features(x, rules, s, from, offsets, begin, marks, to, scratch.get(), threads);
       },
-      py::arg("X"), py::arg("missing"), py::arg("unseen_is_missing"), py::arg("structure"), py::arg("logs").noconvert(),
-      py::arg("log_offsets").noconvert(), py::arg("first").noconvert(), py::arg("incomplete").noconvert(),
-      py::arg("out").noconvert(), py::arg("threads"));
+      py::arg("X"), py::arg("missing"), py::arg("unseen_is_missing"), py::arg("structure"),
+      py::arg("lanes").noconvert(), py::arg("lane_offsets").noconvert(), py::arg("first").noconvert(),
+      py::arg("incomplete").noconvert(), py::arg("out").noconvert(), py::arg("threads"));
   m.def(
       "log_prob_messages",
       [](const py::array& X, std::optional<index> missing, bool unseen_is_missing, const py::tuple& structure,

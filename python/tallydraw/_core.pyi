@@ -94,10 +94,13 @@ def sample_counts(
 ) -> None: ...  # level (R, C): multinomial counts of totals[t] draws from row rows[t]; out (n, C)
 
 # log_prob: float64 sums, left to right over the features of a row
+def lay_out_logs(
+    structure: Structure, probabilities: Floats, lane_offsets: Counts, lanes: Floats, threads: int
+) -> None: ...  # the logs of flat probabilities as class lanes (Structure.lane_offsets); zeros for missing cells
 def log_prob_features(
-    X: Codes, missing: int | None, unseen_is_missing: bool, structure: Structure, logs: Floats, log_offsets: Counts,
+    X: Codes, missing: int | None, unseen_is_missing: bool, structure: Structure, lanes: Floats, lane_offsets: Counts,
     first: Floats, incomplete: NDArray[np.uint8], out: Floats, threads: int,
-) -> int: ...  # out (n, K); sums begin at first[k]; incomplete (n,): 1 where a cell is missing
+) -> int: ...  # out (n, K); sums begin at first[k]; incomplete (n,): 1 where a cell is missing; lanes: logs
 def log_prob_messages(
     X: Codes, missing: int | None, unseen_is_missing: bool, structure: Structure, probabilities: Floats, plain: bool,
     cells: Floats, logs: Floats, log_offsets: Counts, first: Floats, maximize: bool, rows: Counts, out: Floats,

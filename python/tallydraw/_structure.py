@@ -39,6 +39,15 @@ class Structure(NamedTuple):
         cells = self.n_contexts * self.n_categories
         return np.concatenate([[0], np.cumsum((cells + 1) * self.n_classes)])
 
+    def lane_offsets(self) -> NDArray[np.int64]:
+        """(d + 1,) where each feature begins as class lanes, `cpp/include/tallydraw/class_lanes.hpp`: a row of lanes
+        for each combined code and one for missing cells, up to a multiple of eight numbers.
+        """
+        rest = self.n_classes % 8
+        lanes = self.n_classes - rest + (8 if rest > 4 else 4 if rest > 2 else rest)
+        cells = (self.n_contexts * self.n_categories + 1) * lanes
+        return np.concatenate([[0], np.cumsum((cells + 7) // 8 * 8)])
+
     def runs(self) -> Iterator[tuple[int, int, int]]:
         """(begin, end, C): stretches of the flat buffer whose table rows all have C cells."""
         edges = np.flatnonzero(np.diff(self.n_categories)) + 1

@@ -156,14 +156,15 @@ def score_features(
     """
     lenient = _check.unseen_rule(unseen)
     wanted = _check.thread_count(n_threads)
-    structure, logs = tables.structure, tables.logs()
+    structure = tables.structure
     n, d, k = len(codes), structure.n_features, structure.n_classes
+    lanes = tables.lanes(backend.threads(wanted, len(tables.values)))
     out = np.empty((n, k))
     for a, b in backend.blocks(n, d * (1 + k // 4)):
         block, sums, incomplete = codes[a:b], out[a:b], np.empty(b - a, np.uint8)
         team = backend.threads(wanted, (b - a) * d * k)
         bad = backend.kernels().log_prob_features(
-            block, missing, lenient, structure, logs.values, logs.offsets, first, incomplete, sums, team
+            block, missing, lenient, structure, lanes.values, lanes.offsets, first, incomplete, sums, team
         )
         if bad >= 0:
             raise _check.code_error(name, codes, a * d + bad, structure.n_categories)

@@ -27,6 +27,13 @@ class Logs(NamedTuple):
     plain: bool
 
 
+class Lanes(NamedTuple):
+    """Logs of probabilities as class lanes (:meth:`Structure.lane_offsets`), the form that scores gather from."""
+
+    values: NDArray[np.float64]
+    offsets: NDArray[np.int64]
+
+
 class Tables(Sequence[NDArray[Any]]):
     """Immutable ragged stack of count or probability tables over one flat buffer.
 
@@ -57,7 +64,7 @@ class Tables(Sequence[NDArray[Any]]):
     array([0.5, 0.5])
     """
 
-    __slots__ = ("_cells", "_exact", "_levels", "_logs", "_structure", "n_classes", "order", "parents", "values")
+    __slots__ = ("_cells", "_exact", "_lanes", "_levels", "_logs", "_structure", "n_classes", "order", "parents", "values")
 
     values: NDArray[Any]
     parents: NDArray[np.int64] | None
@@ -88,6 +95,7 @@ class Tables(Sequence[NDArray[Any]]):
         self._exact = exact_weights
         self._levels: _levels.Levels | None = None
         self._logs: Logs | None = None
+        self._lanes: Lanes | None = None
         self._cells: NDArray[np.float64] | None = None
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -365,6 +373,12 @@ class Tables(Sequence[NDArray[Any]]):
             self._logs = self._logs_of(self.values)
         return self._logs
 
+    def lanes(self, threads: int = 1) -> Lanes:
+        """Logs of the probabilities as class lanes, built once."""
+        if self._lanes is None:
+            self._lanes = self._lanes_of(self.values, threads)
+        return self._lanes
+
     def seen_as(self, observed: NDArray[np.float64]) -> Tables:
         """The same probabilities, but cells that are observed are scored by the logs of `observed`, flat like these.
 
@@ -372,6 +386,7 @@ class Tables(Sequence[NDArray[Any]]):
         """
         tables = self._like(self.values)
         tables._logs = tables._logs_of(observed)
+        tables._lanes = tables._lanes_of(observed, 1)
         return tables
 
     def cells(self) -> NDArray[np.float64]:
@@ -391,6 +406,13 @@ class Tables(Sequence[NDArray[Any]]):
         plain = bool(np.min(self.values, where=self.values > 0, initial=1.0) >= 2.0**-500)
         return Logs(self._classes_innermost(logs), self._structure.cell_offsets(), plain)
 
+    def _lanes_of(self, observed: NDArray[Any], threads: int) -> Lanes:
+        offsets = self._structure.lane_offsets()
+        values = aligned_empty(int(offsets[-1]))
+        cells = np.ascontiguousarray(observed, dtype=np.float64)
+        backend.kernels().lay_out_logs(self._structure, cells, offsets, values, threads)
+        return Lanes(values, offsets)
+
     def _classes_innermost(self, flat: NDArray[np.float64]) -> NDArray[np.float64]:
         s, offsets = self._structure, self._structure.cell_offsets()
         values = np.zeros(int(offsets[-1]), np.float64)
@@ -399,6 +421,13 @@ class Tables(Sequence[NDArray[Any]]):
             rows = values[offsets[j] : offsets[j + 1]].reshape(-1, s.n_classes)
             rows[:-1] = table.T
         return values
+
+
+def aligned_empty(n: int) -> NDArray[np.float64]:
+    """(n,) float64 that begin where a cache line does."""
+    room = np.empty(n + 7)
+    skipped = -room.ctypes.data // 8 % 8
+    return room[skipped : skipped + n]
 
 
 def _shape(structure: Structure, j: int, has_class: bool) -> tuple[int, ...]:

@@ -158,6 +158,15 @@ inline V all_if(bool condition) {  // every bit, or none
 /// Plain codes of n cells side by side in memory; Step 1: cell i is of feature i, 0: all are of one feature.
 template <int Step, class V, class U>
 inline unsigned encode_run(const encoder& e, const char* x, index n, const V* last, const U* slot, U* out) {
+  if (!e.slots) {  // no code is missing
+    V any_over = 0;
+    for (index i = 0; i < n; ++i) {
+      const V v = load<V>(x + i * static_cast<index>(sizeof(V)));
+      out[i] = static_cast<U>(v);
+      any_over = static_cast<V>(any_over | all_if<V>(v > (Step ? last[i] : last[0])));
+    }
+    return any_over ? met_bad : 0u;
+  }
   const V missing = static_cast<V>(e.missing);
   const V named = static_cast<V>(e.named ? ~V{0} : V{0});
   const V top = static_cast<V>(e.top);
@@ -332,13 +341,15 @@ inline unsigned encode(const encoder& e, index row0, index row1, index j0, index
   });
 }
 
-/// incomplete[r] = 1 where row r of (rows, d) plain codes has a missing cell.
+/// incomplete[r] = 1 where row r of (rows, j1 - j0) plain codes of features [j0, j1) has a missing cell.
 template <class U>
-inline void mark_incomplete(const encoder& e, const U* plain, index rows, std::uint8_t* incomplete) {
-  const U* slot = static_cast<const U*>(e.slot);
-  for (index r = 0; r < rows; ++r, plain += e.s.d) {
+inline void mark_incomplete(const encoder& e, const U* plain, index rows, index j0, index j1,
+                            std::uint8_t* incomplete) {
+  const U* slot = static_cast<const U*>(e.slot) + j0;
+  const index width = j1 - j0;
+  for (index r = 0; r < rows; ++r, plain += width) {
     U gone = 0;
-    for (index j = 0; j < e.s.d; ++j) gone = static_cast<U>(gone | (plain[j] == slot[j] ? 1 : 0));
+    for (index j = 0; j < width; ++j) gone = static_cast<U>(gone | (plain[j] == slot[j] ? 1 : 0));
     if (gone) incomplete[r] = 1;
   }
 }

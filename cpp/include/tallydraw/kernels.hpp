@@ -89,10 +89,14 @@ struct log_prob_kernels {
                              const double* probabilities, bool plain, const double* weights, double* out, void* scratch,
                              int threads);
 
+  // class_lanes.hpp
+  void (*lay_out_logs)(const structure_view& s, const double* probabilities, const index* lane_offsets, double* lanes,
+                       int threads);
+
   // log_prob_features.hpp, log_prob_messages.hpp, log_prob_paths.hpp; scratch in words of 64 bits
   index (*log_prob_features_scratch)(const structure_view& s, index n, int threads);
-  index (*log_prob_features)(const codes_view& x, const code_rules& rules, const structure_view& s, const double* logs,
-                             const index* log_offsets, const double* first, std::uint8_t* incomplete, double* out,
+  index (*log_prob_features)(const codes_view& x, const code_rules& rules, const structure_view& s, const double* lanes,
+                             const index* lane_offsets, const double* first, std::uint8_t* incomplete, double* out,
                              void* scratch, int threads);
   index (*log_prob_messages_scratch)(const structure_view& s, int threads);
   void (*log_prob_messages)(const codes_view& x, const code_rules& rules, const structure_view& s,

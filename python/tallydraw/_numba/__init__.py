@@ -5,6 +5,7 @@ Imported only when this backend is chosen. Every twin stands in the module with 
 
 from __future__ import annotations
 
+from tallydraw._numba.class_lanes import lay_out_logs
 from tallydraw._numba.complete_features import complete_features
 from tallydraw._numba.count_expected import count_expected
 from tallydraw._numba.count_features import count_features, count_features_soft, count_features_weighted
@@ -40,6 +41,7 @@ __all__ = [
     "exp",
     "instruction_set",
     "instruction_sets",
+    "lay_out_logs",
     "log",
     "log_posterior",
     "log_prob_features",

@@ -16,24 +16,31 @@ _CODES = 1 << 21
 
 
 @kernel
-def _add(codes, j0, j1, logs, offsets, out):
+def _add(codes, j0, j1, lanes, offsets, rows, out):
     """out[i, k] += log of cell (i, j), j0 <= j < j1 from left to right: two rows and two classes side by side, the last
-    one twice where they are odd.
+    one twice where they are odd. Tables have rows[j] rows.
     """
     n, k = out.shape
-    begin, end, step = np.uint64(j0), np.uint64(j1), np.uint64(k)
+    begin, end = np.uint64(j0), np.uint64(j1)
+    place = np.empty(j1, np.uint64)
     for c in range(0, k, 2):
-        c0, c1 = np.uint64(c), np.uint64(min(c + 1, k - 1))
+        part = c & ~7
+        rest = min(k - part, 8)
+        width = np.uint64(8 if rest > 4 else 4 if rest > 2 else rest)
+        c0, c1 = c, min(c + 1, k - 1)
+        for j in range(j0, j1):
+            place[j] = offsets[j] + part * rows[j] + c0 - part
+        other = np.uint64(c1 - c0)
         for i in range(0, n, 2):
             h = min(i + 1, n - 1)
             i0, i1, h0, h1 = out[i, c0], out[i, c1], out[h, c0], out[h, c1]
             for j in range(begin, end):
-                row = np.uint64(offsets[j]) + np.uint64(codes[i, j]) * step
-                i0 += logs[row + c0]
-                i1 += logs[row + c1]
-                row = np.uint64(offsets[j]) + np.uint64(codes[h, j]) * step
-                h0 += logs[row + c0]
-                h1 += logs[row + c1]
+                at = place[j] + np.uint64(codes[i, j]) * width
+                i0 += lanes[at]
+                i1 += lanes[at + other]
+                at = place[j] + np.uint64(codes[h, j]) * width
+                h0 += lanes[at]
+                h1 += lanes[at + other]
             out[i, c0], out[i, c1], out[h, c0], out[h, c1] = i0, i1, h0, h1
 
 
@@ -42,17 +49,18 @@ def log_prob_features(
     missing: int | None,
     unseen_is_missing: bool,
     structure: Structure,
-    logs: NDArray[np.float64],
-    log_offsets: NDArray[np.int64],
+    lanes: NDArray[np.float64],
+    lane_offsets: NDArray[np.int64],
     first: NDArray[np.float64],
     incomplete: NDArray[np.uint8],
     out: NDArray[np.float64],
     threads: int,
 ) -> int:
     n, d = len(X), structure.n_features
+    table_rows = structure.n_contexts * structure.n_categories + 1
     tiles, j0 = [], 0
     while j0 < d:
-        fit = int(np.searchsorted(log_offsets, log_offsets[j0] + _TABLE_BYTES // 8, side="right")) - 1
+        fit = int(np.searchsorted(lane_offsets, lane_offsets[j0] + _TABLE_BYTES // 8, side="right")) - 1
         tiles.append((j0, max(j0 + 1, min(d, fit))))
         j0 = tiles[-1][1]
 
@@ -63,7 +71,7 @@ def log_prob_features(
             return a * d + encoded.bad
         out[a:b] = first
         for begin, end in tiles:
-            _add(encoded.codes, begin, end, logs, log_offsets, out[a:b])
+            _add(encoded.codes, begin, end, lanes, lane_offsets, table_rows, out[a:b])
         return -1
 
     rows = max(16, min(8192, _CODES // d, -(-n // threads)))

@@ -1,0 +1,135 @@
+// How numbers of K classes lie where a row of them is loaded or added at once: in parts of eight classes, the last part
+// as wide as the least power of two that holds the rest. Feature j has, from lane_offsets[j] on, for one part after the
+// other a row of the part's width for each combined code, and one for the slot of missing cells. Features begin at
+// multiples of eight numbers, so that no row lies on two cache lines.
+#pragma once
+
+#include <cstdint>
+#include <type_traits>
+
+#include "tallydraw/doubles.hpp"
+#include "tallydraw/elementary.hpp"
+#include "tallydraw/parallel.hpp"
+#include "tallydraw/views.hpp"
+
+namespace tallydraw::TALLYDRAW_ISA {
+
+constexpr index widest_part = 8;
+
+/// Width of the part that begins where `rest` classes are left.
+constexpr index part_width(index rest) { return rest > 4 ? 8 : rest > 2 ? 4 : rest; }
+
+/// Combined codes of feature j, the slot among them.
+inline index lane_rows(const structure_view& s, index j) { return s.n_contexts[j] * s.n_categories[j] + 1; }
+
+/// f(place, class, n) for the parts of feature j: the first row of the part, its first class, how many classes it has;
+/// rows are part_width(n) apart.
+template <class F>
+inline void for_parts(const structure_view& s, index j, index lane_offset, F&& f) {
+  for (index c = 0; c < s.n_classes; c += widest_part) {
+    const index rest = s.n_classes - c;
+    f(lane_offset + c * lane_rows(s, j), c, rest < widest_part ? rest : widest_part);
+  }
+}
+
+/// Logs of flat probabilities as class lanes; zeros in the slot and in lanes of no class.
+inline void lay_out_logs(const structure_view& s, const double* probabilities, const index* lane_offsets, double* lanes,
+                         int threads) {
+  constexpr index cells = 64;
+  index grain = s.d * 65536 / (lane_offsets[s.d] + 1) + 1;
+  parallel_blocks(s.d, grain, threads, [&](index begin, index end, int) {
+    double logs[widest_part * cells];
+    for (index j = begin; j < end; ++j) {
+      const index z_end = lane_rows(s, j) - 1;
+      for_parts(s, j, lane_offsets[j], [&](index place, index c0, index n) {
+        const index width = part_width(n);
+        for (index z0 = 0; z0 < z_end; z0 += cells) {
+          const index m = z_end - z0 < cells ? z_end - z0 : cells;
+          for (index c = 0; c < n; ++c) log(probabilities + s.offsets[j] + (c0 + c) * z_end + z0, m, logs + c * cells);
+          for (index i = n * cells; i < width * cells; ++i) logs[i] = 0.0;
+          double* const to = lanes + place + z0 * width;
+          for (index z = 0; z < m; ++z)
+            for (index c = 0; c < width; ++c) to[z * width + c] = logs[c * cells + z];
+        }
+        for (index c = 0; c < width; ++c) lanes[place + z_end * width + c] = 0.0;
+      });
+    }
+  });
+}
+
+/// Class lanes as a flat stack of tables.
+inline void collect_lanes(const structure_view& s, const double* lanes, const index* lane_offsets, double* tables) {
+  for (index j = 0; j < s.d; ++j) {
+    const index z_end = lane_rows(s, j) - 1;
+    for_parts(s, j, lane_offsets[j], [&](index place, index c0, index n) {
+      const index width = part_width(n);
+      for (index c = 0; c < n; ++c)
+        for (index z = 0; z < z_end; ++z) tables[s.offsets[j] + (c0 + c) * z_end + z] = lanes[place + z * width + c];
+    });
+  }
+}
+
+/// The lanes of Full parts of eight classes and one of Rest (0: none), of one row.
+template <int Full, int Rest>
+struct lane_sums {
+  doubles<8> full[Full > 0 ? Full : 1];
+  doubles<(Rest > 0 ? Rest : 1)> rest;
+
+  /// `classes` numbers in all, less than lanes where the last part is not full.
+  void load(const double* from, index classes) noexcept {
+    for (int f = 0; f < Full; ++f) full[f].load(from + 8 * f);
+    if constexpr (Rest > 0) {
+      if (classes == 8 * Full + Rest) return rest.load(from + 8 * Full);
+      double some[Rest] = {};
+      for (index c = 8 * Full; c < classes; ++c) some[c - 8 * Full] = from[c];
+      rest.load(some);
+    }
+  }
+  void store(double* to, index classes) const noexcept {
+    for (int f = 0; f < Full; ++f) full[f].store(to + 8 * f);
+    if constexpr (Rest > 0) {
+      if (classes == 8 * Full + Rest) return rest.store(to + 8 * Full);
+      double some[Rest];
+      rest.store(some);
+      for (index c = 8 * Full; c < classes; ++c) to[c] = some[c - 8 * Full];
+    }
+  }
+  /// Adds row z of every part; parts[f] is where a part begins.
+  void add(const double* const* parts, index z) noexcept {
+    for (int f = 0; f < Full; ++f) full[f].add(parts[f] + 8 * z);
+    if constexpr (Rest > 0) rest.add(parts[Full] + Rest * z);
+  }
+};
+
+template <int Full, class F>
+inline void with_rest(index rest, F&& f) {
+  constexpr std::integral_constant<int, Full> full{};
+  switch (part_width(rest)) {
+    case 1: return f(full, std::integral_constant<int, 1>{});
+    case 2: return f(full, std::integral_constant<int, 2>{});
+    case 4: return f(full, std::integral_constant<int, 4>{});
+    case 8: return f(full, std::integral_constant<int, 8>{});
+    default:
+      if constexpr (Full > 0) f(full, std::integral_constant<int, 0>{});
+  }
+}
+
+/// f(c, n, full, rest) for classes c … c + n - 1, at most 23 at a time, all of them together; full and rest are what
+/// lane_sums is made of, as types.
+template <class F>
+inline void for_lanes(index n_classes, F&& f) {
+  for (index c = 0; c < n_classes;) {
+    const index left = n_classes - c;
+    const index full = left >= 3 * widest_part ? 2 : left / widest_part;
+    const index n = left >= 3 * widest_part ? 2 * widest_part : left;
+    const auto step = [&](auto eights, auto rest) { f(c, n, eights, rest); };
+    switch (full) {
+      case 0: with_rest<0>(n, step); break;
+      case 1: with_rest<1>(n - widest_part, step); break;
+      default: with_rest<2>(n - 2 * widest_part, step); break;
+    }
+    c += n;
+  }
+}
+
+}  // namespace tallydraw::TALLYDRAW_ISA
