@@ -1,6 +1,7 @@
 // The kernels that count, compiled once an instruction set: TALLYDRAW_ISA names the namespace of this object.
 #include "tallydraw/kernels.hpp"
 
+#include "tallydraw/class_lanes.hpp"
 #include "tallydraw/count_expected.hpp"
 #include "tallydraw/count_features.hpp"
 #include "tallydraw/count_pairs.hpp"
@@ -14,6 +15,7 @@ extern const count_kernels counting = {
     /*count_features=*/count_features,
     /*count_features_weighted=*/count_features_weighted,
     /*count_features_soft=*/count_features_soft,
+    /*collect_lanes=*/collect_lanes,
     /*count_transitions_scratch=*/count_transitions_scratch,
     /*count_transitions=*/count_transitions,
     /*count_pairs_scratch=*/count_pairs_scratch,

@@ -29,7 +29,11 @@ def run(x: NDArray, prior: NDArray, threads: int) -> tuple[NDArray, NDArray, NDA
     kernels = td.backend.kernels()
     evidence, p, log_p = np.full(len(x), 7.0), np.full(x.shape, 7.0), np.full(x.shape, 7.0)
     kernels.log_sum_exp(x, evidence, threads)
-    kernels.posterior(x, prior, p, threads)
+    both, logs = np.empty(x.shape), np.full(len(x), 7.0)
+    kernels.posterior(x, prior, None, p, threads)
+    kernels.posterior(x, prior, logs, both, threads)
+    assert (both == p).all()
+    assert (logs == evidence).all()
     log_prior = np.array([reference.log(v) for v in prior.tolist()])
     kernels.log_posterior(x, log_prior, log_p, threads)
     return evidence, p, log_p

@@ -35,18 +35,24 @@ index count_features_weighted(const py::array& X, const optional_array<index>& y
 }
 
 index count_features_soft(const py::array& X, std::optional<index> missing, bool unseen_is_missing,
-                          const py::tuple& structure, const array<index>& cell_offsets, const array<double>& weights,
+                          const py::tuple& structure, const array<index>& lane_offsets, const array<double>& weights,
                           array<double>& counts, int threads) {
   const codes_view x = as_codes(X);
   const code_rules rules = as_rules(missing, unseen_is_missing);
   const structure_view shape = as_structure(structure);
-  const index* offsets = cell_offsets.data();
+  const index* offsets = lane_offsets.data();
   const double* w = weights.data();
   double* out = counts.mutable_data();
   const count_kernels& kernels = *active_kernels().count;
   const auto scratch = scratch_words(kernels.count_features_scratch(x, shape, threads));
   const py::gil_scoped_release released;  // raw memory only from here on
   return kernels.count_features_soft(x, rules, shape, offsets, w, out, scratch.get(), threads);
+}
+
+void collect_lanes(const py::tuple& structure, const array<double>& lanes, const array<index>& lane_offsets,
+                   array<double>& tables) {
+  active_kernels().count->collect_lanes(as_structure(structure), lanes.data(), lane_offsets.data(),
+                                        tables.mutable_data());
 }
 
 index count_pairs(const py::array& X, const optional_array<index>& y, std::optional<index> missing,
@@ -120,8 +126,10 @@ void bind_count(py::module_& m) {
         py::arg("unseen_is_missing"), py::arg("structure"), py::arg("weights").noconvert(),
         py::arg("counts").noconvert(), py::arg("threads"));
   m.def("count_features_soft", count_features_soft, py::arg("X"), py::arg("missing"), py::arg("unseen_is_missing"),
-        py::arg("structure"), py::arg("cell_offsets").noconvert(), py::arg("weights").noconvert(),
-        py::arg("counts").noconvert(), py::arg("threads"));
+        py::arg("structure"), py::arg("lane_offsets").noconvert(), py::arg("weights").noconvert(),
+        py::arg("lanes").noconvert(), py::arg("threads"));
+  m.def("collect_lanes", collect_lanes, py::arg("structure"), py::arg("lanes").noconvert(),
+        py::arg("lane_offsets").noconvert(), py::arg("tables").noconvert());
   m.def("count_pairs", count_pairs, py::arg("X"), py::arg("y").noconvert(), py::arg("missing"),
         py::arg("unseen_is_missing"), py::arg("structure"), py::arg("pair_offsets").noconvert(),
         py::arg("marginals").noconvert(), py::arg("counts").noconvert(), py::arg("threads"));

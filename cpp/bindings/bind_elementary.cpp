@@ -59,16 +59,19 @@ void bind_elementary(py::module_& m) {
       py::arg("x").noconvert(), py::arg("out").noconvert(), py::arg("threads"));
   m.def(
       "posterior",
-      [](const array<double>& x, const array<double>& prior, array<double>& out, int threads) {
+      [](const array<double>& x, const array<double>& prior, optional_array<double>& evidence, array<double>& out,
+         int threads) {
         const double* from = x.data();
         const double* otherwise = prior.data();
+        double* logs = evidence ? evidence->mutable_data() : nullptr;
         double* to = out.mutable_data();
         const index n = x.shape(0);
         const index k = x.shape(1);
         const py::gil_scoped_release release;
-        active_kernels().posterior(from, n, k, otherwise, to, threads);
+        active_kernels().posterior(from, n, k, otherwise, logs, to, threads);
       },
-      py::arg("x").noconvert(), py::arg("prior").noconvert(), py::arg("out").noconvert(), py::arg("threads"));
+      py::arg("x").noconvert(), py::arg("prior").noconvert(), py::arg("evidence").noconvert(),
+      py::arg("out").noconvert(), py::arg("threads"));
   m.def(
       "log_posterior",
       [](const array<double>& x, const array<double>& log_prior, array<double>& out, int threads) {

@@ -30,7 +30,9 @@ def exp(x: Floats, out: Floats) -> None: ...
 def divergence_terms(p: Floats, q: Floats, log_q: Floats, out: Floats) -> None: ...  # flat: p log(p / q) - p + q
 def log_scaled(x: Floats, exponent: Counts, out: Floats) -> None: ...  # log(x * 2**exponent), |exponent| < 2**53
 def log_sum_exp(x: Floats, out: Floats, threads: int) -> None: ...  # (n, K) -> (n,), left to right; -inf if all are
-def posterior(x: Floats, prior: Floats, out: Floats, threads: int) -> None: ...  # (n, K), (K,) -> (n, K); all -inf: prior
+def posterior(
+    x: Floats, prior: Floats, evidence: Floats | None, out: Floats, threads: int
+) -> None: ...  # (n, K), (K,) -> (n, K); all -inf: prior; evidence (n,): what log_sum_exp gives
 def log_posterior(x: Floats, log_prior: Floats, out: Floats, threads: int) -> None: ...  # (n, K), (K,) -> (n, K)
 
 # count: adds to `counts`
@@ -42,9 +44,10 @@ def count_features_weighted(
     weights: Floats, counts: Floats, threads: int,
 ) -> int: ...  # fmt: skip
 def count_features_soft(
-    X: Codes, missing: int | None, unseen_is_missing: bool, structure: Structure, cell_offsets: Counts, weights: Floats,
-    counts: Floats, threads: int,
-) -> int: ...  # weights (n, K): row r adds weights[r, k] to class k; counts as Logs: classes innermost, a row for the slot
+    X: Codes, missing: int | None, unseen_is_missing: bool, structure: Structure, lane_offsets: Counts, weights: Floats,
+    lanes: Floats, threads: int,
+) -> int: ...  # weights (n, K): row r adds weights[r, k] to class k of every cell; lanes: sums (Structure.lane_offsets)
+def collect_lanes(structure: Structure, lanes: Floats, lane_offsets: Counts, tables: Floats) -> None: ...  # to flat tables
 def count_pairs(
     X: Codes, y: Counts | None, missing: int | None, unseen_is_missing: bool, structure: Structure, pair_offsets: Counts,
     marginals: Counts, counts: Counts, threads: int,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -47,6 +47,14 @@ class Structure(NamedTuple):
         lanes = self.n_classes - rest + (8 if rest > 4 else 4 if rest > 2 else rest)
         cells = (self.n_contexts * self.n_categories + 1) * lanes
         return np.concatenate([[0], np.cumsum((cells + 7) // 8 * 8)])
+
+    def spread(self, values: Sequence[NDArray[Any]]) -> NDArray[np.float64]:
+        """One value a cell of the flat buffer, from one a feature, or one a category of a feature."""
+        cells = np.diff(self.offsets)
+        if all(v.ndim == 0 for v in values):
+            return np.repeat(np.array(values, np.float64), cells)
+        rows = cells // self.n_categories
+        return np.concatenate([np.tile(np.broadcast_to(v, c), r) for v, c, r in zip(values, self.n_categories, rows)])
 
     def runs(self) -> Iterator[tuple[int, int, int]]:
         """(begin, end, C): stretches of the flat buffer whose table rows all have C cells."""
@@ -103,6 +111,13 @@ def make_structure(
         _frozen([f for c in contexts for f in c]),
         _frozen(visit),
     )
+
+
+def aligned_empty(n: int) -> NDArray[np.float64]:
+    """(n,) float64 that begin where a cache line does."""
+    room = np.empty(n + 7)
+    skipped = -room.ctypes.data // 8 % 8
+    return room[skipped : skipped + n]
 
 
 def parent_array(parents: Any, d: int) -> NDArray[np.int64]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from tallydraw import _check, _rows, backend
 from tallydraw._count_pairs import count_pair_cells
 from tallydraw._sequences import Block, Sequences
-from tallydraw._structure import Structure, make_structure, parent_array
+from tallydraw._structure import Structure, aligned_empty, make_structure, parent_array
 from tallydraw.pairs import PairTables
 from tallydraw.tables import Tables
 
@@ -377,20 +377,19 @@ def count_soft_cells(
     """Flat sums of checked codes (n,) or (n, d) whose row r is of every class k, with weight weights[r, k]."""
     lenient = _check.unseen_rule(unseen)
     wanted = _check.thread_count(n_threads)
-    offsets = structure.cell_offsets()
+    offsets = structure.lane_offsets()
     k, d = structure.n_classes, structure.n_features
-    sums = np.zeros(int(offsets[-1]))
+    lanes = aligned_empty(int(offsets[-1]))
+    lanes.fill(0.0)
     for a, b in backend.blocks(len(codes), d * (1 + k // 4)):
         team = backend.threads(wanted, (b - a) * d * k)
         bad = backend.kernels().count_features_soft(
-            codes[a:b], missing, lenient, structure, offsets, weights[a:b], sums, team
+            codes[a:b], missing, lenient, structure, offsets, weights[a:b], lanes, team
         )
         if bad >= 0:
             raise _check.code_error(name, codes, a * d + bad, structure.n_categories)
     counts = np.empty(int(structure.offsets[-1]))
-    for j in range(d):
-        rows = sums[offsets[j] : offsets[j + 1]].reshape(-1, k)[:-1]
-        counts[structure.offsets[j] : structure.offsets[j + 1]].reshape(k, -1)[...] = rows.T
+    backend.kernels().collect_lanes(structure, lanes, offsets, counts)
     return counts
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tallydraw import _check, _levels, backend
-from tallydraw._structure import Structure, make_structure, parent_array
+from tallydraw._structure import Structure, aligned_empty, make_structure, parent_array
 
 __all__ = ["Tables"]
 
@@ -64,7 +64,9 @@ class Tables(Sequence[NDArray[Any]]):
     array([0.5, 0.5])
     """
 
-    __slots__ = ("_cells", "_exact", "_lanes", "_levels", "_logs", "_structure", "n_classes", "order", "parents", "values")
+    __slots__ = (
+        "_cells", "_exact", "_lanes", "_levels", "_logs", "_structure", "n_classes", "order", "parents", "values",
+    )  # fmt: skip
 
     values: NDArray[Any]
     parents: NDArray[np.int64] | None
@@ -421,13 +423,6 @@ class Tables(Sequence[NDArray[Any]]):
             rows = values[offsets[j] : offsets[j + 1]].reshape(-1, s.n_classes)
             rows[:-1] = table.T
         return values
-
-
-def aligned_empty(n: int) -> NDArray[np.float64]:
-    """(n,) float64 that begin where a cache line does."""
-    room = np.empty(n + 7)
-    skipped = -room.ctypes.data // 8 % 8
-    return room[skipped : skipped + n]
 
 
 def _shape(structure: Structure, j: int, has_class: bool) -> tuple[int, ...]:

@@ -69,35 +69,45 @@ inline void collect_lanes(const structure_view& s, const double* lanes, const in
   }
 }
 
+/// Parts of a feature that are added at once.
+constexpr index most_parts = 3;
+
+/// Where the parts of features j0 … j1 - 1 begin that hold the classes from c on, `n_parts` a feature.
+template <class Number>
+inline void find_parts(const structure_view& s, Number* lanes, const index* lane_offsets, index j0, index j1, index c,
+                       index n_parts, Number** parts) {
+  for (index j = j0; j < j1; ++j)
+    for (index f = 0; f < n_parts; ++f) *parts++ = lanes + lane_offsets[j] + (c + widest_part * f) * lane_rows(s, j);
+}
+
 /// The lanes of Full parts of eight classes and one of Rest (0: none), of one row.
 template <int Full, int Rest>
 struct lane_sums {
   doubles<8> full[Full > 0 ? Full : 1];
   doubles<(Rest > 0 ? Rest : 1)> rest;
 
-  /// `classes` numbers in all, less than lanes where the last part is not full.
+  /// `classes` numbers in all, less than lanes where the last part is not full, which one of 1 or 2 always is.
   void load(const double* from, index classes) noexcept {
     for (int f = 0; f < Full; ++f) full[f].load(from + 8 * f);
-    if constexpr (Rest > 0) {
-      if (classes == 8 * Full + Rest) return rest.load(from + 8 * Full);
-      double some[Rest] = {};
-      for (index c = 8 * Full; c < classes; ++c) some[c - 8 * Full] = from[c];
-      rest.load(some);
-    }
+    if constexpr (Rest > 2)
+      if (classes < 8 * Full + Rest) return rest.load_some(from + 8 * Full, classes - 8 * Full);
+    if constexpr (Rest > 0) rest.load(from + 8 * Full);
   }
   void store(double* to, index classes) const noexcept {
     for (int f = 0; f < Full; ++f) full[f].store(to + 8 * f);
-    if constexpr (Rest > 0) {
-      if (classes == 8 * Full + Rest) return rest.store(to + 8 * Full);
-      double some[Rest];
-      rest.store(some);
-      for (index c = 8 * Full; c < classes; ++c) to[c] = some[c - 8 * Full];
-    }
+    if constexpr (Rest > 2)
+      if (classes < 8 * Full + Rest) return rest.store_some(to + 8 * Full, classes - 8 * Full);
+    if constexpr (Rest > 0) rest.store(to + 8 * Full);
   }
   /// Adds row z of every part; parts[f] is where a part begins.
   void add(const double* const* parts, index z) noexcept {
     for (int f = 0; f < Full; ++f) full[f].add(parts[f] + 8 * z);
     if constexpr (Rest > 0) rest.add(parts[Full] + Rest * z);
+  }
+  /// Adds itself to row z of every part.
+  void add_to(double* const* parts, index z) const noexcept {
+    for (int f = 0; f < Full; ++f) full[f].add_to(parts[f] + 8 * z);
+    if constexpr (Rest > 0) rest.add_to(parts[Full] + Rest * z);
   }
 };
 

@@ -6,6 +6,7 @@
 
 #include <cstdint>
 
+#include "tallydraw/class_lanes.hpp"
 #include "tallydraw/codes.hpp"
 #include "tallydraw/count_tiles.hpp"
 #include "tallydraw/parallel.hpp"
@@ -251,35 +252,32 @@ inline index count_features_weighted(const codes_view& x, const index* y, const 
   return add_features(x, rules, s, add, scratch, threads);
 }
 
-/// to[i] += from[i] for i < N, in vectors.
-template <int N>
-inline void add_some(const double* from, double* to) {
-  double sum[N];
-  for (int i = 0; i < N; ++i) sum[i] = to[i] + from[i];
-  for (int i = 0; i < N; ++i) to[i] = sum[i];
+/// Adds weights[r][c], n classes c of k, to the lanes of every cell of row r, in row order. `parts`: where the lanes of
+/// each feature begin, part by part.
+template <int Full, int Rest, class U>
+TALLYDRAW_APART inline void add_weights(const U* tile, index rows, index width, const double* weights, index n, index k,
+                                        double* const* parts) {
+  constexpr int n_parts = Full + (Rest > 0);
+  lane_sums<Full, Rest> weight;
+  for (index r = 0; r < rows; ++r, weights += k) {
+    weight.load(weights, n);
+    for (index j = 0; j < width; ++j) weight.add_to(parts + j * n_parts, static_cast<index>(*tile++));
+  }
 }
 
-/// to[i] += from[i] for i < n.
-inline void add_vector(const double* from, index n, double* to) {
-  index k = 0;
-  for (; k + 8 <= n; k += 8) add_some<8>(from + k, to + k);
-  if (n & 4) add_some<4>(from + k, to + k), k += 4;
-  if (n & 2) add_some<2>(from + k, to + k), k += 2;
-  if (n & 1) to[k] += from[k];
-}
-
-/// The same where a row is of every class k with a weight of its own, weights[r * K + k]. Classes are innermost:
-/// feature j has from cell_offsets[j] on a row of K sums for each combined code, and one more for missing cells.
+/// The same where a row is of every class k with a weight of its own, weights[r * K + k]; sums are class lanes
+/// (class_lanes.hpp), and what is in the slots of missing cells belongs to nobody.
 inline index count_features_soft(const codes_view& x, const code_rules& rules, const structure_view& s,
-                                 const index* cell_offsets, const double* weights, double* sums, void* scratch,
+                                 const index* lane_offsets, const double* weights, double* lanes, void* scratch,
                                  int threads) {
-  const index n_classes = s.n_classes;
+  const index k = s.n_classes;
   const auto add = [&](const auto* tile, index m, index j0, index j1, index a) {
-    for (const double* w = weights + a * n_classes; m > 0; --m, w += n_classes)
-      for (index j = j0; j < j1; ++j) {
-        double* to = sums + cell_offsets[j] + static_cast<index>(*tile++) * n_classes;
-        add_vector(w, n_classes, to);
-      }
+    for_lanes(k, [&](index c, index n, auto full, auto rest) {
+      constexpr int F = decltype(full)::value, R = decltype(rest)::value;
+      double* parts[most_parts * tile_width];
+      find_parts(s, lanes, lane_offsets, j0, j1, c, F + (R > 0), parts);
+      add_weights<F, R>(tile, m, j1 - j0, weights + a * k + c, n, k, parts);
+    });
   };
   return add_features(x, rules, s, add, scratch, threads);
 }

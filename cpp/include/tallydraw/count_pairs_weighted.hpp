@@ -8,6 +8,7 @@
 #include <cstdint>
 
 #include "tallydraw/count_features.hpp"
+#include "tallydraw/doubles.hpp"
 #include "tallydraw/pair_codes.hpp"
 
 namespace tallydraw::TALLYDRAW_ISA {

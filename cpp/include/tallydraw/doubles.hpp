@@ -5,6 +5,10 @@
 
 #include "tallydraw/views.hpp"
 
+#if defined(__AVX512F__)
+#include <immintrin.h>
+#endif
+
 namespace tallydraw::TALLYDRAW_ISA {
 
 template <int N>
@@ -28,6 +32,35 @@ struct doubles {
     std::memcpy(&other, from, sizeof other);
     value += other;
   }
+  /// The first n < N only; what is not loaded is zero.
+  void load_some(const double* from, index n) noexcept {
+#if defined(__AVX512F__)
+    if constexpr (N == 8) {
+      value = reinterpret_cast<lanes>(_mm512_maskz_loadu_pd(static_cast<__mmask8>((1 << n) - 1), from));
+      return;
+    }
+#endif
+    double some[N] = {};
+    for (index i = 0; i < n; ++i) some[i] = from[i];
+    load(some);
+  }
+  void store_some(double* to, index n) const noexcept {
+#if defined(__AVX512F__)
+    if constexpr (N == 8) {
+      _mm512_mask_storeu_pd(to, static_cast<__mmask8>((1 << n) - 1), reinterpret_cast<__m512d>(value));
+      return;
+    }
+#endif
+    double some[N];
+    store(some);
+    for (index i = 0; i < n; ++i) to[i] = some[i];
+  }
+  void add_to(double* to) const noexcept {
+    lanes sum;
+    std::memcpy(&sum, to, sizeof sum);
+    sum += value;
+    std::memcpy(to, &sum, sizeof sum);
+  }
 };
 
 template <>
@@ -37,6 +70,24 @@ struct doubles<1> {
   void load(const double* from) noexcept { value = *from; }
   void store(double* to) const noexcept { *to = value; }
   void add(const double* from) noexcept { value += *from; }
+  void add_to(double* to) const noexcept { *to += value; }
 };
+
+/// to[i] += from[i] for i < N.
+template <int N>
+inline void add_some(const double* from, double* to) noexcept {
+  doubles<N> v;
+  v.load(from);
+  v.add_to(to);
+}
+
+/// to[i] += from[i] for i < n.
+inline void add_vector(const double* from, index n, double* to) noexcept {
+  index k = 0;
+  for (; k + 8 <= n; k += 8) add_some<8>(from + k, to + k);
+  if (n & 4) add_some<4>(from + k, to + k), k += 4;
+  if (n & 2) add_some<2>(from + k, to + k), k += 2;
+  if (n & 1) to[k] += from[k];
+}
 
 }  // namespace tallydraw::TALLYDRAW_ISA

@@ -23,8 +23,9 @@ struct count_kernels {
                                    const structure_view& s, const double* weights, double* sums, void* scratch,
                                    int threads);
   index (*count_features_soft)(const codes_view& x, const code_rules& rules, const structure_view& s,
-                               const index* cell_offsets, const double* weights, double* sums, void* scratch,
+                               const index* lane_offsets, const double* weights, double* lanes, void* scratch,
                                int threads);
+  void (*collect_lanes)(const structure_view& s, const double* lanes, const index* lane_offsets, double* tables);
   index (*count_transitions_scratch)(index cells, int threads);
   index (*count_transitions)(const pieces_view& pieces, index n_classes, index n_states, index order, index* counts,
                              void* scratch, int threads);
@@ -124,7 +125,7 @@ struct kernel_table {
 
   // posterior.hpp
   void (*log_sum_exp)(const double* x, index n, index k, double* out, int threads);
-  void (*posterior)(const double* x, index n, index k, const double* prior, double* out, int threads);
+  void (*posterior)(const double* x, index n, index k, const double* prior, double* evidence, double* out, int threads);
   void (*log_posterior)(const double* x, index n, index k, const double* log_prior, double* out, int threads);
 
   const count_kernels* count;

@@ -30,9 +30,6 @@ struct score_plan {
   index thread_words;  // buffers and parts
 };
 
-/// Parts of a feature that are added at once.
-constexpr index most_parts = 3;
-
 inline score_plan plan_scores(const structure_view& s, index n) {
   const bool contexts = s.context_begin[s.d] > 0;
   const bool lookups = lookups_fit(s) && n >= lookup_rows;
@@ -73,7 +70,7 @@ struct ahead {
 /// Rows that are summed side by side, which hides the latency of sums.
 constexpr int rows_together_of(int lanes) {
   const int vectors = (lanes + static_cast<int>(wide_lanes) - 1) / static_cast<int>(wide_lanes);
-  return vectors >= 4 ? 2 : 8 / vectors;
+  return vectors >= 4 ? 2 : vectors >= 2 ? 4 : 8;
 }
 
 /// out[r][c] = sums[r][c] + the logs of cells (r, j), for j < width from left to right and the n classes that `parts`
@@ -159,9 +156,7 @@ inline index log_prob_features(const codes_view& x, const code_rules& rules, con
           for_lanes(k, [&](index c, index n, auto full, auto rest) {
             constexpr int F = decltype(full)::value, R = decltype(rest)::value;
             const ahead soon(near, c == 0 ? far : near, m / rows_together_of(8 * F + R) + 1);
-            const double** part = parts;
-            for (index j = j0; j < j1; ++j)
-              for (index f = 0; f < F + (R > 0); ++f) *part++ = lanes + lane_offsets[j] + (c + 8 * f) * lane_rows(s, j);
+            find_parts(s, lanes, lane_offsets, j0, j1, c, F + (R > 0), parts);
             double* const to = sums + done * k + c;
             add_logs<F, R>(codes + done * (f1 - f0) + (j0 - f0), f1 - f0, m - done, j1 - j0, parts, n,
                            j0 > 0 ? to : first + c, j0 > 0 ? k : 0, to, k, soon);

@@ -76,29 +76,37 @@ inline void log_sum_exp(const double* x, index n, index k, double* out, int thre
   });
 }
 
-/// out[i, j] = exp(x[i, j]) / sum_j exp(x[i, j]); prior[j] where all are -inf.
-inline void posterior(const double* x, index n, index k, const double* prior, double* out, int threads) {
+/// out[i, j] = exp(x[i, j]) / sum_j exp(x[i, j]); prior[j] where all are -inf. evidence[i] = log sum_j exp(x[i, j]),
+/// where it is not null.
+inline void posterior(const double* x, index n, index k, const double* prior, double* evidence, double* out,
+                      int threads) {
   namespace t = posterior_tiles;
   parallel_blocks(n, t::rows_in(t::grain, k), threads, [=](index begin, index end, int) {
+    double shifts[t::cells];
+    double sums[t::cells];
     const index step = t::rows_in(t::cells, k);
     for (index a = begin; a < end; a += step) {
       const index rows = end - a < step ? end - a : step;
       const double* from = x + a * k;
       double* to = out + a * k;
       for (index i = 0; i < rows; ++i) {
-        const double most = t::shift(from + i * k, k);
-        for (index j = 0; j < k; ++j) to[i * k + j] = from[i * k + j] - most;
+        shifts[i] = t::shift(from + i * k, k);
+        for (index j = 0; j < k; ++j) to[i * k + j] = from[i * k + j] - shifts[i];
       }
       t::exp_in_place(to, rows * k);
       for (index i = 0; i < rows; ++i) {
         double* row = to + i * k;
         double sum = 0.0;
         for (index j = 0; j < k; ++j) sum += row[j];
+        sums[i] = sum;
         if (sum > 0.0)
           for (index j = 0; j < k; ++j) row[j] = row[j] / sum;
         else
           for (index j = 0; j < k; ++j) row[j] = prior[j];
       }
+      if (!evidence) continue;
+      t::log_in_place(sums, rows);
+      for (index i = 0; i < rows; ++i) evidence[a + i] = shifts[i] + sums[i];
     }
   });
 }

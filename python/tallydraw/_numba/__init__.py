@@ -5,7 +5,7 @@ Imported only when this backend is chosen. Every twin stands in the module with 
 
 from __future__ import annotations
 
-from tallydraw._numba.class_lanes import lay_out_logs
+from tallydraw._numba.class_lanes import collect_lanes, lay_out_logs
 from tallydraw._numba.complete_features import complete_features
 from tallydraw._numba.count_expected import count_expected
 from tallydraw._numba.count_features import count_features, count_features_soft, count_features_weighted
@@ -29,6 +29,7 @@ from tallydraw._numba.sample_rows import sample_rows
 
 __all__ = [
     "build_guides",
+    "collect_lanes",
     "complete_features",
     "count_expected",
     "count_features",

@@ -26,6 +26,16 @@ def lay_out_logs(
             part[:-1, : len(table) - c] = table[c : c + 8].T
 
 
+def collect_lanes(
+    structure: Structure, lanes: NDArray[np.float64], lane_offsets: NDArray[np.int64], tables: NDArray[np.float64]
+) -> None:
+    s = structure
+    for j in range(s.n_features):
+        table = tables[s.offsets[j] : s.offsets[j + 1]].reshape(s.n_classes, -1)
+        for c, part in _parts(s, j, lane_offsets, lanes):
+            table[c : c + 8] = part[:-1, : len(table) - c].T
+
+
 def _parts(
     s: Structure, j: int, lane_offsets: NDArray[np.int64], lanes: NDArray[np.float64]
 ) -> list[tuple[int, NDArray[np.float64]]]:

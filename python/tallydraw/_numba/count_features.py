@@ -41,16 +41,19 @@ def _count(codes, y, has_y, f0, f1, n_classes, cells, offsets, weights, tables):
 
 
 @kernel
-def _count_soft(codes, f0, f1, cell_offsets, weights, sums):
+def _count_soft(codes, f0, f1, lane_offsets, rows, weights, lanes):
     """Adds weights[r, k] for features f0 to f1 - 1 of every row r of combined codes and every class k, in row order."""
     n_classes = weights.shape[1]
-    begin = cell_offsets.astype(np.uint64)
-    classes = np.uint64(n_classes)
-    for r in range(codes.shape[0]):
-        for j in range(f0, f1):
-            at = begin[j] + np.uint64(codes[r, j]) * classes
-            for k in range(n_classes):
-                sums[at + np.uint64(k)] += weights[r, k]
+    begin = lane_offsets.astype(np.uint64)
+    size = rows.astype(np.uint64)
+    for c in range(0, n_classes, 8):
+        n = min(n_classes - c, 8)
+        width = np.uint64(8 if n > 4 else 4 if n > 2 else n)
+        for r in range(codes.shape[0]):
+            for j in range(f0, f1):
+                at = begin[j] + np.uint64(c) * size[j] + np.uint64(codes[r, j]) * width
+                for k in range(n):
+                    lanes[at + np.uint64(k)] += weights[r, c + k]
 
 
 @inline
@@ -149,15 +152,17 @@ def count_features_soft(
     missing: int | None,
     unseen_is_missing: bool,
     structure: Structure,
-    cell_offsets: NDArray[np.int64],
+    lane_offsets: NDArray[np.int64],
     weights: NDArray[np.float64],
-    counts: NDArray[np.float64],
+    lanes: NDArray[np.float64],
     threads: int,
 ) -> int:
-    def add(part: Encoded, a: int, b: int, f0: int, f1: int) -> None:
-        _count_soft(part.codes, f0, f1, cell_offsets, weights[a:b], counts)
+    rows = structure.n_contexts * structure.n_categories + 1
 
-    return _add_features(X, missing, unseen_is_missing, structure, counts.size, add, threads)
+    def add(part: Encoded, a: int, b: int, f0: int, f1: int) -> None:
+        _count_soft(part.codes, f0, f1, lane_offsets, rows, weights[a:b], lanes)
+
+    return _add_features(X, missing, unseen_is_missing, structure, lanes.size, add, threads)
 
 
 def _add_few(

@@ -34,7 +34,7 @@ def _log_sum_exp(x, out):
 
 
 @kernel
-def _posterior(x, prior, out):
+def _posterior(x, prior, evidence, out):
     for i in range(x.shape[0]):
         shift = _shift(x[i])
         for j in range(x.shape[1]):
@@ -42,6 +42,8 @@ def _posterior(x, prior, out):
         total = 0.0
         for j in range(x.shape[1]):
             total += out[i, j]
+        if evidence.shape[0] > 0:
+            evidence[i] = shift + log_of(total)
         if total > 0.0:
             for j in range(x.shape[1]):
                 out[i, j] = out[i, j] / total
@@ -70,8 +72,15 @@ def log_sum_exp(x: NDArray[np.float64], out: NDArray[np.float64], threads: int) 
     parallel_blocks(len(x), _rows(x), threads, lambda a, b, _: _log_sum_exp(x[a:b], out[a:b]))
 
 
-def posterior(x: NDArray[np.float64], prior: NDArray[np.float64], out: NDArray[np.float64], threads: int) -> None:
-    parallel_blocks(len(x), _rows(x), threads, lambda a, b, _: _posterior(x[a:b], prior, out[a:b]))
+def posterior(
+    x: NDArray[np.float64],
+    prior: NDArray[np.float64],
+    evidence: NDArray[np.float64] | None,
+    out: NDArray[np.float64],
+    threads: int,
+) -> None:
+    logs = np.empty(0) if evidence is None else evidence
+    parallel_blocks(len(x), _rows(x), threads, lambda a, b, _: _posterior(x[a:b], prior, logs[a:b], out[a:b]))
 
 
 def log_posterior(

@@ -1205,7 +1205,7 @@ class Model(ABC):
             return np.ones_like(scores)
         out = np.empty_like(scores)
         team = backend.threads(n_threads, scores.size)
-        backend.kernels().posterior(scores, np.ascontiguousarray(prepared.prior[0]), out, team)
+        backend.kernels().posterior(scores, np.ascontiguousarray(prepared.prior[0]), None, out, team)
         return out
 
     def _missing_cells(self, prepared: Prepared, data: Any) -> Any:

@@ -289,7 +289,7 @@ class Mixture(Model):
         """
         prepared = self._prepared()
         scores = self._score(prepared, self._read_again(X, prepared.fitted), n_threads)
-        return _responsibilities(scores, prepared, n_threads)
+        return _posterior(scores, prepared, n_threads)[0]
 
     def sample(
         self,
@@ -432,6 +432,7 @@ class Mixture(Model):
         classes = np.arange(self.n_components)
         classes.flags.writeable = False
         row_weight = running_sum(weights)
+        equal = bool((weights == 1.0).all())
         prepared: Prepared | None = None
         objective: list[float] = []
         likelihoods: list[float] = []
@@ -439,14 +440,14 @@ class Mixture(Model):
         best = kept = -1
         fitted: Fitted | None = None
         for iteration in range(self.max_iter):
-            soft = np.ascontiguousarray(responsibilities * weights[:, None])
+            soft = responsibilities if equal else np.ascontiguousarray(responsibilities * weights[:, None])
             mass = count_soft_cells(one, single, soft, n_threads=n_threads)
             class_counts = Tables(mass, np.array([self.n_components]))
             empty = Fitted(sizes, None, None, data.names, classes, class_counts)
             component._fitted = now = component._soft_fit(empty, data, soft, prepared, n_threads)
             prepared = component._prepared()
             scores = component._score(prepared, data, n_threads)
-            logs = _log_sums(scores, n_threads)
+            responsibilities, logs = _posterior(scores, prepared, n_threads)
             likelihoods.append(weighted_sum(weights, logs))
             objective.append(likelihoods[-1] + _penalty(component, prepared) - component._structure_price(prepared))
             if held_out is not None:
@@ -461,7 +462,6 @@ class Mixture(Model):
                 break
             if held_out is not None and np.isfinite(validation[best]) and iteration - best >= self.patience:
                 break
-            responsibilities = _responsibilities(scores, prepared, n_threads)
         history = _History(np.array(objective), np.array(validation), kept + 1)
         for past in history[:2]:
             past.flags.writeable = False
@@ -534,11 +534,15 @@ def _log_sums(scores: NDArray[np.float64], n_threads: int | None) -> NDArray[np.
     return out
 
 
-def _responsibilities(scores: NDArray[np.float64], prepared: Prepared, n_threads: int | None) -> NDArray[np.float64]:
-    out = np.empty_like(scores)
+def _posterior(
+    scores: NDArray[np.float64], prepared: Prepared, n_threads: int | None
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """(n, K) p(component | x) and (n,) log p(x)."""
+    out, evidence = np.empty_like(scores), np.empty(len(scores))
     prior = np.ascontiguousarray(cast(Tables, prepared.prior)[0])
-    backend.kernels().posterior(scores, prior, out, backend.threads(_check.thread_count(n_threads), scores.size))
-    return out
+    team = backend.threads(_check.thread_count(n_threads), scores.size)
+    backend.kernels().posterior(scores, prior, evidence, out, team)
+    return out, evidence
 
 
 def _penalty(component: Model, prepared: Prepared) -> float:
@@ -547,8 +551,7 @@ def _penalty(component: Model, prepared: Prepared) -> float:
     total = 0.0
     stacks = prepared.probabilities if isinstance(prepared.probabilities, tuple) else (prepared.probabilities,)
     for tables in stacks:
-        each = [np.broadcast_to(a, tables[j].shape).reshape(-1) for j, a in enumerate(alphas)]
-        total += weighted_sum(np.concatenate(each), log(tables.values))
+        total += weighted_sum(tables.structure.spread(alphas), log(tables.values))
     if is_number(component.alpha) and component.alpha:
         total += weighted_sum(component.alpha, log(cast(Tables, prepared.prior)[0]))
     return total
