@@ -6,9 +6,9 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <type_traits>
 
 #include "tallydraw/codes.hpp"
+#include "tallydraw/doubles.hpp"
 #include "tallydraw/parallel.hpp"
 #include "tallydraw/scaled.hpp"
 
@@ -20,7 +20,7 @@ constexpr index path_chunk = 8192;
 /// Scratch of log_prob_paths in words of 64 bits.
 inline index log_prob_paths_scratch(const structure_view& s, int threads) {
   const index order = s.d - 1;
-  return encoder_bytes(1) / 8 + threads * (path_chunk + order + 4 * s.n_classes * s.n_categories[order]);
+  return encoder_bytes(1) / 8 + threads * (2 * path_chunk + order + 4 * s.n_classes * s.n_categories[order]);
 }
 
 /// The chain, its logs with classes innermost.
@@ -35,55 +35,97 @@ struct chain_view {
   bool use_start;
 };
 
-/// sum[w] += log of the steps x[begin] … x[end - 1] for W classes from `logs` on; the `order` states before are there.
-template <int W, class U>
-inline void add_steps(const U* x, index begin, index end, index order, index n_states, index n_classes,
-                      const double* logs, double* sums) {
-  double sum[W];
-  for (int w = 0; w < W; ++w) sum[w] = sums[w];
+/// z[t] = the combined code of the states x[t - order] … x[t], for begin <= t < end.
+template <class U, class Z>
+inline void combine_steps(const U* x, index begin, index end, index order, index n_states, Z* z) {
+  const Z n = static_cast<Z>(n_states);
+  if (order == 1) {
+    for (index t = begin; t < end; ++t)
+      z[t] = static_cast<Z>(static_cast<Z>(static_cast<Z>(x[t - 1]) * n) + static_cast<Z>(x[t]));
+    return;
+  }
   for (index t = begin; t < end; ++t) {
-    index z = x[t - order];
-    for (index i = t - order + 1; i <= t; ++i) z = z * n_states + static_cast<index>(x[i]);
-    for (int w = 0; w < W; ++w) sum[w] += logs[z * n_classes + w];
+    Z code = static_cast<Z>(x[t - order]);
+    for (index i = t - order + 1; i <= t; ++i) code = static_cast<Z>(code * n + static_cast<Z>(x[i]));
+    z[t] = code;
   }
-  for (int w = 0; w < W; ++w) sums[w] = sum[w];
 }
 
-/// Steps [begin, end) of one path, no state missing; x[i] is step first + i, and steps before x[0] are at x[-1] ….
-template <class U>
-inline void score_known(const chain_view& c, const U* x, index first, index begin, index end, double* sums) {
-  const index k = c.n_classes;
-  for (; begin < end && first + begin < c.order; ++begin) {
-    if (!c.use_start) continue;
-    const index t = first + begin;
-    index z = 0;
-    for (index i = 0; i <= t; ++i) z = z * c.n_states + static_cast<index>(x[begin - t + i]);
-    for (index w = 0; w < k; ++w) sums[w] += c.logs[c.log_offsets[t] + z * k + w];
-  }
-  const double* logs = c.logs + c.log_offsets[c.order];
+/// sums[g][w] += logs[z[g][t]][w] for t < n, for W classes of k of `paths` paths side by side, which hides the latency
+/// of sums. sums[g] begins k after the one before.
+template <int W, int paths, class Z>
+inline void add_steps(const Z* const* z, index n, const double* logs, index k, double* sums) {
+  const Z* from[paths];
+  doubles<W> sum[paths];
+  for (int g = 0; g < paths; ++g) from[g] = z[g];
+  for (int g = 0; g < paths; ++g) sum[g].load(sums + g * k);
+  for (index t = 0; t < n; ++t)
+    for (int g = 0; g < paths; ++g) sum[g].add(logs + static_cast<index>(from[g][t]) * k);
+  for (int g = 0; g < paths; ++g) sum[g].store(sums + g * k);
+}
+
+template <int paths, class Z>
+inline void add_classes(const Z* const* z, index n, const double* logs, index k, double* sums) {
   index w = 0;
-  if (c.order == 1) {
-    for (; w + 4 <= k; w += 4) add_steps<4>(x, begin, end, 1, c.n_states, k, logs + w, sums + w);
-    for (; w < k; ++w) add_steps<1>(x, begin, end, 1, c.n_states, k, logs + w, sums + w);
-  }
-  for (; w + 4 <= k; w += 4) add_steps<4>(x, begin, end, c.order, c.n_states, k, logs + w, sums + w);
-  for (; w < k; ++w) add_steps<1>(x, begin, end, c.order, c.n_states, k, logs + w, sums + w);
+  for (; w + 8 <= k; w += 8) add_steps<8, paths>(z, n, logs + w, k, sums + w);
+  if (k & 4) add_steps<4, paths>(z, n, logs + w, k, sums + w), w += 4;
+  if (k & 2) add_steps<2, paths>(z, n, logs + w, k, sums + w), w += 2;
+  if (k & 1) add_steps<1, paths>(z, n, logs + w, k, sums + w);
 }
 
-/// Four paths of order 1 and one class side by side, steps [1, n) each: hides the latency of the sums.
+/// The first `order` of the n steps of a path.
 template <class U>
-inline void add_four(const U* const x[4], index n, index n_states, const double* logs, double* sums) {
-  double s0 = sums[0], s1 = sums[1], s2 = sums[2], s3 = sums[3];
-  for (index t = 1; t < n; ++t) {
-    s0 += logs[static_cast<index>(x[0][t - 1]) * n_states + static_cast<index>(x[0][t])];
-    s1 += logs[static_cast<index>(x[1][t - 1]) * n_states + static_cast<index>(x[1][t])];
-    s2 += logs[static_cast<index>(x[2][t - 1]) * n_states + static_cast<index>(x[2][t])];
-    s3 += logs[static_cast<index>(x[3][t - 1]) * n_states + static_cast<index>(x[3][t])];
+inline void score_start(const chain_view& c, const U* x, index n, double* sums) {
+  if (!c.use_start) return;
+  index z = 0;
+  for (index t = 0; t < c.order && t < n; ++t) {
+    z = z * c.n_states + static_cast<index>(x[t]);
+    for (index w = 0; w < c.n_classes; ++w) sums[w] += c.logs[c.log_offsets[t] + z * c.n_classes + w];
   }
-  sums[0] = s0;
-  sums[1] = s1;
-  sums[2] = s2;
-  sums[3] = s3;
+}
+
+/// Steps of a piece of one path, no state missing; x[i] is step first + i, and steps before x[0] are at x[-1] ….
+template <class U, class Z>
+inline void score_known(const chain_view& c, const U* x, index first, index n, Z* z, double* sums) {
+  if (first == 0) score_start(c, x, n, sums);
+  const index begin = first < c.order ? c.order - first : 0;
+  if (begin >= n) return;
+  combine_steps(x, begin, n, c.order, c.n_states, z);
+  const Z* const steps = z + begin;
+  add_classes<1>(&steps, n - begin, c.logs + c.log_offsets[c.order], c.n_classes, sums);
+}
+
+/// Whole paths side by side, no state missing: path i is x[offsets[i] - offsets[0] … offsets[i + 1] - offsets[0]).
+template <class U, class Z>
+inline void score_paths(const chain_view& c, const U* x, const index* offsets, index n_paths, Z* z, double* sums) {
+  constexpr int together = 8;
+  const index k = c.n_classes;
+  const index states = offsets[n_paths] - offsets[0];
+  combine_steps(x, std::min(c.order, states), states, c.order, c.n_states, z);  // those across two paths are not used
+  const double* logs = c.logs + c.log_offsets[c.order];
+  for (index i = 0; i < n_paths; ++i) {
+    const index at = offsets[i] - offsets[0];
+    score_start(c, x + at, offsets[i + 1] - offsets[i], sums + i * k);
+  }
+  const auto steps = [&](index i) { return std::max<index>(0, offsets[i + 1] - offsets[i] - c.order); };
+  index i = 0;
+  for (; i + together <= n_paths; i += together) {
+    const Z* from[together];
+    index common = states;
+    for (int g = 0; g < together; ++g) {
+      from[g] = z + (offsets[i + g] - offsets[0] + c.order);
+      common = std::min(common, steps(i + g));
+    }
+    add_classes<together>(from, common, logs, k, sums + i * k);
+    for (int g = 0; g < together; ++g) {
+      const Z* const rest = from[g] + common;
+      add_classes<1>(&rest, steps(i + g) - common, logs, k, sums + (i + g) * k);
+    }
+  }
+  for (; i < n_paths; ++i) {
+    const Z* const from = z + (offsets[i] - offsets[0] + c.order);
+    add_classes<1>(&from, steps(i), logs, k, sums + i * k);
+  }
 }
 
 /// A run of missing states of a path of order 1: what is known of the last of them.
@@ -99,7 +141,13 @@ inline gap score_with_gaps(const chain_view& c, const U* x, index first, index n
   for (index t = 0; t < n; ++t) {
     if (static_cast<index>(x[t]) < m) {
       if (state == gap::none) {
-        score_known(c, x, first, t, t + 1, sums);
+        if (first + t == 0) {
+          score_start(c, x, 1, sums);
+        } else {
+          const double* log = c.logs + c.log_offsets[1];
+          log += (static_cast<index>(x[t - 1]) * m + static_cast<index>(x[t])) * c.n_classes;
+          for (index w = 0; w < c.n_classes; ++w) sums[w] += log[w];
+        }
       } else if (state == gap::forward) {
         for (index w = 0; w < c.n_classes; ++w) {
           const scaled p =
@@ -161,77 +209,68 @@ inline index log_prob_paths(const pieces_view& paths, const structure_view& s, c
   first_index bad;
   visit_unsigned(e.tile, [&](auto u) {
     using U = decltype(u);
-    parallel_blocks(n, grain, threads, [&](index begin, index end, int thread) {
-      scaled* forward = reinterpret_cast<scaled*>(parts + thread * part);
-      U* states = reinterpret_cast<U*>(forward + 2 * k * n_states) + order;  // `order` states before are kept
-      // Encodes x[a … b) into states; whether some state is missing.
-      const auto encode_states = [&](index a, index b) {
-        const unsigned met = encode(e, a, b, 0, 1, states, states);
-        if (met & met_bad) bad.report(first_bad(e, a, b));
-        if ((met & met_missing) == 0) return false;
-        if (order != 1)
-          for (index i = a; i < b; ++i)
-            if (static_cast<index>(states[i - a]) >= n_states) {
-              bad.report(i);
-              break;
+    const auto score = [&](auto code) {
+      using Z = decltype(code);
+      parallel_blocks(n, grain, threads, [&](index begin, index end, int thread) {
+        scaled* forward = reinterpret_cast<scaled*>(parts + thread * part);
+        Z* const combined = reinterpret_cast<Z*>(forward + 2 * k * n_states);
+        U* states = reinterpret_cast<U*>(combined + path_chunk) + order;  // `order` states before are kept
+        // Encodes x[a … b) into states; whether some state is missing.
+        const auto encode_states = [&](index a, index b) {
+          const unsigned met = encode(e, a, b, 0, 1, states, states);
+          if (met & met_bad) bad.report(first_bad(e, a, b));
+          if ((met & met_missing) == 0) return false;
+          if (order != 1)
+            for (index i = a; i < b; ++i)
+              if (static_cast<index>(states[i - a]) >= n_states) {
+                bad.report(i);
+                break;
+              }
+          return true;
+        };
+        for (index i = begin; i < end; ++i)
+          for (index w = 0; w < k; ++w) out[i * k + w] = first[w];
+        for (index i = begin; i < end;) {
+          // As many whole paths as fit into a chunk.
+          index last = i;
+          while (last < end && offsets[last + 1] - offsets[i] <= path_chunk) ++last;
+          if (last > i) {
+            const bool missing = encode_states(offsets[i], offsets[last]);
+            if (missing && order != 1) {
+              i = last;
+              continue;
             }
-        return true;
-      };
-      for (index i = begin; i < end; ++i)
-        for (index w = 0; w < k; ++w) out[i * k + w] = first[w];
-      for (index i = begin; i < end;) {
-        // As many whole paths as fit into a chunk.
-        index last = i;
-        while (last < end && offsets[last + 1] - offsets[i] <= path_chunk) ++last;
-        if (last > i) {
-          const bool missing = encode_states(offsets[i], offsets[last]);
-          if (missing && order != 1) {
+            if (!missing) score_paths(c, states, offsets + i, last - i, combined, out + i * k);
+            for (const index origin = offsets[i]; missing && i < last; ++i)
+              score_with_gaps(c, states + (offsets[i] - origin), 0, offsets[i + 1] - offsets[i], gap::none, forward,
+                              out + i * k);
             i = last;
             continue;
           }
-          const index origin = offsets[i];
-          while (i < last) {
-            if (!missing && order == 1 && k == 1 && last - i >= 4) {
-              const U* four[4];
-              index common = path_chunk;
-              for (int g = 0; g < 4; ++g) {
-                four[g] = states + (offsets[i + g] - origin);
-                common = std::min(common, offsets[i + g + 1] - offsets[i + g]);
-                score_known(c, four[g], 0, 0, std::min<index>(1, offsets[i + g + 1] - offsets[i + g]), out + i + g);
-              }
-              add_four(four, common, n_states, logs + log_offsets[1], out + i);
-              for (int g = 0; g < 4; ++g)
-                score_known(c, four[g], 0, std::max<index>(1, common), offsets[i + g + 1] - offsets[i + g],
-                            out + i + g);
-              i += 4;
-              continue;
-            }
-            const U* path = states + (offsets[i] - origin);
-            const index length = offsets[i + 1] - offsets[i];
-            if (missing)
-              score_with_gaps(c, path, 0, length, gap::none, forward, out + i * k);
+          // A path longer than a chunk, in pieces.
+          gap state = gap::none;
+          for (index a = offsets[i]; a < offsets[i + 1]; a += path_chunk) {
+            const index b = std::min(a + path_chunk, offsets[i + 1]);
+            const bool missing = encode_states(a, b);
+            if (missing && order != 1) break;
+            const index step = a - offsets[i];
+            if (missing || state != gap::none)
+              state = score_with_gaps(c, states, step, b - a, state, forward, out + i * k);
             else
-              score_known(c, path, 0, 0, length, out + i * k);
-            ++i;
+              score_known(c, states, step, b - a, combined, out + i * k);
+            for (index t = 1; t <= order; ++t) states[-t] = states[b - a - t];
           }
-          continue;
+          ++i;
         }
-        // A path longer than a chunk, in pieces.
-        gap state = gap::none;
-        for (index a = offsets[i]; a < offsets[i + 1]; a += path_chunk) {
-          const index b = std::min(a + path_chunk, offsets[i + 1]);
-          const bool missing = encode_states(a, b);
-          if (missing && order != 1) break;
-          const index step = a - offsets[i];
-          if (missing || state != gap::none)
-            state = score_with_gaps(c, states, step, b - a, state, forward, out + i * k);
-          else
-            score_known(c, states, step, 0, b - a, out + i * k);
-          for (index t = 1; t <= order; ++t) states[-t] = states[b - a - t];
-        }
-        ++i;
-      }
-    });
+      });
+    };
+    const index codes = s.n_contexts[order] * n_states;
+    if (codes <= 1 << 16)
+      score(std::uint16_t{});
+    else if (codes <= index{1} << 32)
+      score(std::uint32_t{});
+    else
+      score(std::uint64_t{});
   });
   return bad.get();
 }
