@@ -116,10 +116,10 @@ def _float_levels(rows: NDArray[np.float64]) -> NDArray[np.uint64]:
     total = running[:, -1:].copy()
     top = running == total
     running /= total
-    np.ldexp(running, 64, out=running)
-    running[top] = 0.0
+    running *= 2.0**64  # exact
+    np.copyto(running, 0.0, where=top)
     levels = running.astype(np.uint64)
-    levels[top] = TOP
+    np.copyto(levels, TOP, where=top)
     return levels
 
 
