@@ -22,6 +22,7 @@ struct count_plan {
   index tile_bytes;   // of a thread
   index plain_bytes;  // of a thread
   index thread_bytes;
+  index group_bytes;  // of rows grouped by class, shared by the tiles: for all rows
   bool lanes;
 };
 
@@ -58,20 +59,22 @@ inline count_plan plan_counts(const codes_view& x, const structure_view& s, bool
   }
   plan.tile_bytes = round_up(plan.block * plan.width * 8 + tile_width);
   plan.plain_bytes = contexts ? round_up(plan.block * s.d * 8) : 0;
-  plan.thread_bytes = plan.tile_bytes + plan.plain_bytes + round_up(4 * plan.block) +
-                      round_up(sizeof(small_count) * plan.cells) + round_up(8 * (s.n_classes + 1)) +
-                      round_up(4 * plan.width);
+  plan.thread_bytes =
+      plan.tile_bytes + plan.plain_bytes + round_up(sizeof(small_count) * plan.cells) + round_up(4 * plan.width);
+  const index blocks = (x.n + plan.block - 1) / plan.block;
+  plan.group_bytes = plan.cells > 0 ? round_up(4 * plan.block * blocks) + round_up(8 * (s.n_classes + 1) * blocks) : 0;
   return plan;
 }
 
 /// Scratch that the two kernels below need, in words of 64 bits.
 inline index count_features_scratch(const codes_view& x, const structure_view& s, int threads) {
-  const index counted = plan_counts(x, s, false, threads).thread_bytes;
+  const count_plan counted = plan_counts(x, s, false, threads);
   const index weighted = plan_counts(x, s, true, threads).thread_bytes;
-  return (round_up(encoder_bytes(s.d)) + threads * (counted > weighted ? counted : weighted)) / 8;
+  const index most = counted.thread_bytes > weighted ? counted.thread_bytes : weighted;
+  return (round_up(encoder_bytes(s.d)) + counted.group_bytes + threads * most) / 8;
 }
 
-/// Rows row0 … row0 + m - 1 in order of their class: rows[group[k]] … rows[group[k + 1] - 1] are those of class k.
+/// m rows in order of their class: rows[group[k]] … rows[group[k + 1] - 1] are those of class k.
 inline void group_rows(const index* y, index m, index n_classes, std::int32_t* rows, index* group) {
   if (!y || n_classes == 1) {
     for (index r = 0; r < m; ++r) rows[r] = static_cast<std::int32_t>(r);
@@ -102,20 +105,29 @@ inline void add_rows(const structure_view& s, const U* tile, index m, index j0, 
   }
 }
 
+/// Rows by class in every block of rows, for all tiles.
+struct row_groups {
+  std::int32_t* rows;  // [n]
+  index* group;        // [blocks][n_classes + 1]
+};
+
+/// Whether features [j0, j1) have as many categories each.
+inline bool all_alike(const structure_view& s, index j0, index j1) {
+  for (index j = j0; j < j1; ++j)
+    if (s.n_categories[j] != s.n_categories[j0]) return false;
+  return true;
+}
+
 /// One task without contexts: features [j0, j1) of rows [row0, row1), counted privately, then added to `counts`.
 template <class U>
 inline void count_task(const encoder& e, const count_plan& plan, index row0, index row1, index j0, index j1,
-                       const index* y, index* counts, char* scratch, merge_lock& lock, first_index& bad) {
+                       const row_groups& groups, index* counts, char* scratch, merge_lock& lock, first_index& bad) {
   const structure_view& s = e.s;
   const index width = j1 - j0;
   U* tile = reinterpret_cast<U*>(scratch);
   scratch += plan.tile_bytes + plan.plain_bytes;
-  auto* rows = reinterpret_cast<std::int32_t*>(scratch);
-  scratch += round_up(4 * plan.block);
   auto* table = reinterpret_cast<small_count*>(scratch);
   scratch += round_up(sizeof(small_count) * plan.cells);
-  auto* group = reinterpret_cast<index*>(scratch);
-  scratch += round_up(8 * (s.n_classes + 1));
   auto* base = reinterpret_cast<std::int32_t*>(scratch);
 
   index cells = 0;  // of one class: every feature and its slot
@@ -124,6 +136,8 @@ inline void count_task(const encoder& e, const count_plan& plan, index row0, ind
     cells += s.n_categories[j0 + j] + 1;
   }
   const index filled = s.n_classes * cells;
+  constexpr index byte_cells = 257;  // of a feature whose codes are all bytes there are
+  const bool bytes = s.n_categories[j0] == byte_cells - 1 && all_alike(s, j0, j1);
   for (index i = 0; i < filled; ++i) table[i] = 0;
   const auto empty = [&] {
     if (plan.parts > 1) lock.acquire();  // integers: whichever thread comes first, the sums are the same
@@ -147,7 +161,8 @@ inline void count_task(const encoder& e, const count_plan& plan, index row0, ind
     since += b - a;
     const unsigned met = encode(e, a, b, j0, j1, tile, static_cast<U*>(nullptr));
     if (met & met_bad) return bad.report(first_bad(e, a, b));
-    group_rows(y ? y + a : nullptr, b - a, s.n_classes, rows, group);
+    const std::int32_t* const rows = groups.rows + a;
+    const index* const group = groups.group + a / plan.block * (s.n_classes + 1);
     for (index k = 0; k < s.n_classes; ++k) {
       small_count* mine = table + k * cells;
       if constexpr (sizeof(U) == 1) {
@@ -169,7 +184,10 @@ inline void count_task(const encoder& e, const count_plan& plan, index row0, ind
           continue;
         }
       }
-      count_rows(tile, width, rows + group[k], group[k + 1] - group[k], width, base, mine);
+      if (bytes)
+        count_rows<byte_cells>(tile, width, rows + group[k], group[k + 1] - group[k], width, base, mine);
+      else
+        count_rows<0>(tile, width, rows + group[k], group[k + 1] - group[k], width, base, mine);
     }
   }
 
@@ -226,8 +244,16 @@ inline index count_features(const codes_view& x, const index* y, const code_rule
   }
   const encoder e = make_encoder(x, rules, s, scratch);
   char* lent = static_cast<char*>(scratch) + round_up(encoder_bytes(s.d));
+  const index blocks = (x.n + plan.block - 1) / plan.block;
+  const row_groups groups{reinterpret_cast<std::int32_t*>(lent),
+                          reinterpret_cast<index*>(lent + round_up(4 * plan.block * blocks))};
+  lent += plan.group_bytes;
+  parallel_blocks(x.n, plan.block, threads, [&](index a, index b, int) {
+    group_rows(y ? y + a : nullptr, b - a, s.n_classes, groups.rows + a,
+               groups.group + a / plan.block * (s.n_classes + 1));
+  });
   const index tiles = (s.d + plan.width - 1) / plan.width;
-  const index rows = (x.n + plan.parts - 1) / plan.parts;
+  const index rows = (blocks + plan.parts - 1) / plan.parts * plan.block;
   first_index bad;
   merge_lock lock;
   visit_unsigned(e.tile, [&](auto u) {
@@ -235,7 +261,7 @@ inline index count_features(const codes_view& x, const index* y, const code_rule
       const index j0 = task / plan.parts * plan.width;
       const index row0 = task % plan.parts * rows;
       count_task<decltype(u)>(e, plan, row0, row0 + rows < x.n ? row0 + rows : x.n, j0,
-                              j0 + plan.width < s.d ? j0 + plan.width : s.d, y, counts,
+                              j0 + plan.width < s.d ? j0 + plan.width : s.d, groups, counts,
                               lent + thread * plan.thread_bytes, lock, bad);
     });
   });

@@ -33,16 +33,20 @@ inline void count_lanes(const std::uint8_t* tile, index stride, const std::int32
 }
 
 /// Any number of categories: one increment a cell, feature j in table + base[j]. Neighbouring cells of a row are in
-/// different tables, so an increment seldom waits for the store of the one before it.
-template <class U>
+/// different tables, so an increment seldom waits for the store of the one before it. Apart is how far a feature's table
+/// is from the next one's where that is known, else 0: an increment then is two instructions.
+template <index Apart, class U>
 inline void count_rows(const U* tile, index stride, const std::int32_t* rows, index n_rows, index width,
                        const std::int32_t* base, small_count* table) {
+  const auto cell = [&](index j) { return Apart ? Apart * j : static_cast<index>(base[j]); };
   for (index r = 0; r < n_rows; ++r) {
     const U* row = tile + rows[r] * stride;
     index j = 0;
-    for (; j + 8 <= width; j += 8)
-      for (index i = 0; i < 8; ++i) ++table[base[j + i] + static_cast<index>(row[j + i])];
-    for (; j < width; ++j) ++table[base[j] + static_cast<index>(row[j])];
+    for (; j + 8 <= width; j += 8) {
+      small_count* const first = Apart ? table + cell(j) : table;
+      for (index i = 0; i < 8; ++i) ++first[(Apart ? cell(i) : cell(j + i)) + static_cast<index>(row[j + i])];
+    }
+    for (; j < width; ++j) ++table[cell(j) + static_cast<index>(row[j])];
   }
 }
 
