@@ -6,10 +6,12 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <cstring>
 
 #include "tallydraw/bit_columns.hpp"
 #include "tallydraw/count_features.hpp"
 #include "tallydraw/pair_codes.hpp"
+#include "tallydraw/transpose.hpp"
 
 namespace tallydraw::TALLYDRAW_ISA {
 
@@ -83,36 +85,34 @@ struct chunk_columns {
   std::uint64_t* column(index q) const { return group_of(q) + q % bit_lanes; }
 };
 
-/// Word w of all columns of a tile: of m rows.
+/// Word w of all columns of a tile: of m rows. Which bit is whose row is the same in every column, and matters to none.
 template <class U>
 inline void pack_rows(const chunk_columns& columns, const pair_codes<U>& codes, index tile, const std::int32_t* rows,
                       index m, index w) {
-  const index width = codes.width(tile), j0 = tile * tile_width;
-  const U* const from = codes.tile(tile);
-  [[maybe_unused]] std::uint8_t bytes[sizeof(U) == 1 ? 1 : 64 * tile_width];  // of wider codes
+  const index width = codes.width(tile), j0 = tile * tile_width, stride = codes.stride(j0);
+  const U* const from = codes.feature(j0);
   index most = 0;
   for (index j = j0; j < j0 + width; ++j) most = columns.kept[j] > most ? columns.kept[j] : most;
-  if (most == 0) return;
-  if constexpr (sizeof(U) > 1)  // what is no byte is no code of a feature that has columns
-    for (index i = 0; i < m; ++i)
-      for (index j = 0; j < width; ++j) {
-        const U code = from[rows[i] * width + j];
-        bytes[i * tile_width + j] = static_cast<std::uint8_t>(code < 255 ? code : 255);
-      }
+  U nobody[tile_width];  // stands for rows past the last
+  for (U& code : nobody) code = static_cast<U>(~U{0});
   for (index c = 0; c < most; ++c) {
-    std::uint64_t m64[64];
-    for (index i = 0; i < m; ++i) {
-      const std::uint8_t* row;
-      if constexpr (sizeof(U) == 1)
-        row = from + rows[i] * width;
-      else
-        row = bytes + i * tile_width;
-      m64[i] = equal_bits(row, static_cast<std::uint8_t>(c));
+    // Bits of eight rows to a byte of each feature, then the eight bytes of a feature together.
+    std::uint8_t bytes[8 * tile_width], turned[8 * tile_width];
+    for (index part = 0; part < 8; ++part) {
+      const U* eight[8];
+      for (index i = 0; i < 8; ++i) eight[i] = 8 * part + i < m ? from + rows[8 * part + i] * stride : nobody;
+      equal_bits(eight, static_cast<U>(c), bytes + part * tile_width);
     }
-    for (index i = m; i < 64; ++i) m64[i] = 0;
-    transpose_bits(m64);
-    for (index j = 0; j < width; ++j)
-      if (c < columns.kept[j0 + j]) columns.column(columns.first[j0 + j] + c)[w * bit_lanes] = m64[j];
+    const std::uint8_t* const words = transpose(bytes, turned, 8, tile_width);
+    for (index j = 0; j < width; ++j) {
+      const index q = columns.first[j0 + j];
+      if (most == 1 && q % bit_lanes == 0 && j + 8 <= width && columns.first[j0 + j + 8] == q + 8) {  // side by side
+        std::memcpy(columns.group_of(q) + w * bit_lanes, words + 8 * j, 64);
+        j += 7;
+      } else if (c < columns.kept[j0 + j]) {
+        std::memcpy(columns.column(q + c) + w * bit_lanes, words + 8 * j, 8);
+      }
+    }
   }
 }
 
@@ -190,7 +190,7 @@ inline void count_direct(const structure_view& s, const pair_codes<U>& codes, co
                          const index* pair_offsets, index* marginals, index* counts) {
   constexpr index most = 8;               // features counted side by side: increments seldom meet the one before
   constexpr index table_bytes = 1 << 18;  // of them together
-  const index ci = s.n_categories[i], wi = codes.width(i / tile_width);
+  const index ci = s.n_categories[i], wi = codes.stride(i);
   const U* const xi = codes.feature(i);
   if (ci > few) {
     index* cells = marginals + s.offsets[i];
@@ -210,7 +210,7 @@ inline void count_direct(const structure_view& s, const pair_codes<U>& codes, co
       bytes += 8 * s.n_classes * ci * cj;
       if (n > 0 && bytes > table_bytes) break;
       x[n] = codes.feature(j);
-      w[n] = codes.width(j / tile_width);
+      w[n] = codes.stride(j);
       c[n] = cj;
       cells[n++] = counts + pair_offsets[pair_of(i, j, s.d)];
     }

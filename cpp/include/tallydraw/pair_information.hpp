@@ -166,7 +166,14 @@ inline void inform_alike(const structure_view& s, const index* pair_offsets, con
       table[l] = counts + pair_offsets[pair[l]];
       more[l] = pseudocounts[i] < pseudocounts[other] ? pseudocounts[i] : pseudocounts[other];
     }
-    inform<L>(table, more, s.n_classes, s.n_categories[i], s.n_categories[j[at]], scratch, together, shared);
+    const index k = s.n_classes, ci = s.n_categories[i], cj = s.n_categories[j[at]];
+    if (k == 1 && ci == 2 && cj == 2) {  // loops of known length
+      constexpr std::integral_constant<index, 1> one{};
+      constexpr std::integral_constant<index, 2> two{};
+      inform<L>(table, more, one, two, two, scratch, together, shared);
+    } else {
+      inform<L>(table, more, k, ci, cj, scratch, together, shared);
+    }
     for (index l = 0; l < L; ++l) {
       information[pair[l]] = together[l] > 0.0 ? shared[l] : -double_of(elementary::infinity_bits);
       if (seen) seen[pair[l]] = together[l];

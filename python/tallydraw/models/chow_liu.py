@@ -345,7 +345,7 @@ class ChowLiuTree(TreeModel):
         return self._with_likelihood(fitted._replace(expected=of_all), data, y, weights, n_threads)
 
     def _learned(
-        self, pairs: PairTables, price: float | None = None, n_threads: int | None = None
+        self, pairs: PairTables, price: float | None = None, n_threads: int | None = 1
     ) -> NDArray[np.int64]:
         """The parents of the forest that gains most; a parameter costs `price`, if not what its own rows say."""
         d, c = len(pairs), pairs.n_categories
