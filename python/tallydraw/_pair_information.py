@@ -15,7 +15,7 @@ from tallydraw.pairs import PairTables
 Floats = NDArray[np.float64]
 
 _BLOCK_CELLS = 1 << 14  # that fit into the cache with what is computed of them; Python hears Ctrl-C in between
-_CELL_WORK = 32  # of a cell and its logarithms, in draws
+_CELL_WORK = 16  # of a cell and its logarithm, in draws
 
 
 def pair_information(
@@ -31,9 +31,9 @@ def pair_information(
     by_size = np.argsort(sizes, kind="stable")
     more = np.zeros(d) if pseudocounts is None else pseudocounts
     structure, kernels = pairs.marginals.structure, backend.kernels()
-    row_work = _CELL_WORK * (len(pairs.values) // max(1, d) + 1)
-    for a, b in backend.blocks(d, row_work):
-        team = backend.threads(n_threads, (b - a) * row_work)
+    cells = len(pairs.values) // max(1, d) + 1  # of a feature
+    for a, b in backend.blocks(d, _CELL_WORK * cells):
+        team = backend.threads(n_threads, 2 * (b - a) * cells)
         kernels.pair_information(structure, pairs.offsets, pairs.values, by_size, more, a, b, information, seen, team)
     return information
 

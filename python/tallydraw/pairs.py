@@ -152,14 +152,17 @@ class PairTables:
         >>> td.count_pairs(X).tables([1, -1, 0]) == td.count_features(X, parents=[1, -1, 0])
         True
         """
-        checked = parent_array(parents, len(self))
-        structure = make_structure(self.n_categories, checked, self.n_classes)
-        paired = np.repeat(checked >= 0, np.diff(structure.offsets))
-        cells = self._cells(checked, structure.offsets)
+        return self.tree_tables(parent_array(parents, len(self)))
+
+    def tree_tables(self, parents: NDArray[np.int64]) -> Tables:
+        """As :meth:`tables`, of read-only parents that are checked already."""
+        structure = make_structure(self.n_categories, parents, self.n_classes)
+        paired = np.repeat(parents >= 0, np.diff(structure.offsets))
+        cells = self._cells(parents, structure.offsets)
         values = np.empty(len(cells), self.values.dtype)
         values[paired] = self.values[cells[paired]]
         values[~paired] = self.marginals.values[cells[~paired]]
-        return Tables(values, self.n_categories, parents=checked, n_classes=self.n_classes, structure=structure)
+        return Tables(values, self.n_categories, parents=parents, n_classes=self.n_classes, structure=structure)
 
     def _cells(self, parents: NDArray[np.int64], offsets: NDArray[np.int64]) -> NDArray[np.int64]:
         """Where each cell of the tables of a tree is, in `values`, or of a root in those of `marginals`."""

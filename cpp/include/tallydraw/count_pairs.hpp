@@ -37,6 +37,9 @@ struct pair_plan {
   index thread_bytes;
 };
 
+/// Rows that are encoded and packed at once: their codes stay in the nearest cache.
+inline index piece_rows(index d) { return std::clamp((index{1} << 15) / (d + 1) / 64 * 64, index{64}, index{512}); }
+
 inline pair_plan plan_pairs(const codes_view& x, const structure_view& s, int threads) {
   constexpr index bit_bytes = 1 << 20;  // of all columns: they stay in cache
   constexpr index least_rows = 1 << 12, most_rows = 1 << 16;
@@ -52,7 +55,7 @@ inline pair_plan plan_pairs(const codes_view& x, const structure_view& s, int th
   plan.rows = std::clamp(x.n, index{1}, plan.rows);
   plan.words = plan.rows / 64 + s.n_classes + 1;
   plan.encoder = round_up(encoder_bytes(s.d));
-  plan.codes = round_up(pair_code_bytes(plan.rows, s.d));
+  plan.codes = round_up(pair_code_bytes(plan.rows, s.d) + threads * (piece_rows(s.d) * s.d + tile_width));
   plan.row = round_up(4 * plan.rows);
   plan.group = round_up(8 * (s.n_classes + 1));
   plan.flags = round_up((threads + 1) * s.d);
@@ -265,6 +268,23 @@ inline void pack_columns(const chunk_columns& columns, const pair_codes<U>& code
   });
 }
 
+/// The same from codes none of which may be missing, so that few categories are bytes, of rows in their own order: a
+/// piece is encoded by its thread, in `codes`, and packed while it is in cache.
+template <class U>
+inline void encode_columns(const encoder& e, index row0, index row1, const chunk_columns& columns, U* codes,
+                           int threads, first_index& bad) {
+  const index d = e.x.d, tiles = (d + tile_width - 1) / tile_width, rows = piece_rows(d);
+  parallel_blocks(row1 - row0, rows, threads, [&](index a, index b, int thread) {
+    U* const mine = codes + thread * (rows * d + tile_width);
+    const pair_codes<U> piece{mine, d, b - a, d};
+    const unsigned met = encode(e, row0 + a, row0 + b, 0, d, mine, static_cast<U*>(nullptr));
+    if (met & met_bad) bad.report(first_bad(e, row0 + a, row0 + b));
+    for (index r = 0; r < b - a; r += 64)
+      for (index t = 0; t < tiles; ++t)
+        pack_rows(columns, piece, t, columns.rows + r, b - a - r < 64 ? b - a - r : 64, (a + r) / 64);
+  });
+}
+
 /// Takes the totals of all columns, and adds the counts of the features of few categories.
 inline void count_columns(const structure_view& s, const chunk_columns& columns, index few, index* marginals,
                           int threads) {
@@ -341,6 +361,8 @@ inline index count_pairs(const codes_view& x, const index* y, const code_rules& 
   columns.totals = reinterpret_cast<std::uint32_t*>(take(plan.totals));
   bool some_many = false;
   for (index j = 0; j < d; ++j) some_many = some_many || s.n_categories[j] > plan.few;
+  const bool at_once = !some_many && !e.slots && s.n_classes == 1;  // neither missing cells nor classes
+  for (index j = 0; j < d; ++j) flags[j] = 0;
 
   first_index bad;
   visit_unsigned(e.tile, [&](auto u) {
@@ -348,15 +370,21 @@ inline index count_pairs(const codes_view& x, const index* y, const code_rules& 
     for (index row0 = 0; row0 < x.n; row0 += plan.rows) {
       const index row1 = row0 + plan.rows < x.n ? row0 + plan.rows : x.n;
       const index* classes = y ? y + row0 : nullptr;
-      const auto codes = encode_pairs(e, row0, row1, static_cast<U*>(lent), flags, flags + d, threads, bad);
-      if (bad.get() >= 0) return;
-      if (some_many)
-        parallel_blocks(d, 1, threads, [&](index i, index, int) {
-          count_direct(s, codes, classes, plan.few, i, pair_offsets, marginals, counts);
-        });
-      if (plan.columns == 0) continue;
-      lay_out_columns(s, plan.few, flags, classes, row1 - row0, columns);
-      pack_columns(columns, codes, d, threads);
+      if (at_once) {
+        lay_out_columns(s, plan.few, flags, nullptr, row1 - row0, columns);
+        encode_columns(e, row0, row1, columns, static_cast<U*>(lent), threads, bad);
+        if (bad.get() >= 0) return;
+      } else {
+        const auto codes = encode_pairs(e, row0, row1, static_cast<U*>(lent), flags, flags + d, threads, bad);
+        if (bad.get() >= 0) return;
+        if (some_many)
+          parallel_blocks(d, 1, threads, [&](index i, index, int) {
+            count_direct(s, codes, classes, plan.few, i, pair_offsets, marginals, counts);
+          });
+        if (plan.columns == 0) continue;
+        lay_out_columns(s, plan.few, flags, classes, row1 - row0, columns);
+        pack_columns(columns, codes, d, threads);
+      }
       count_columns(s, columns, plan.few, marginals, threads);
       count_all_shared(s, columns, plan.few, pair_offsets, counts, part, plan.thread_bytes, threads);
     }

@@ -9,11 +9,13 @@ from tallydraw import backend
 
 
 def spanning_forest(gain: NDArray[np.float64], d: int, root: int = 0) -> NDArray[np.int64]:
-    """(d,) parents of the maximum spanning forest; `gain` is that of every pair i < j in order, -inf of no arc.
+    """(d,) read-only parents of the maximum spanning forest; `gain` of every pair i < j in order, -inf is no arc.
 
     Of arcs of equal gain the one that comes first is taken: so there is one forest. The tree with `root` is rooted
     there, each other one at its least vertex.
     """
     parents = np.empty(d, np.int64)
     backend.kernels().spanning_forest(gain, root, parents)
-    return parents
+    parents.flags.writeable = False
+    view: NDArray[np.int64] = parents.view()  # which nobody can make writable again
+    return view

@@ -252,8 +252,9 @@ class ChowLiuTree(TreeModel):
     def _tree_tables(self, pairs: PairTables, kept: Any = None) -> tuple[Tables, ...]:
         """The counts of the tree, one stack of tables, or one a class; of the trees that are `kept`, if any."""
         parts = self._parts(pairs)
-        trees = [self._learned(part) for part in parts] if kept is None else kept
-        return tuple(part.tables(parents) for part, parents in zip(parts, trees, strict=True))
+        if kept is None:
+            return tuple(part.tree_tables(self._learned(part)) for part in parts)
+        return tuple(part.tables(parents) for part, parents in zip(parts, kept, strict=True))
 
     def _soft_fit(
         self,
@@ -345,7 +346,7 @@ class ChowLiuTree(TreeModel):
         return self._with_likelihood(fitted._replace(expected=of_all), data, y, weights, n_threads)
 
     def _learned(
-        self, pairs: PairTables, price: float | None = None, n_threads: int | None = 1
+        self, pairs: PairTables, price: float | None = None, n_threads: int | None = None
     ) -> NDArray[np.int64]:
         """The parents of the forest that gains most; a parameter costs `price`, if not what its own rows say."""
         d, c = len(pairs), pairs.n_categories
