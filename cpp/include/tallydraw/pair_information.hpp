@@ -80,7 +80,8 @@ inline void log_probabilities(const double* x, index n, double* out) {
   for (index i = 0; i < n; ++i) out[i] = elementary::select(out[i] < 0.0, out[i], 0.0);
 }
 
-/// L tables of k x ci x cj counts, numbers that may be constants: `seen` gets their sums, `information` that of the counts with `more` in each cell.
+/// L tables of k x ci x cj counts, numbers that may be constants: `seen` gets their sums, `information` that of the
+/// counts with `more` in each cell.
 template <index L, class Count, class Classes, class Categories>
 inline void inform(const Count* const (&table)[L], const double (&more)[L], Classes k, Categories ci, Categories cj,
                    double* scratch, double (&seen)[L], double (&information)[L]) {
@@ -135,7 +136,7 @@ inline void inform(const Count* const (&table)[L], const double (&more)[L], Clas
   double* const terms = scratch + at.terms;
   if (!near_divergence_terms(p, q, cells * L, terms)) {
     const double *const log_a = scratch + at.logs, *const log_b = log_a + (b - a), *const log_y = log_a + (classes - a);
-    log_probabilities(a, at.logs - at.a, scratch + at.logs);
+    log_probabilities(a, (k > 1 ? at.logs : at.classes) - at.a, scratch + at.logs);
     each_cell([&](index cell, index i, index j, index y) {
       double x[L];
       for (index l = 0; l < L; ++l) x[l] = log_a[i + l] + log_b[j + l];

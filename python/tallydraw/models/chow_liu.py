@@ -94,6 +94,7 @@ class ChowLiuTree(TreeModel):
 
     _parameters = ("alpha", "n_categories", "missing", "unseen", "shared", "penalty", "root", "missing_fit")
     _frozen = ("n_categories", "missing_fit")
+    _threads: int | None = None  # what the last count was given: its tree is learned, later, by no more
 
     def __init__(
         self,
@@ -211,6 +212,7 @@ class ChowLiuTree(TreeModel):
     def _count(
         self, data: Any, y: NDArray[np.int64] | None, k: int | None, sizes: Any, weights: Any, n_threads: int | None
     ) -> PairTables:
+        self._threads = n_threads
         column = None if weights is None else weights[:, None]
         return self._count_pairs(data, y, k, sizes, column, n_threads)
 
@@ -253,7 +255,7 @@ class ChowLiuTree(TreeModel):
         """The counts of the tree, one stack of tables, or one a class; of the trees that are `kept`, if any."""
         parts = self._parts(pairs)
         if kept is None:
-            return tuple(part.tree_tables(self._learned(part)) for part in parts)
+            return tuple(part.tree_tables(self._learned(part, self._threads)) for part in parts)
         return tuple(part.tables(parents) for part, parents in zip(parts, kept, strict=True))
 
     def _soft_fit(
@@ -271,7 +273,7 @@ class ChowLiuTree(TreeModel):
         price = self._price(fitted)
         if prepared is None:
             return fitted._replace(
-                parents=np.stack([self._learned(part, price, n_threads) for part in self._parts(pairs)])
+                parents=np.stack([self._learned(part, n_threads, price) for part in self._parts(pairs)])
             )
         stacks = stacks_of(prepared)
         lenient = _check.unseen_rule(self.unseen)
@@ -294,7 +296,7 @@ class ChowLiuTree(TreeModel):
             return fitted._replace(counts=counts, parents=parents, expected=expected_of_all)
         trees = []
         for part, tables in zip(self._parts(pairs), stacks, strict=True):
-            new, old = self._learned(part, price, n_threads), _parents_of(tables)
+            new, old = self._learned(part, n_threads, price), _parents_of(tables)
             if not np.array_equal(new, old):
                 worth = [
                     penalised_fit(counts, self.alpha) - price * _arc_parameters(counts)
@@ -345,9 +347,7 @@ class ChowLiuTree(TreeModel):
         of_all = tuple(expected) if own else expected[0]
         return self._with_likelihood(fitted._replace(expected=of_all), data, y, weights, n_threads)
 
-    def _learned(
-        self, pairs: PairTables, price: float | None = None, n_threads: int | None = None
-    ) -> NDArray[np.int64]:
+    def _learned(self, pairs: PairTables, n_threads: int | None, price: float | None = None) -> NDArray[np.int64]:
         """The parents of the forest that gains most; a parameter costs `price`, if not what its own rows say."""
         d, c = len(pairs), pairs.n_categories
         together = None if self.penalty is None else np.empty(len(pairs.offsets) - 1)
