@@ -279,8 +279,8 @@ def pair_offsets(n_categories: NDArray[np.int64], n_classes: int | None) -> NDAr
     c, k = n_categories, n_classes or 1
     n_pairs = len(c) * (len(c) - 1) // 2
     if n_pairs and np.all(c == c[0]):
-        offsets = np.arange(n_pairs + 1)
-        offsets *= k * int(c[0]) ** 2
+        step = k * int(c[0]) ** 2
+        offsets = np.arange(0, n_pairs * step + 1, step)
     else:
         offsets = np.zeros(n_pairs + 1, np.int64)
         begin = 1
