@@ -11,9 +11,10 @@
 
 namespace tallydraw::TALLYDRAW_ISA {
 
-extern const count_kernels counting;    // kernels_count.cpp
-extern const sample_kernels sampling;   // kernels_sample.cpp
-extern const log_prob_kernels scoring;  // kernels_log_prob.cpp
+extern const count_kernels counting;         // kernels_count.cpp
+extern const sample_kernels sampling;        // kernels_sample.cpp
+extern const log_prob_kernels scoring;       // kernels_log_prob.cpp
+extern const information_kernels informing;  // kernels_information.cpp
 
 static void philox_words(const std::uint32_t* counters, index n, std::uint64_t key, std::uint32_t* words) {
   for (index i = 0; i < n; ++i) {
@@ -38,6 +39,7 @@ extern const kernel_table kernels = {
     /*count=*/&counting,
     /*sample=*/&sampling,
     /*log_prob=*/&scoring,
+    /*information=*/&informing,
 };
 
 }  // namespace tallydraw::TALLYDRAW_ISA

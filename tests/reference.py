@@ -144,6 +144,63 @@ def divergence_term(p: float, q: float, log_q: float) -> float:
     return p * (min(log(p), 0.0) - log_q if p > 0.0 else 0.0) - p + q
 
 
+# Information of pairs of features -----------------------------------------------------------------------------------
+
+
+def pair_information(table, more):
+    """(sum of the counts, I(i; j | y) of the counts and `more` in each cell) of nested lists [class][a][b].
+
+    The second is -inf where the first is zero. Every sum runs from left to right.
+    """
+    classes, rows, columns = range(len(table)), range(len(table[0])), range(len(table[0][0]))
+    cells = [(y, a, b) for y in classes for a in rows for b in columns]
+    seen = total = 0.0
+    for y, a, b in cells:
+        seen += float(table[y][a][b])
+        total += float(table[y][a][b]) + more
+    if seen == 0.0:
+        return seen, -math.inf
+    p = {(y, a, b): (float(table[y][a][b]) + more) / total for y, a, b in cells}
+    of_row, of_column, of_class = {}, {}, {}
+    for y in classes:
+        for a in rows:
+            of_row[y, a] = running_sums([p[y, a, b] for b in columns])[-1]
+        for b in columns:
+            of_column[y, b] = running_sums([p[y, a, b] for a in rows])[-1]
+        of_class[y] = running_sums([of_row[y, a] for a in rows])[-1]
+    terms = []
+    for y, a, b in cells:
+        q = of_row[y, a] * of_column[y, b]
+        log_q = min(log(of_row[y, a]), 0.0) + min(log(of_column[y, b]), 0.0)
+        if len(table) > 1 and of_class[y] > 0.0:
+            q, log_q = q / of_class[y], log_q - min(log(of_class[y]), 0.0)
+        terms.append(divergence_term(p[y, a, b], q, log_q))
+    return seen, running_sums(terms)[-1]
+
+
+def spanning_forest(gain, root):
+    """Parents of the maximum spanning forest of a symmetric matrix: Kruskal, of equal gains the first pair i < j."""
+    d = len(gain)
+    group, neighbours = list(range(d)), [[] for _ in range(d)]
+    for i, j in sorted(itertools.combinations(range(d), 2), key=lambda pair: (-gain[pair[0]][pair[1]], pair)):
+        if gain[i][j] > -math.inf and group[i] != group[j]:
+            group = [group[i] if g == group[j] else g for g in group]
+            neighbours[i].append(j)
+            neighbours[j].append(i)
+    parents = [None] * d
+    for start in [root, *range(d)]:
+        if parents[start] is None:
+            parents[start] = -1
+            stack = [start]
+            while stack:
+                i = stack.pop()
+                for j in neighbours[i]:
+                    if parents[j] is None:
+                        parents[j] = i
+                        stack.append(j)
+    return parents
+
+
 # Posteriors ---------------------------------------------------------------------------------------------------------
 
 

@@ -109,5 +109,6 @@ void bind_elementary(py::module_& m);
 void bind_sample(py::module_& m);
 void bind_count(py::module_& m);
 void bind_log_prob(py::module_& m);
+void bind_information(py::module_& m);
 
 }  // namespace tallydraw

@@ -8,4 +8,5 @@ PYBIND11_MODULE(_core, m, pybind11::mod_gil_not_used()) {
   tallydraw::bind_sample(m);
   tallydraw::bind_count(m);
   tallydraw::bind_log_prob(m);
+  tallydraw::bind_information(m);
 }

@@ -35,6 +35,18 @@ def posterior(
 ) -> None: ...  # (n, K), (K,) -> (n, K); all -inf: prior; evidence (n,): what log_sum_exp gives
 def log_posterior(x: Floats, log_prior: Floats, out: Floats, threads: int) -> None: ...  # (n, K), (K,) -> (n, K)
 
+# information of pairs of features: structure of roots, pair_offsets and counts as count_pairs leaves them
+def pair_information(
+    structure: Structure, pair_offsets: Counts, counts: Counts | Floats, by_size: Counts, pseudocounts: Floats,
+    first: int, last: int, information: Floats, seen: Floats | None, threads: int,
+) -> None: ...  # of the pairs i < j with first <= i < last: seen[p] the sum of the counts, information[p] -inf where it
+                # is zero, else I(i; j), with several classes I(i; j | y), of the counts with the lesser of
+                # pseudocounts[i], pseudocounts[j] in each cell; every sum from left to right over the cells; by_size:
+                # the features sorted by n_categories, stably
+def spanning_forest(gain: Floats, root: int, parents: Counts) -> None: ...  # gain of every pair as above, -inf: no arc;
+                # the maximum spanning forest, of equal gains the first pair; the tree with root is rooted there, the
+                # others at their least vertex; parents (d,), -1 for a root
+
 # count: adds to `counts`
 def count_features(
     X: Codes, y: Counts | None, missing: int | None, unseen_is_missing: bool, structure: Structure, counts: Counts, threads: int

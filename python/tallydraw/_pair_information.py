@@ -1,64 +1,70 @@
-"""Information between all pairs of features, from their contingency tables.
-
-Tables of one shape are taken together, pairs innermost, (K, A, B, m), so that a sum over cells is a sum of long rows.
-Every sum runs from left to right.
-"""
+"""Information between all pairs of features, from their contingency tables; every sum runs from left to right."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tallydraw._divergence_terms import divergence_terms, log_probability
+from tallydraw import backend
+from tallydraw._divergence_terms import log_probability
 from tallydraw.pairs import PairTables
 
 Floats = NDArray[np.float64]
 
 _BLOCK_CELLS = 1 << 14  # that fit into the cache with what is computed of them; Python hears Ctrl-C in between
+_CELL_WORK = 16  # of a cell and its logarithm, in draws
 
 
-def mutual_information(pairs: PairTables) -> Floats:
+def pair_information(
+    pairs: PairTables, *, pseudocounts: Floats | None = None, seen: Floats | None = None, n_threads: int | None = None
+) -> Floats:
+    """I(i; j) of every pair i < j in lexicographic order, given the class where there is one; -inf if never seen.
+
+    `pseudocounts` (d,): in each cell of a pair is the lesser of its two features' more. `seen`, one a pair, gets the
+    rows, or weight, in which both features are seen.
+    """
+    d, sizes = len(pairs), pairs.n_categories
+    information = np.empty(len(pairs.offsets) - 1)
+    by_size = np.argsort(sizes, kind="stable")
+    more = np.zeros(d) if pseudocounts is None else pseudocounts
+    structure, kernels = pairs.marginals.structure, backend.kernels()
+    cells = len(pairs.values) // max(1, d) + 1  # of a feature
+    for a, b in backend.blocks(d, _CELL_WORK * cells):
+        team = backend.threads(n_threads, 2 * (b - a) * cells)
+        kernels.pair_information(structure, pairs.offsets, pairs.values, by_size, more, a, b, information, seen, team)
+    return information
+
+
+def mutual_information(pairs: PairTables, n_threads: int | None = None) -> Floats:
     """(d, d) I(i; j), given the class where there is one; the diagonal is the entropy of each feature."""
-    return _matrix(pairs, lambda p: (_mutual(p, pairs.n_classes is not None),) * 2, diagonal=True)
+    d, k = len(pairs), pairs.n_classes or 1
+    out = np.zeros((d, d))
+    above = np.triu_indices(d, 1)
+    out[above] = np.maximum(pair_information(pairs, n_threads=n_threads), 0.0)
+    out += out.T
+    for c in np.unique(pairs.n_categories).tolist():
+        same = np.flatnonzero(pairs.n_categories == c)
+        counts = pairs.marginals.values[pairs.marginals.offsets[same] + np.arange(k * c)[:, None]]
+        p = _probabilities(counts.reshape(k, 1, c, -1))
+        out[same, same] = _sum(_remaining(p, _over(p, 2)).reshape(k * c, -1))
+    return out
 
 
 def conditional_entropy(pairs: PairTables) -> Floats:
     """(d, d) H(i | j), given the class where there is one."""
-    return _matrix(pairs, lambda p: (_remaining(p, _over(p, 1)), _remaining(p, _over(p, 2))), diagonal=False)
-
-
-def seen_together(pairs: PairTables) -> Floats:
-    """(d, d) rows, or weight, in which both features are seen; the diagonal is zero."""
     out = np.zeros((len(pairs), len(pairs)))
     for i, j, counts in _alike(pairs):
-        out[i, j] = out[j, i] = _sum(counts.reshape(-1, len(i)).astype(np.float64))
-    return out
-
-
-def _matrix(pairs: PairTables, terms: Callable[[Floats], tuple[Floats, Floats]], *, diagonal: bool) -> Floats:
-    """Fills [i, j] and [j, i] with sums of the two terms of the joint probabilities of i < j."""
-    d = len(pairs)
-    out = np.zeros((d, d))
-    for i, j, counts in _alike(pairs):
         p = _probabilities(counts)
-        above, below = terms(p)
-        out[i, j] = _sum(above.reshape(-1, len(i)))
-        out[j, i] = out[i, j] if below is above else _sum(below.reshape(-1, len(i)))
-    if diagonal:
-        k = pairs.n_classes or 1
-        for c in np.unique(pairs.n_categories).tolist():
-            same = np.flatnonzero(pairs.n_categories == c)
-            counts = pairs.marginals.values[pairs.marginals.offsets[same] + np.arange(k * c)[:, None]]
-            p = _probabilities(counts.reshape(k, 1, c, -1))
-            out[same, same] = _sum(_remaining(p, _over(p, 2)).reshape(k * c, -1))
+        out[i, j] = _sum(_remaining(p, _over(p, 1)).reshape(-1, len(i)))
+        out[j, i] = _sum(_remaining(p, _over(p, 2)).reshape(-1, len(i)))
     return out
 
 
 def _alike(pairs: PairTables) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[Any]]]:
-    """Features i < j of some pairs whose tables have one shape, and their counts (K, C_i, C_j, m)."""
+    """Features i < j of some pairs whose tables have one shape, and their counts (K, C_i, C_j, m), pairs innermost."""
     d, k = len(pairs), pairs.n_classes or 1
     sizes, shape_of = np.unique(pairs.n_categories, return_inverse=True)
     first, second = np.triu_indices(d, 1)
@@ -87,18 +93,6 @@ def _probabilities(counts: NDArray[Any]) -> Floats:
     total = _sum(cells.reshape(-1, cells.shape[-1]))
     cells /= np.where(total > 0, total, 1.0)
     return cells
-
-
-def _mutual(p: Floats, classes: bool) -> Floats:
-    """Terms of KL(p(a, b, y), p(a, y) p(b, y) / p(y))."""
-    a, b = _over(p, 2), _over(p, 1)
-    product, logs = a * b, log_probability(a) + log_probability(b)
-    if classes:
-        of_class = _over(a, 1)
-        seen = of_class > 0
-        product /= np.where(seen, of_class, 1.0)
-        logs = np.where(seen, logs - np.where(seen, log_probability(of_class), 0.0), logs)
-    return divergence_terms(p, product, logs)
 
 
 def _remaining(p: Floats, given: Floats) -> Floats:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import operator
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -53,8 +55,8 @@ class Structure(NamedTuple):
         cells = np.diff(self.offsets)
         if all(v.ndim == 0 for v in values):
             return np.repeat(np.array(values, np.float64), cells)
-        rows = cells // self.n_categories
-        return np.concatenate([np.tile(np.broadcast_to(v, c), r) for v, c, r in zip(values, self.n_categories, rows)])
+        each = zip(values, self.n_categories, cells // self.n_categories, strict=True)
+        return np.concatenate([np.tile(np.broadcast_to(v, c), rows) for v, c, rows in each])
 
     def runs(self) -> Iterator[tuple[int, int, int]]:
         """(begin, end, C): stretches of the flat buffer whose table rows all have C cells."""
@@ -77,40 +79,38 @@ def make_structure(
     order: int = 1,
 ) -> Structure:
     """The structure of features with these parents; a context is the nearest `order` ancestors."""
-    d = len(n_categories)
-    sizes = [int(c) for c in n_categories]
-    contexts: list[list[int]] = [[] for _ in range(d)]
-    visit = list(range(d))
-    if parents is not None:
-        visit = _parents_first(parents)
-        for j in visit:
-            parent = int(parents[j])
-            contexts[j] = [*contexts[parent], parent][-order:] if parent >= 0 else []
-    n_contexts = []
-    for context in contexts:
-        rows = 1
-        for feature in context:
-            rows *= sizes[feature]
-        n_contexts.append(rows)
-    offsets = [0]
-    for rows, c in zip(n_contexts, sizes, strict=True):
-        offsets.append(offsets[-1] + (n_classes or 1) * rows * c)
-    if offsets[-1] >= 2**60:
+    sizes, k = _frozen(n_categories), n_classes or 1
+    visit, context, degree, n_contexts = _contexts(sizes, parents, order)
+    total = k * sum(map(operator.mul, n_contexts, sizes.tolist()))
+    if total >= 2**60:
         raise ValueError(
-            f"the tables would have {offsets[-1]} cells ({8 * offsets[-1]} bytes): too many to address; "
+            f"the tables would have {total} cells ({8 * total} bytes): too many to address; "
             "lower the order, or the numbers of categories"
         )
-    begin = np.zeros(d + 1, np.int64)
-    np.cumsum([len(c) for c in contexts], out=begin[1:])
-    return Structure(
-        n_classes or 1,
-        _frozen(n_categories),
-        _frozen(n_contexts),
-        _frozen(offsets),
-        _frozen(begin),
-        _frozen([f for c in contexts for f in c]),
-        _frozen(visit),
-    )
+    rows = _frozen(n_contexts)
+    offsets, begin = np.zeros((2, len(sizes) + 1), np.int64)
+    np.cumsum(k * rows * sizes, out=offsets[1:])
+    np.cumsum(degree, out=begin[1:])
+    return Structure(k, sizes, rows, _frozen(offsets), _frozen(begin), _frozen(context), _frozen(visit))
+
+
+def _contexts(
+    sizes: NDArray[np.int64], parents: NDArray[np.int64] | None, order: int
+) -> tuple[Any, Any, Any, list[int]]:
+    """Features, every context before its child; all contexts; how many features each has; and how many rows."""
+    d = len(sizes)
+    if parents is None:
+        return np.arange(d), [], np.zeros(d, np.int64), [1] * d
+    visit = _parents_first(parents)
+    if order == 1:
+        child = parents >= 0
+        return visit, parents[child], child, np.where(child, sizes[parents], 1).tolist()
+    contexts: list[list[int]] = [[] for _ in range(d)]
+    for j in visit:
+        parent = int(parents[j])
+        contexts[j] = [*contexts[parent], parent][-order:] if parent >= 0 else []
+    rows = [math.prod(int(sizes[f]) for f in context) for context in contexts]
+    return visit, [f for context in contexts for f in context], [len(context) for context in contexts], rows
 
 
 def aligned_empty(n: int) -> NDArray[np.float64]:
@@ -127,24 +127,24 @@ def parent_array(parents: Any, d: int) -> NDArray[np.int64]:
         raise TypeError(f"parents must be integers, got dtype {array.dtype}")
     if array.shape != (d,):
         raise ValueError(f"parents must have one entry a feature ({d},), got shape {array.shape}")
-    for j, parent in enumerate(array):
-        natural(f"parents[{j}]", parent, least=-1, most=d - 1)
+    for j in np.flatnonzero((array < -1) | (array >= d))[:1].tolist():
+        natural(f"parents[{j}]", array[j], least=-1, most=d - 1)
     array = array.astype(np.int64)
     _parents_first(array)
     return _frozen(array)
 
 
 def _parents_first(parents: NDArray[np.int64]) -> list[int]:
+    """Roots, then their children, then theirs, …, siblings in order; the features as they are where that will do."""
     d = len(parents)
     if bool(np.all(parents < np.arange(d))):
         return list(range(d))
-    children: list[list[int]] = [[] for _ in range(d)]
-    for j, parent in enumerate(parents):
-        if parent >= 0:
-            children[parent].append(j)
-    visit = [j for j in range(d) if parents[j] < 0]
+    by_parent = np.argsort(parents, kind="stable")
+    begin = np.searchsorted(parents[by_parent], np.arange(d + 1)).tolist()  # of the children of each feature
+    children: list[int] = by_parent.tolist()
+    visit = children[: begin[0]]
     for j in visit:
-        visit.extend(children[j])
+        visit += children[begin[j] : begin[j + 1]]
     if len(visit) < d:
         j = min(set(range(d)) - set(visit))
         raise ValueError(f"parents has a cycle through, or above, feature {j}: every feature must lead to a root (-1)")

@@ -250,7 +250,7 @@ def mutual_information(joint: Any, *, n_threads: int | None = None) -> float | F
     """
     _check.thread_count(n_threads)
     if isinstance(joint, PairTables):
-        return _pair_information.mutual_information(joint)
+        return _pair_information.mutual_information(joint, n_threads)
     p = _check.distributions("joint", joint, (-2, -1))
     return _over_rows(_mutual_terms, 2, p)
 

@@ -152,13 +152,35 @@ class PairTables:
         >>> td.count_pairs(X).tables([1, -1, 0]) == td.count_features(X, parents=[1, -1, 0])
         True
         """
-        checked = parent_array(parents, len(self))
-        structure = make_structure(self.n_categories, checked, self.n_classes)
-        values = np.empty(int(structure.offsets[-1]), self.values.dtype)
-        for j, parent in enumerate(checked.tolist()):
-            table = self.marginals[j] if parent < 0 else self._table(parent, j)
-            values[structure.offsets[j] : structure.offsets[j + 1]] = table.reshape(-1)
-        return Tables(values, self.n_categories, parents=checked, n_classes=self.n_classes, structure=structure)
+        return self.tree_tables(parent_array(parents, len(self)))
+
+    def tree_tables(self, parents: NDArray[np.int64]) -> Tables:
+        """As :meth:`tables`, of read-only parents that are checked already."""
+        structure = make_structure(self.n_categories, parents, self.n_classes)
+        paired = np.repeat(parents >= 0, np.diff(structure.offsets))
+        cells = self._cells(parents, structure.offsets)
+        values = np.empty(len(cells), self.values.dtype)
+        values[paired] = self.values[cells[paired]]
+        values[~paired] = self.marginals.values[cells[~paired]]
+        return Tables(values, self.n_categories, parents=parents, n_classes=self.n_classes, structure=structure)
+
+    def _cells(self, parents: NDArray[np.int64], offsets: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Where each cell of the tables of a tree is, in `values`, or of a root in those of `marginals`."""
+        c, children = self.n_categories, np.flatnonzero(parents >= 0)
+        above = parents[children]
+        begin = self.marginals.offsets[:-1].copy()
+        begin[children] = self.offsets[pair_number(np.minimum(above, children), np.maximum(above, children), len(self))]
+        size = np.diff(offsets)
+        cells: NDArray[np.int64] = np.arange(offsets[-1]) + np.repeat(begin - offsets[:-1], size)
+        # The tables of parents that come after their children are stored transposed.
+        turned = np.flatnonzero(parents > np.arange(len(self)))
+        if len(turned):
+            first, rows, columns = (np.repeat(x[turned], size[turned]) for x in (begin, c[parents], c))
+            chosen = np.repeat(parents > np.arange(len(self)), size)
+            row, column = np.divmod(cells[chosen] - first, columns)
+            k, row = np.divmod(row, rows)
+            cells[chosen] = first + (k * columns + column) * rows + row
+        return cells
 
     def of_class(self, k: int) -> PairTables:
         """The counts of one class, without classes.
@@ -241,7 +263,7 @@ class PairTables:
         return i, i + 1 + p
 
 
-def pair_number(i: int, j: int, d: int) -> int:
+def pair_number(i: Any, j: Any, d: int) -> Any:
     """Where pair i < j of d features stands among all in lexicographic order."""
     return i * (2 * d - i - 1) // 2 + (j - i - 1)
 
@@ -254,14 +276,19 @@ def pair_cells(n_categories: NDArray[np.int64], n_classes: int | None) -> int:
 
 def pair_offsets(n_categories: NDArray[np.int64], n_classes: int | None) -> NDArray[np.int64]:
     """Where the table of each pair begins, and where the last ends; the cells can be addressed."""
-    c = n_categories
-    offsets = np.zeros(len(c) * (len(c) - 1) // 2 + 1, np.int64)
-    begin = 1
-    for i in range(len(c) - 1):
-        end = begin + len(c) - i - 1
-        np.multiply(c[i + 1 :], (n_classes or 1) * int(c[i]), out=offsets[begin:end])
-        begin = end
-    np.cumsum(offsets, out=offsets)
+    c, k = n_categories, n_classes or 1
+    n_pairs = len(c) * (len(c) - 1) // 2
+    if n_pairs and np.all(c == c[0]):
+        step = k * int(c[0]) ** 2
+        offsets = np.arange(0, n_pairs * step + 1, step)
+    else:
+        offsets = np.zeros(n_pairs + 1, np.int64)
+        begin = 1
+        for i in range(len(c) - 1):
+            end = begin + len(c) - i - 1
+            np.multiply(c[i + 1 :], k * int(c[i]), out=offsets[begin:end])
+            begin = end
+        np.cumsum(offsets, out=offsets)
     offsets.flags.writeable = False
     view: NDArray[np.int64] = offsets.view()  # which nobody can make writable again
     return view

@@ -294,12 +294,18 @@ class Tables(Sequence[NDArray[Any]]):
     def smoothed(self, alpha: Any) -> NDArray[Any]:
         """Flat n_c + alpha_c, rows of zeros replaced by ones: what :meth:`normalize` divides by row sums."""
         alphas = _check.alpha_value(alpha, self.n_categories)
+        one = len(alphas) > 0 and alphas[0].ndim == 0 and all(a is alphas[0] for a in alphas)
+        if one:
+            alphas = alphas[:1]
         if len(self.values) and all(part.dtype.kind == "i" for part in (self.values, *alphas)):
             most = max(int(a.max()) for a in alphas)
             if int(self.values.max()) + most > 2**63 - 1:
                 raise OverflowError(f"a count and its alpha, at most {most}, pass 2**63 - 1: pass alpha as a float")
         dtype = np.result_type(self.values.dtype, *{a.dtype for a in alphas})
         weights = self.values.astype(dtype)
+        if one:
+            weights += alphas[0]
+            alphas = []
         for j, a in enumerate(alphas):
             if a.any():
                 part = weights[self.offsets[j] : self.offsets[j + 1]].reshape(-1, int(self.n_categories[j]))

@@ -6,10 +6,12 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <cstring>
 
 #include "tallydraw/bit_columns.hpp"
 #include "tallydraw/count_features.hpp"
 #include "tallydraw/pair_codes.hpp"
+#include "tallydraw/transpose.hpp"
 
 namespace tallydraw::TALLYDRAW_ISA {
 
@@ -35,6 +37,9 @@ struct pair_plan {
   index thread_bytes;
 };
 
+/// Rows that are encoded and packed at once: their codes stay in the nearest cache.
+inline index piece_rows(index d) { return std::clamp((index{1} << 15) / (d + 1) / 64 * 64, index{64}, index{512}); }
+
 inline pair_plan plan_pairs(const codes_view& x, const structure_view& s, int threads) {
   constexpr index bit_bytes = 1 << 20;  // of all columns: they stay in cache
   constexpr index least_rows = 1 << 12, most_rows = 1 << 16;
@@ -50,7 +55,7 @@ inline pair_plan plan_pairs(const codes_view& x, const structure_view& s, int th
   plan.rows = std::clamp(x.n, index{1}, plan.rows);
   plan.words = plan.rows / 64 + s.n_classes + 1;
   plan.encoder = round_up(encoder_bytes(s.d));
-  plan.codes = round_up(pair_code_bytes(plan.rows, s.d));
+  plan.codes = round_up(pair_code_bytes(plan.rows, s.d) + threads * (piece_rows(s.d) * s.d + tile_width));
   plan.row = round_up(4 * plan.rows);
   plan.group = round_up(8 * (s.n_classes + 1));
   plan.flags = round_up((threads + 1) * s.d);
@@ -83,36 +88,34 @@ struct chunk_columns {
   std::uint64_t* column(index q) const { return group_of(q) + q % bit_lanes; }
 };
 
-/// Word w of all columns of a tile: of m rows.
+/// Word w of all columns of a tile: of m rows. Which bit is whose row is the same in every column, and matters to none.
 template <class U>
 inline void pack_rows(const chunk_columns& columns, const pair_codes<U>& codes, index tile, const std::int32_t* rows,
                       index m, index w) {
-  const index width = codes.width(tile), j0 = tile * tile_width;
-  const U* const from = codes.tile(tile);
-  [[maybe_unused]] std::uint8_t bytes[sizeof(U) == 1 ? 1 : 64 * tile_width];  // of wider codes
+  const index width = codes.width(tile), j0 = tile * tile_width, stride = codes.stride(j0);
+  const U* const from = codes.feature(j0);
   index most = 0;
   for (index j = j0; j < j0 + width; ++j) most = columns.kept[j] > most ? columns.kept[j] : most;
-  if (most == 0) return;
-  if constexpr (sizeof(U) > 1)  // what is no byte is no code of a feature that has columns
-    for (index i = 0; i < m; ++i)
-      for (index j = 0; j < width; ++j) {
-        const U code = from[rows[i] * width + j];
-        bytes[i * tile_width + j] = static_cast<std::uint8_t>(code < 255 ? code : 255);
-      }
+  U nobody[tile_width];  // stands for rows past the last
+  for (U& code : nobody) code = static_cast<U>(~U{0});
   for (index c = 0; c < most; ++c) {
-    std::uint64_t m64[64];
-    for (index i = 0; i < m; ++i) {
-      const std::uint8_t* row;
-      if constexpr (sizeof(U) == 1)
-        row = from + rows[i] * width;
-      else
-        row = bytes + i * tile_width;
-      m64[i] = equal_bits(row, static_cast<std::uint8_t>(c));
+    // Bits of eight rows to a byte of each feature, then the eight bytes of a feature together.
+    std::uint8_t bytes[8 * tile_width], turned[8 * tile_width];
+    for (index part = 0; part < 8; ++part) {
+      const U* eight[8];
+      for (index i = 0; i < 8; ++i) eight[i] = 8 * part + i < m ? from + rows[8 * part + i] * stride : nobody;
+      equal_bits(eight, static_cast<U>(c), bytes + part * tile_width);
     }
-    for (index i = m; i < 64; ++i) m64[i] = 0;
-    transpose_bits(m64);
-    for (index j = 0; j < width; ++j)
-      if (c < columns.kept[j0 + j]) columns.column(columns.first[j0 + j] + c)[w * bit_lanes] = m64[j];
+    const std::uint8_t* const words = transpose(bytes, turned, 8, tile_width);
+    for (index j = 0; j < width; ++j) {
+      const index q = columns.first[j0 + j];
+      if (most == 1 && q % bit_lanes == 0 && j + 8 <= width && columns.first[j0 + j + 8] == q + 8) {  // side by side
+        std::memcpy(columns.group_of(q) + w * bit_lanes, words + 8 * j, 64);
+        j += 7;
+      } else if (c < columns.kept[j0 + j]) {
+        std::memcpy(columns.column(q + c) + w * bit_lanes, words + 8 * j, 8);
+      }
+    }
   }
 }
 
@@ -190,7 +193,7 @@ inline void count_direct(const structure_view& s, const pair_codes<U>& codes, co
                          const index* pair_offsets, index* marginals, index* counts) {
   constexpr index most = 8;               // features counted side by side: increments seldom meet the one before
   constexpr index table_bytes = 1 << 18;  // of them together
-  const index ci = s.n_categories[i], wi = codes.width(i / tile_width);
+  const index ci = s.n_categories[i], wi = codes.stride(i);
   const U* const xi = codes.feature(i);
   if (ci > few) {
     index* cells = marginals + s.offsets[i];
@@ -210,7 +213,7 @@ inline void count_direct(const structure_view& s, const pair_codes<U>& codes, co
       bytes += 8 * s.n_classes * ci * cj;
       if (n > 0 && bytes > table_bytes) break;
       x[n] = codes.feature(j);
-      w[n] = codes.width(j / tile_width);
+      w[n] = codes.stride(j);
       c[n] = cj;
       cells[n++] = counts + pair_offsets[pair_of(i, j, s.d)];
     }
@@ -262,6 +265,23 @@ inline void pack_columns(const chunk_columns& columns, const pair_codes<U>& code
       const index m = columns.group[k + 1] - begin < 64 ? columns.group[k + 1] - begin : 64;
       for (index t = 0; t < tiles; ++t) pack_rows(columns, codes, t, columns.rows + begin, m, w);
     }
+  });
+}
+
+/// The same from codes none of which may be missing, so that few categories are bytes, of rows in their own order: a
+/// piece is encoded by its thread, in `codes`, and packed while it is in cache.
+template <class U>
+inline void encode_columns(const encoder& e, index row0, index row1, const chunk_columns& columns, U* codes,
+                           int threads, first_index& bad) {
+  const index d = e.x.d, tiles = (d + tile_width - 1) / tile_width, rows = piece_rows(d);
+  parallel_blocks(row1 - row0, rows, threads, [&](index a, index b, int thread) {
+    U* const mine = codes + thread * (rows * d + tile_width);
+    const pair_codes<U> piece{mine, d, b - a, d};
+    const unsigned met = encode(e, row0 + a, row0 + b, 0, d, mine, static_cast<U*>(nullptr));
+    if (met & met_bad) bad.report(first_bad(e, row0 + a, row0 + b));
+    for (index r = 0; r < b - a; r += 64)
+      for (index t = 0; t < tiles; ++t)
+        pack_rows(columns, piece, t, columns.rows + r, b - a - r < 64 ? b - a - r : 64, (a + r) / 64);
   });
 }
 
@@ -341,6 +361,8 @@ inline index count_pairs(const codes_view& x, const index* y, const code_rules& 
   columns.totals = reinterpret_cast<std::uint32_t*>(take(plan.totals));
   bool some_many = false;
   for (index j = 0; j < d; ++j) some_many = some_many || s.n_categories[j] > plan.few;
+  const bool at_once = !some_many && !e.slots && s.n_classes == 1;  // neither missing cells nor classes
+  for (index j = 0; j < d; ++j) flags[j] = 0;
 
   first_index bad;
   visit_unsigned(e.tile, [&](auto u) {
@@ -348,15 +370,21 @@ inline index count_pairs(const codes_view& x, const index* y, const code_rules& 
     for (index row0 = 0; row0 < x.n; row0 += plan.rows) {
       const index row1 = row0 + plan.rows < x.n ? row0 + plan.rows : x.n;
       const index* classes = y ? y + row0 : nullptr;
-      const auto codes = encode_pairs(e, row0, row1, static_cast<U*>(lent), flags, flags + d, threads, bad);
-      if (bad.get() >= 0) return;
-      if (some_many)
-        parallel_blocks(d, 1, threads, [&](index i, index, int) {
-          count_direct(s, codes, classes, plan.few, i, pair_offsets, marginals, counts);
-        });
-      if (plan.columns == 0) continue;
-      lay_out_columns(s, plan.few, flags, classes, row1 - row0, columns);
-      pack_columns(columns, codes, d, threads);
+      if (at_once) {
+        lay_out_columns(s, plan.few, flags, nullptr, row1 - row0, columns);
+        encode_columns(e, row0, row1, columns, static_cast<U*>(lent), threads, bad);
+        if (bad.get() >= 0) return;
+      } else {
+        const auto codes = encode_pairs(e, row0, row1, static_cast<U*>(lent), flags, flags + d, threads, bad);
+        if (bad.get() >= 0) return;
+        if (some_many)
+          parallel_blocks(d, 1, threads, [&](index i, index, int) {
+            count_direct(s, codes, classes, plan.few, i, pair_offsets, marginals, counts);
+          });
+        if (plan.columns == 0) continue;
+        lay_out_columns(s, plan.few, flags, classes, row1 - row0, columns);
+        pack_columns(columns, codes, d, threads);
+      }
       count_columns(s, columns, plan.few, marginals, threads);
       count_all_shared(s, columns, plan.few, pair_offsets, counts, part, plan.thread_bytes, threads);
     }

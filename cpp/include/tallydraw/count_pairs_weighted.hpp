@@ -65,11 +65,11 @@ inline void add_side_by_side(const structure_view& s, const pair_codes<U>& codes
   const index filled = (weights.y ? s.n_classes : 1) * n * feature;
   for (index i = 0; i < filled; ++i) sums[i] = 0.0;
   each_cell([](double& own, double& cell) { own = cell; });
-  const U* const others = codes.tile(tile);
-  const index wi = codes.width(first / tile_width);
+  const U* const others = codes.feature(j0);
+  const index wi = codes.stride(first), wj = codes.stride(j0);
   for (index r = 0; r < codes.rows; ++r) {
     const double weight = weights.columns[r * weights.n_columns + w];
-    const U* const row = others + r * width;
+    const U* const row = others + r * wj;
     for (index b = 0; b < most_b; ++b)
       for (index l = 0; l < tile_width; ++l) met[b * tile_width + l] = row[l] == static_cast<U>(b) ? weight : 0.0;
     double* own = sums + (weights.y ? weights.y[r] : 0) * n * feature;
@@ -91,7 +91,8 @@ inline void add_columns(const structure_view& s, const pair_codes<U>& codes, con
                         index last, index tile, index most_a, index most_b, const index* pair_offsets, double* counts,
                         double* sums) {
   const index W = weights.n_columns, pair = most_a * most_b * W;
-  const index begin = tile * tile_width, end = begin + codes.width(tile), wi = codes.width(first / tile_width);
+  const index begin = tile * tile_width, end = begin + codes.width(tile);
+  const index wi = codes.stride(first), wj = codes.stride(begin);
   const index some = column_cells / ((last - first) * pair), width = some < 1 ? 1 : some;
   for (index j0 = begin; j0 < end; j0 += width) {
     const index j1 = j0 + width < end ? j0 + width : end;
@@ -109,9 +110,9 @@ inline void add_columns(const structure_view& s, const pair_codes<U>& codes, con
     if (j1 <= first + 1) continue;
     each_cell([](double& own, double& cell) { own = cell; });
     const U* mine = codes.feature(first);
-    const U* row = codes.tile(tile) - begin;
+    const U* row = codes.feature(begin) - begin;
     const double* weight = weights.columns;
-    for (index r = 0; r < codes.rows; ++r, mine += wi, row += end - begin, weight += W)
+    for (index r = 0; r < codes.rows; ++r, mine += wi, row += wj, weight += W)
       for (index i = first; i < last; ++i) {
         const auto a = static_cast<index>(mine[i - first]);
         if (a >= s.n_categories[i]) continue;
@@ -129,11 +130,11 @@ inline void add_columns(const structure_view& s, const pair_codes<U>& codes, con
 template <class U>
 inline void add_scattered(const structure_view& s, const pair_codes<U>& codes, const weight_rows& weights, index i,
                           index tile, const index* pair_offsets, double* counts) {
-  const index ci = s.n_categories[i], wi = codes.width(i / tile_width);
   const index j0 = tile * tile_width, width = codes.width(tile);
+  const index ci = s.n_categories[i], wi = codes.stride(i), wj = codes.stride(j0);
   const U* mine = codes.feature(i);
-  const U* row = codes.tile(tile);
-  for (index r = 0; r < codes.rows; ++r, mine += wi, row += width) {
+  const U* row = codes.feature(j0);
+  for (index r = 0; r < codes.rows; ++r, mine += wi, row += wj) {
     const auto a = static_cast<index>(*mine);
     if (a >= ci) continue;
     const double* weight = weights.columns + r * weights.n_columns;
@@ -182,7 +183,7 @@ inline index count_pairs_weighted(const codes_view& x, const index* y, const cod
         for (index j = first; j < last; ++j) {
           const U* mine = codes.feature(j);
           const index c = s.n_categories[j];
-          for (index r = 0; r < codes.rows; ++r, mine += codes.width(j / tile_width)) {
+          for (index r = 0; r < codes.rows; ++r, mine += codes.stride(j)) {
             const auto a = static_cast<index>(*mine);
             if (a >= c) continue;
             for (index w = 0; w < n_columns; ++w)

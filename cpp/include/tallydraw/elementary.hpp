@@ -180,34 +180,51 @@ inline void exp(const double* x, index n, double* out) {
   for (index i = 0; i < n; ++i) out[i] = exp(x[i]);
 }
 
+namespace elementary {
+
+/// All bits where 1 + t is so near one that near_divergence(t) is exact enough, |t| < 1/16, or none. In integers: of
+/// comparisons of floats compilers make no vectors where a trap might differ.
+inline std::uint64_t is_near_one(double t) noexcept {
+  constexpr std::uint64_t sign = 0x8000000000000000, one_16th = 0x3FB0000000000000;
+  return 0 - static_cast<std::uint64_t>((bits_of(t) & ~sign) < one_16th);
+}
+
+/// (1 + t) log(1 + t) - t = t^2 (1/2 - t/6 + t^2/12 - …), |t| < 1/16: the coefficient of t^n is
+/// (-1)^n / ((n + 1) (n + 2)).
+inline double near_divergence(double t) noexcept {
+  double series = -1.0 / 210;
+  series = 1.0 / 182 + t * series;
+  series = -1.0 / 156 + t * series;
+  series = 1.0 / 132 + t * series;
+  series = -1.0 / 110 + t * series;
+  series = 1.0 / 90 + t * series;
+  series = -1.0 / 72 + t * series;
+  series = 1.0 / 56 + t * series;
+  series = -1.0 / 42 + t * series;
+  series = 1.0 / 30 + t * series;
+  series = -1.0 / 20 + t * series;
+  series = 1.0 / 12 + t * series;
+  series = -1.0 / 6 + t * series;
+  series = 1.0 / 2 + t * series;
+  return t * t * series;
+}
+
+}  // namespace elementary
+
 /// The terms p log(p / q) - p + q = q ((1 + t) log(1 + t) - t), t = p / q - 1, of probabilities: by a series where t is
-/// small. (1 + t) log(1 + t) - t = t^2 (1/2 - t/6 + t^2/12 - …): the coefficient of t^n is (-1)^n / ((n + 1) (n + 2)).
+/// small.
 inline void divergence_terms(const double* p, const double* q, const double* log_q, index n, double* out) {
-  constexpr double small = 1.0 / 16;
+  using namespace elementary;
   for (index i = 0; i < n; ++i) {
     const double t = (p[i] - q[i]) / q[i];
-    const bool near = t < small && t > -small;  // not where q = 0
-    const double s = near ? t : 0.0;
-    double series = -1.0 / 210;
-    series = 1.0 / 182 + s * series;
-    series = -1.0 / 156 + s * series;
-    series = 1.0 / 132 + s * series;
-    series = -1.0 / 110 + s * series;
-    series = 1.0 / 90 + s * series;
-    series = -1.0 / 72 + s * series;
-    series = 1.0 / 56 + s * series;
-    series = -1.0 / 42 + s * series;
-    series = 1.0 / 30 + s * series;
-    series = -1.0 / 20 + s * series;
-    series = 1.0 / 12 + s * series;
-    series = -1.0 / 6 + s * series;
-    series = 1.0 / 2 + s * series;
+    const std::uint64_t near = is_near_one(t);
+    const double series = near_divergence(double_of(bits_of(t) & near));
     // An impossible category of both is near nothing, and adds nothing.
     const double log_p = log(p[i]);
-    const double surprise = (log_p < 0.0 ? log_p : 0.0) - log_q[i];
-    const double logs = p[i] > 0.0 && !near ? surprise : 0.0;
+    const double surprise = select(log_p < 0.0, log_p, 0.0) - log_q[i];
+    const double logs = select(p[i] > 0.0, surprise, 0.0);
     const double far = p[i] * logs - p[i] + q[i];
-    out[i] = near ? q[i] * (s * s * series) : far;
+    out[i] = double_of((bits_of(q[i] * series) & near) | (bits_of(far) & ~near));
   }
 }
 

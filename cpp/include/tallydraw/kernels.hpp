@@ -110,6 +110,16 @@ struct log_prob_kernels {
                           double* out, void* scratch, int threads);
 };
 
+struct information_kernels {
+  // pair_information.hpp, spanning_forest.hpp; scratch in words of 64 bits
+  index (*pair_information_scratch)(const structure_view& s, int threads);
+  void (*pair_information)(const structure_view& s, const index* pair_offsets, const double* floats,
+                           const index* integers, const index* by_size, const double* pseudocounts, index first,
+                           index last, double* information, double* seen, void* scratch, int threads);
+  index (*spanning_forest_scratch)(index d);
+  void (*spanning_forest)(const double* gain, index d, index root, index* parents, void* scratch);
+};
+
 struct kernel_table {
   const char* instruction_set;
   int (*max_threads)();
@@ -131,6 +141,7 @@ struct kernel_table {
   const count_kernels* count;
   const sample_kernels* sample;
   const log_prob_kernels* log_prob;
+  const information_kernels* information;
 };
 
 // One a compiled set, defined in kernels.cpp.

@@ -12,20 +12,28 @@ namespace tallydraw::TALLYDRAW_ISA {
 /// Where pair i < j of d features stands among all pairs in lexicographic order.
 inline index pair_of(index i, index j, index d) { return i * (2 * d - i - 1) / 2 + (j - i - 1); }
 
-/// Codes x_j, or C_j where missing, of `rows` rows: tile t holds features [64 t, 64 t + width(t)), row after row. 64
-/// codes may be read from the start of a row; those past the tile's width belong to nobody.
+/// Codes x_j, or C_j where missing, of `rows` rows: row after row of the first `side` features, all or a multiple of 64,
+/// then of the next. 64 codes may be read from any feature on; those past the end of a row are others'.
 template <class U>
 struct pair_codes {
   const U* codes;
   index d;
   index rows;
-  index width(index tile) const {
-    const index rest = d - tile * tile_width;
+  index side;
+  /// Features of tile t, which begins with feature 64 t.
+  index width(index t) const {
+    const index rest = d - t * tile_width;
     return rest < tile_width ? rest : tile_width;
   }
-  const U* tile(index t) const { return codes + t * tile_width * rows; }
-  /// Feature j of the first row; that of the next row is width(j / 64) further.
-  const U* feature(index j) const { return tile(j / tile_width) + j % tile_width; }
+  /// Feature j of the first row; that of the next row is stride(j) further.
+  const U* feature(index j) const {
+    const index begin = j / side * side;
+    return codes + begin * rows + (j - begin);
+  }
+  index stride(index j) const {
+    const index rest = d - j / side * side;
+    return rest < side ? rest : side;
+  }
 };
 
 /// Bytes of codes of a chunk.
@@ -36,17 +44,17 @@ inline index pair_code_bytes(index rows, index d) { return 8 * (rows * d + tile_
 template <class U>
 inline pair_codes<U> encode_pairs(const encoder& e, index row0, index row1, U* codes, std::uint8_t* incomplete,
                                   std::uint8_t* flags, int threads, first_index& bad) {
-  constexpr index piece = 512;
-  const index d = e.x.d;
-  const pair_codes<U> out{codes, d, row1 - row0};
-  const index pieces = (out.rows + piece - 1) / piece, tiles = (d + tile_width - 1) / tile_width;
+  constexpr index piece = 512, most_whole = 256;
+  const index d = e.x.d, side = d <= most_whole ? d : tile_width;
+  const pair_codes<U> out{codes, d, row1 - row0, side};
+  const index pieces = (out.rows + piece - 1) / piece, parts = (d + side - 1) / side;
   const U* slot = static_cast<const U*>(e.slot);
   for (index i = 0; i < threads * d; ++i) flags[i] = 0;
-  parallel_blocks(pieces * tiles, 1, threads, [&](index task, index, int thread) {
-    const index t = task / pieces, a = task % pieces * piece;
+  parallel_blocks(pieces * parts, 1, threads, [&](index task, index, int thread) {
+    const index j0 = task / pieces * side, a = task % pieces * piece;
     const index b = a + piece < out.rows ? a + piece : out.rows;
-    const index width = out.width(t), j0 = t * tile_width;
-    U* to = codes + t * tile_width * out.rows + a * width;
+    const index width = out.stride(j0);
+    U* to = codes + j0 * out.rows + a * width;
     const unsigned met = encode(e, row0 + a, row0 + b, j0, j0 + width, to, static_cast<U*>(nullptr));
     if (met & met_bad) bad.report(first_bad(e, row0 + a, row0 + b));
     if (!(met & met_missing)) return;

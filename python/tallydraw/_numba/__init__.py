@@ -18,6 +18,7 @@ from tallydraw._numba.log_prob_features import log_prob_features
 from tallydraw._numba.log_prob_messages import log_prob_messages
 from tallydraw._numba.log_prob_paths import log_prob_paths
 from tallydraw._numba.marginals_features import marginals_features
+from tallydraw._numba.pair_information import pair_information
 from tallydraw._numba.parallel import max_threads
 from tallydraw._numba.philox import philox
 from tallydraw._numba.posterior import log_posterior, log_sum_exp, posterior
@@ -26,6 +27,7 @@ from tallydraw._numba.sample_counts import sample_counts
 from tallydraw._numba.sample_features import sample_features
 from tallydraw._numba.sample_paths import sample_paths
 from tallydraw._numba.sample_rows import sample_rows
+from tallydraw._numba.spanning_forest import spanning_forest
 
 __all__ = [
     "build_guides",
@@ -52,6 +54,7 @@ __all__ = [
     "log_sum_exp",
     "marginals_features",
     "max_threads",
+    "pair_information",
     "philox",
     "posterior",
     "sample_categories",
@@ -60,6 +63,7 @@ __all__ = [
     "sample_one",
     "sample_paths",
     "sample_rows",
+    "spanning_forest",
     "use_instruction_set",
 ]
 

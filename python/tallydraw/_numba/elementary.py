@@ -169,6 +169,49 @@ def exp_of(x):
     return value if x == x else _NAN
 
 
+@inline
+def is_near_one(t):
+    """Whether 1 + t is so near one that near_divergence(t) is exact enough."""
+    return -_SMALL < t < _SMALL
+
+
+@inline
+def near_divergence(t):
+    """(1 + t) log(1 + t) - t by a series, |t| < 1/16."""
+    series = -1.0 / 210
+    series = 1.0 / 182 + t * series
+    series = -1.0 / 156 + t * series
+    series = 1.0 / 132 + t * series
+    series = -1.0 / 110 + t * series
+    series = 1.0 / 90 + t * series
+    series = -1.0 / 72 + t * series
+    series = 1.0 / 56 + t * series
+    series = -1.0 / 42 + t * series
+    series = 1.0 / 30 + t * series
+    series = -1.0 / 20 + t * series
+    series = 1.0 / 12 + t * series
+    series = -1.0 / 6 + t * series
+    series = 1.0 / 2 + t * series
+    return t * t * series
+
+
+@inline
+def log_probability_of(p):
+    """Logarithm, 0 of what passes one by rounding."""
+    y = log_of(p)
+    return y if y < 0.0 else 0.0
+
+
+@inline
+def divergence_term(p, q, log_q):
+    """The term p log(p / q) - p + q = q ((1 + t) log(1 + t) - t), t = p / q - 1: by a series where t is small."""
+    t = (p - q) / q
+    if is_near_one(t):  # not where q = 0
+        return q * near_divergence(t)
+    logs = log_probability_of(p) - log_q if p > 0.0 else 0.0
+    return p * logs - p + q
+
+
 @kernel
 def _log(x, out):
     for i in range(x.shape[0]):
@@ -183,31 +226,8 @@ def _exp(x, out):
 
 @kernel
 def _divergence_terms(p, q, log_q, out):
-    """The terms q ((1 + t) log(1 + t) - t), t = p / q - 1: by a series where t is small."""
     for i in range(p.shape[0]):
-        a, b = p[i], q[i]
-        t = (a - b) / b
-        near = -_SMALL < t < _SMALL  # not where q = 0
-        s = t if near else 0.0
-        series = -1.0 / 210
-        series = 1.0 / 182 + s * series
-        series = -1.0 / 156 + s * series
-        series = 1.0 / 132 + s * series
-        series = -1.0 / 110 + s * series
-        series = 1.0 / 90 + s * series
-        series = -1.0 / 72 + s * series
-        series = 1.0 / 56 + s * series
-        series = -1.0 / 42 + s * series
-        series = 1.0 / 30 + s * series
-        series = -1.0 / 20 + s * series
-        series = 1.0 / 12 + s * series
-        series = -1.0 / 6 + s * series
-        series = 1.0 / 2 + s * series
-        log_p = log_of(a)
-        surprise = (log_p if log_p < 0.0 else 0.0) - log_q[i]
-        logs = surprise if a > 0.0 and not near else 0.0
-        far = a * logs - a + b
-        out[i] = b * (s * s * series) if near else far
+        out[i] = divergence_term(p[i], q[i], log_q[i])
 
 
 @kernel

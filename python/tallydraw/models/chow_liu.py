@@ -9,8 +9,7 @@ from numpy.typing import NDArray
 
 from tallydraw import _check
 from tallydraw._count_pairs import count_pair_cells
-from tallydraw._pair_information import seen_together
-from tallydraw.information import mutual_information
+from tallydraw._pair_information import mutual_information, pair_information
 from tallydraw.log_prob import require_probabilities
 from tallydraw.models._em import (
     check_missing_fit,
@@ -95,6 +94,7 @@ class ChowLiuTree(TreeModel):
 
     _parameters = ("alpha", "n_categories", "missing", "unseen", "shared", "penalty", "root", "missing_fit")
     _frozen = ("n_categories", "missing_fit")
+    _threads: int | None = None  # what the last count was given: its tree is learned, later, by no more
 
     def __init__(
         self,
@@ -212,6 +212,7 @@ class ChowLiuTree(TreeModel):
     def _count(
         self, data: Any, y: NDArray[np.int64] | None, k: int | None, sizes: Any, weights: Any, n_threads: int | None
     ) -> PairTables:
+        self._threads = n_threads
         column = None if weights is None else weights[:, None]
         return self._count_pairs(data, y, k, sizes, column, n_threads)
 
@@ -253,8 +254,9 @@ class ChowLiuTree(TreeModel):
     def _tree_tables(self, pairs: PairTables, kept: Any = None) -> tuple[Tables, ...]:
         """The counts of the tree, one stack of tables, or one a class; of the trees that are `kept`, if any."""
         parts = self._parts(pairs)
-        trees = [self._learned(part) for part in parts] if kept is None else kept
-        return tuple(part.tables(parents) for part, parents in zip(parts, trees, strict=True))
+        if kept is None:
+            return tuple(part.tree_tables(self._learned(part, self._threads)) for part in parts)
+        return tuple(part.tables(parents) for part, parents in zip(parts, kept, strict=True))
 
     def _soft_fit(
         self,
@@ -270,7 +272,9 @@ class ChowLiuTree(TreeModel):
             fitted = fitted._replace(counts=pairs)
         price = self._price(fitted)
         if prepared is None:
-            return fitted._replace(parents=np.stack([self._learned(part, price) for part in self._parts(pairs)]))
+            return fitted._replace(
+                parents=np.stack([self._learned(part, n_threads, price) for part in self._parts(pairs)])
+            )
         stacks = stacks_of(prepared)
         lenient = _check.unseen_rule(self.unseen)
         if missing_cells(data.codes, fitted.sizes, self.missing, lenient).any():
@@ -292,7 +296,7 @@ class ChowLiuTree(TreeModel):
             return fitted._replace(counts=counts, parents=parents, expected=expected_of_all)
         trees = []
         for part, tables in zip(self._parts(pairs), stacks, strict=True):
-            new, old = self._learned(part, price), _parents_of(tables)
+            new, old = self._learned(part, n_threads, price), _parents_of(tables)
             if not np.array_equal(new, old):
                 worth = [
                     penalised_fit(counts, self.alpha) - price * _arc_parameters(counts)
@@ -343,27 +347,26 @@ class ChowLiuTree(TreeModel):
         of_all = tuple(expected) if own else expected[0]
         return self._with_likelihood(fitted._replace(expected=of_all), data, y, weights, n_threads)
 
-    def _learned(self, pairs: PairTables, price: float | None = None) -> NDArray[np.int64]:
+    def _learned(self, pairs: PairTables, n_threads: int | None, price: float | None = None) -> NDArray[np.int64]:
         """The parents of the forest that gains most; a parameter costs `price`, if not what its own rows say."""
-        gain = np.asarray(mutual_information(self._smoothed(pairs)))
-        together = seen_together(pairs)
-        if self.penalty is not None:
-            free = np.multiply.outer(pairs.n_categories - 1, pairs.n_categories - 1) * (pairs.n_classes or 1)
+        d, c = len(pairs), pairs.n_categories
+        together = None if self.penalty is None else np.empty(len(pairs.offsets) - 1)
+        gain = pair_information(pairs, pseudocounts=self._pseudocounts(c), seen=together, n_threads=n_threads)
+        if together is not None:
+            first, second = np.triu_indices(d, 1)
+            free = (c[first] - 1) * (c[second] - 1) * (pairs.n_classes or 1)
             own = 1.0 if self.penalty == "aic" else 0.5 * log(np.maximum(together, 1.0))
-            gain = together * gain - (own if price is None else price) * free
-            gain[gain <= 0] = -np.inf
-        gain[together == 0] = -np.inf
-        return spanning_forest(gain, self.root)
+            apart = gain == -np.inf
+            gain = together * np.where(apart, 0.0, gain) - (own if price is None else price) * free
+            gain[apart | (gain <= 0)] = -np.inf
+        return spanning_forest(gain, d, self.root)
 
-    def _smoothed(self, pairs: PairTables) -> PairTables:
-        """The counts of pairs with the pseudocount of a cell, where features have one: the less of two."""
-        alphas = _check.alpha_value(self.alpha, pairs.n_categories)
-        if any(a.ndim for a in alphas) or not any(a.any() for a in alphas):
-            return pairs
-        each = np.array([float(a) for a in alphas])
-        of_pair = np.minimum(*(each[side] for side in np.triu_indices(len(each), 1)))
-        cells = np.repeat(of_pair, np.diff(pairs.offsets))
-        return PairTables(pairs.values + cells, pairs.marginals, offsets=pairs.offsets)
+    def _pseudocounts(self, sizes: NDArray[np.int64]) -> NDArray[np.float64] | None:
+        """What each feature has more in each cell of a pair; None where there are none, or some one a category."""
+        alphas = _check.alpha_value(self.alpha, sizes)
+        if is_number(self.alpha):
+            return np.full(len(sizes), float(alphas[0]))
+        return None if any(a.ndim for a in alphas) else np.array([float(a) for a in alphas])
 
     def _stated(self, tables: Any, prior: Tables | None) -> tuple[Any, NDArray[np.int64]]:
         k = None if prior is None else int(prior.n_categories[0])
@@ -407,7 +410,7 @@ class ChowLiuTree(TreeModel):
             return None
         if isinstance(prepared.probabilities, tuple):
             pairs = pairs.of_class(k)
-        matrix = np.asarray(mutual_information(pairs))
+        matrix = mutual_information(pairs)
         of_arc: NDArray[np.float64] = np.where(parents >= 0, matrix[np.arange(len(parents)), parents], 0.0)
         return of_arc
 

@@ -1,0 +1,45 @@
+// information: bindings of pair_information.hpp and spanning_forest.hpp.
+#include "arrays.hpp"
+
+namespace tallydraw {
+namespace {
+
+void pair_information(const py::tuple& structure, const array<index>& pair_offsets, const py::array& counts,
+                      const array<index>& by_size, const array<double>& pseudocounts, index first, index last,
+                      array<double>& information, std::optional<array<double>>& seen, int threads) {
+  const bool floats = py::isinstance<array<double>>(counts);
+  if (!floats && !py::isinstance<array<index>>(counts))
+    throw py::type_error("counts must be a C-contiguous array of float64 or int64");
+  const auto* f = floats ? static_cast<const double*>(counts.data()) : nullptr;
+  const auto* i = floats ? nullptr : static_cast<const index*>(counts.data());
+  const structure_view s = as_structure(structure);
+  const index *offsets = pair_offsets.data(), *sorted = by_size.data();
+  const double* more = pseudocounts.data();
+  double *to = information.mutable_data(), *sums = seen ? seen->mutable_data() : nullptr;
+  const information_kernels& kernels = *active_kernels().information;  // once: another thread may choose another
+  const auto scratch = scratch_words(kernels.pair_information_scratch(s, threads));
+  const py::gil_scoped_release released;  // raw memory only from here on
+  kernels.pair_information(s, offsets, f, i, sorted, more, first, last, to, sums, scratch.get(), threads);
+}
+
+void spanning_forest(const array<double>& gain, index root, array<index>& parents) {
+  const double* arcs = gain.data();
+  const index d = parents.size();
+  index* to = parents.mutable_data();
+  const information_kernels& kernels = *active_kernels().information;
+  const auto scratch = scratch_words(kernels.spanning_forest_scratch(d));
+  const py::gil_scoped_release released;  // raw memory only from here on
+  kernels.spanning_forest(arcs, d, root, to, scratch.get());
+}
+
+}  // namespace
+
+void bind_information(py::module_& m) {
+  m.def("pair_information", pair_information, py::arg("structure"), py::arg("pair_offsets").noconvert(),
+        py::arg("counts"), py::arg("by_size").noconvert(), py::arg("pseudocounts").noconvert(), py::arg("first"),
+        py::arg("last"), py::arg("information").noconvert(), py::arg("seen").noconvert(), py::arg("threads"));
+  m.def("spanning_forest", spanning_forest, py::arg("gain").noconvert(), py::arg("root"),
+        py::arg("parents").noconvert());
+}
+
+}  // namespace tallydraw
