@@ -11,6 +11,7 @@
 #include <thread>
 #include <vector>
 
+#include "tallydraw/class_lanes.hpp"
 #include "tallydraw/philox.hpp"
 #include "tallydraw/wide_lookup.hpp"
 
@@ -122,23 +123,31 @@ void measure(int threads) {
     show("increment", s * 1e9 / (256.0 * n * threads));
   }
 
-  {
-    // Scoring: a row of 16 float64 logs, found by its code in a table that fits L2, added to running sums.
-    constexpr index width = 16;
+  for (const index kib : {16, 128}) {
+    // Scoring: rows of 16 float64 logs, found by codes in a table in L1 or L2, added to sums in registers.
+    constexpr index width = 16, together = 4;
+    const std::uint32_t mask = static_cast<std::uint32_t>(kib * 1024 / 8 / width - 1);
     const double s = seconds(threads, [&](int) {
-      std::vector<double> table(256 * width, 1.0);
-      std::vector<double> sums(width * 64, 0.0);
-      std::vector<std::uint8_t> codes(n);
-      for (std::uint32_t i = 0; i < n; ++i) codes[i] = static_cast<std::uint8_t>(scramble(i));
+      std::vector<double> room(static_cast<std::size_t>(kib * 1024 / 8 + 8), 1.0);
+      const double* const table = room.data() + (64 - reinterpret_cast<std::uintptr_t>(room.data()) % 64) / 8;
+      const double* const parts[2] = {table, table + (mask + 1) * 8};
+      std::vector<std::uint16_t> codes(n);
+      for (std::uint32_t i = 0; i < n; ++i) codes[i] = static_cast<std::uint16_t>(scramble(i) & mask);
+      const std::vector<double> zeros(width, 0.0);
+      kernels::lane_sums<2, 0> sum[together];
+      for (auto& x : sum) x.load(zeros.data(), width);
       for (int round = 0; round < 64; ++round)
-        for (index i = 0; i < n; ++i) {
-          const double* row = table.data() + width * codes[i];
-          double* sum = sums.data() + width * (i & 63);
-          for (index k = 0; k < width; ++k) sum[k] += row[k];
-        }
-      keep = static_cast<std::uint64_t>(sums[3]);
+        for (index i = 0; i < n; i += together)
+          for (index g = 0; g < together; ++g) sum[g].add(parts, codes[static_cast<std::size_t>(i + g)]);
+      double out[width];
+      for (const auto& x : sum) {
+        x.store(out, width);
+        keep = static_cast<std::uint64_t>(out[3]);
+      }
     });
-    show("gather_add", s * 1e9 / (64.0 * n * width * threads));
+    char name[32];
+    std::snprintf(name, sizeof name, "gather_add_%d_kib", static_cast<int>(kib));
+    show(name, s * 1e9 / (64.0 * n * width * threads));
   }
 
 #if defined(TALLYDRAW_WIDE_LOOKUP)

@@ -83,8 +83,10 @@ def needs(w: Workload, found: dict[str, float]) -> dict[str, float]:
     if w.verb == "count_transitions":
         return {"bytes read": read, "increments": found["increment"]}
     if w.verb == "log_prob_features":
-        # Up to eight codes are looked up in registers, where the instruction set can.
-        added = "register_add" if w.C <= 8 and "register_add" in found else "gather_add"
+        # Up to eight codes of up to four classes are looked up in registers, where the instruction set can; others are
+        # gathered from L1 where the tables of all features fit, from L2 where those of a tile do.
+        near = "16" if 8 * (w.C + 1) * w.K * w.d <= 48 * 1024 else "128"
+        added = "register_add" if w.C <= 8 and w.K <= 4 and "register_add" in found else f"gather_add_{near}_kib"
         return {"bytes read": code * read / w.K, "bytes written": 8 * write / w.d, "additions": found[added]}
     if w.verb == "log_prob_paths":
         return {"bytes read": read, "lookups": _lookup(found, 8 * w.C * w.C)}
