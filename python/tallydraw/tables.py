@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from tallydraw import _check, _levels, backend
+from tallydraw import _check, _levels, _totals, backend
 from tallydraw._structure import Structure, make_structure, parent_array
 
 __all__ = ["Tables"]
@@ -57,7 +57,9 @@ class Tables(Sequence[NDArray[Any]]):
     array([0.5, 0.5])
     """
 
-    __slots__ = ("_cells", "_exact", "_levels", "_logs", "_structure", "n_classes", "order", "parents", "values")
+    __slots__ = (
+        "_cells", "_exact", "_levels", "_logs", "_structure", "_totals", "n_classes", "order", "parents", "values"
+    )  # fmt: skip
 
     values: NDArray[Any]
     parents: NDArray[np.int64] | None
@@ -89,6 +91,7 @@ class Tables(Sequence[NDArray[Any]]):
         self._levels: _levels.Levels | None = None
         self._logs: Logs | None = None
         self._cells: NDArray[np.float64] | None = None
+        self._totals: _totals.Totals | None = None
 
     def __setattr__(self, name: str, value: Any) -> None:
         if not name.startswith("_") and hasattr(self, name):
@@ -384,6 +387,14 @@ class Tables(Sequence[NDArray[Any]]):
                 values[offsets[j] : offsets[j + 1] - s.n_classes].reshape(table.shape[::-1])[...] = table.T
             self._cells = values
         return self._cells
+
+    def totals(self, n_wanted: float) -> _totals.Totals | None:
+        """Logs of the totals of missing cells, built once, when `n_wanted` of them first pay for it; None before."""
+        s = self._structure
+        pays = n_wanted * s.n_classes >= s.offsets[-1]
+        if self._totals is None and pays and self.logs().plain and int(np.diff(s.context_begin).max()) == 1:
+            self._totals = _totals.tabulate(s, self.cells())
+        return self._totals
 
     def _logs_of(self, observed: NDArray[Any]) -> Logs:
         logs = np.empty(len(observed), np.float64)
