@@ -48,30 +48,31 @@ def tabulate(structure: Structure, cells: NDArray[np.float64]) -> Totals:
     most_codes = _most_codes(s)
     radix = s.n_categories + 1
     parts = [np.empty(0)] * d
-    messages: list[NDArray[np.float64]] = [np.empty(0)] * d  # [code][code of the parent][class]
+    messages: list[NDArray[np.float64]] = [np.empty(0)] * d  # [code of the parent][class][code]
     for j in reversed(s.order.tolist()):
-        c, rows = int(s.n_categories[j]), int(s.n_contexts[j])
+        c, rows, own = int(s.n_categories[j]), int(s.n_contexts[j]), children[j]
         theta = cells[places[j] : places[j + 1] - k].reshape(c, rows, k)
-        known = [theta, np.ones((1, rows, k))]
-        times = _times(s, j, children[j], [len(messages[f]) for f in children[j]], most_codes)
+        known = [theta.transpose(1, 2, 0), np.ones((rows, k, 1))]
+        times = _times(s, j, own, [messages[f].shape[-1] for f in own], most_codes)
         if times:
-            for f in children[j]:
-                radix[f] = min(len(messages[f]), times * (int(s.n_categories[f]) + 1), most_codes)
-            below = messages[children[j][-1]][: radix[children[j][-1]]]
-            for f in reversed(children[j][:-1]):
-                below = (below[None] * messages[f][: radix[f], None]).reshape(-1, c, k)
+            for f in own:
+                radix[f] = min(messages[f].shape[-1], times * (int(s.n_categories[f]) + 1), most_codes)
+            below = messages[own[-1]][..., : radix[own[-1]]]
+            for f in reversed(own[:-1]):
+                below = (below[:, :, None] * messages[f][..., : radix[f], None]).reshape(c, k, -1)
             if not np.any((below > 0) & (below < _LEAST_PLAIN)):
-                totals = np.zeros((len(below), rows, k))
+                totals = np.zeros((rows, k, below.shape[-1]))
+                term = np.empty_like(totals)
                 for x in range(c):
-                    totals += theta[x] * below[:, x, None, :]
+                    totals += np.multiply(theta[x, :, :, None], below[x], out=term)
                 silent = 0
-                for f in children[j]:
+                for f in own:
                     silent = silent * int(radix[f]) + int(s.n_categories[f])
-                totals[silent] = 1.0
+                totals[..., silent] = 1.0
                 known.append(totals)
-                parts[j] = totals.transpose(1, 0, 2).reshape(-1)
-        messages[j] = np.concatenate(known)
-        for f in children[j]:
+                parts[j] = totals.transpose(0, 2, 1).reshape(-1)
+        messages[j] = np.concatenate(known, axis=-1)
+        for f in own:
             messages[f] = np.empty(0)
     offsets = np.zeros(d + 1, np.int64)
     np.cumsum([len(part) for part in parts], out=offsets[1:])

@@ -65,7 +65,7 @@ inline index tree_rows(const structure_view& s, index n) {
 inline index log_prob_tree_part(const structure_view& s, index n) {
   const index rows = tree_rows(s, n);
   return message_words(s) + most_classes * (sizes_of_messages(s).entries + sizes_of_messages(s).most_categories) +
-         s.d * (2 * rows + 1 + (rows + 63) / 64) + rows * (3 * s.n_classes + 2);
+         s.d * (2 * rows + 4 + (rows + 63) / 64) + rows * (3 * s.n_classes + 2);
 }
 inline index log_prob_tree_scratch(const structure_view& s, index n, int threads) {
   return encoder_bytes(s.d) / 8 + 2 * s.d + 1 + threads * log_prob_tree_part(s, n);
@@ -113,10 +113,21 @@ inline void for_bits(std::uint64_t word, F&& f) {
 /// Bit i is set where x[i] == v, i < n <= 64.
 template <class U>
 inline std::uint64_t bits_where(const U* x, index n, U v) {
+  if constexpr (sizeof(U) == 1)
+    if (n == 64) return equal_bits(x, v);
   std::uint8_t met[64] = {};
   for (index i = 0; i < n; ++i) met[i] = x[i] == v;
   return equal_bits(met, 1);
 }
+
+/// A child of a feature: its codes, C where it is silent (-1 where that could also be the largest of the type: then
+/// messages tell), and how many of its codes count.
+template <class U>
+struct child_column {
+  const U* x;
+  index silent;
+  index radix;
+};
 
 /// What is observed behind a missing cell.
 struct behind {
@@ -124,38 +135,58 @@ struct behind {
   index place;  // its number; -1 where it has none
 };
 
+/// The children of one feature, ready to be looked at for many rows.
 template <class U>
-inline behind look_behind(const encoder& e, children_view children, const totals_view& totals, const code_columns<U>& z,
-                          index j, index r) {
-  constexpr index most = std::numeric_limits<U>::max();
-  behind seen{true, 0};
-  bool fits = totals.offsets != nullptr && totals.offsets[j + 1] > totals.offsets[j];
-  for (index i = children.begin[j]; i < children.begin[j + 1]; ++i) {
-    const index c = children.child[i];
-    const index v = static_cast<index>(z.x[c * z.rows + r]);
-    const index n = e.s.n_categories[c];
-    seen.silent &= v == n && n < most;  // where it could also be the largest of the type, messages tell
-    if (!fits) continue;
-    fits = v < totals.radix[c] && v < most;
-    seen.place = seen.place * totals.radix[c] + v;
+struct family {
+  const child_column<U>* child;
+  index n;
+  bool tabulated;
+
+  behind look(index r) const {
+    if (n == 1) {
+      const index v = child->x[r];
+      return {v == child->silent, v < child->radix ? v : -1};
+    }
+    bool silent = true, fits = tabulated;
+    index place = 0;
+    for (index i = 0; i < n; ++i) {
+      const index v = child[i].x[r];
+      silent &= v == child[i].silent;
+      fits &= v < child[i].radix;
+      place = fits ? place * child[i].radix + v : -1;
+    }
+    return {silent, place};
   }
-  if (!fits) seen.place = -1;
-  return seen;
+};
+
+template <class U>
+inline family<U> make_family(const encoder& e, children_view children, const totals_view& totals,
+                             const code_columns<U>& z, index j, child_column<U>* columns) {
+  constexpr index most = std::numeric_limits<U>::max();
+  const bool tabulated = totals.offsets != nullptr && totals.offsets[j + 1] > totals.offsets[j];
+  index n = 0;
+  for (index i = children.begin[j]; i < children.begin[j + 1]; ++i) {
+    const index c = children.child[i], size = e.s.n_categories[c];
+    const index radix = !tabulated ? 0 : totals.radix[c] < most ? totals.radix[c] : most;
+    columns[n++] = {z.x + c * z.rows, size < most ? size : -1, radix};
+  }
+  return {columns, n, tabulated};
 }
 
 /// Gives missing cells under missing ones the codes that say what is behind them.
 template <class U>
-inline void number_behind(const encoder& e, children_view children, const totals_view& totals,
-                          const code_columns<U>& z) {
+inline void number_behind(const encoder& e, children_view children, const totals_view& totals, const code_columns<U>& z,
+                          child_column<U>* columns) {
   constexpr index most = std::numeric_limits<U>::max();
   if (e.parent == nullptr) return;
   for (index i = e.s.d - 1; i >= 0; --i) {
     const index j = e.s.order[i], parent = e.parent[j], n = e.s.n_categories[j];
     if (parent == j || children.begin[j] == children.begin[j + 1]) continue;
+    const family<U> own = make_family(e, children, totals, z, j, columns);
     for (index strip = 0; strip < z.strips; ++strip)
       for_bits(z.gone[j * z.strips + strip] & z.gone[parent * z.strips + strip], [&](index bit) {
         const index r = 64 * strip + bit;
-        const behind seen = look_behind(e, children, totals, z, j, r);
+        const behind seen = own.look(r);
         const index code = seen.silent ? n : seen.place < 0 ? most : n + 1 + seen.place;
         z.x[j * z.rows + r] = static_cast<U>(code < most && (seen.silent || code < totals.radix[j]) ? code : most);
       });
@@ -164,8 +195,8 @@ inline void number_behind(const encoder& e, children_view children, const totals
 
 /// Lists what is touched behind a missing cell under an observed one, and lays out the codes there.
 template <class U>
-inline void touch_behind(const encoder& e, children_view children, const code_columns<U>& z, index j, index r, U* row,
-                         message_state& m) {
+TALLYDRAW_APART inline void touch_behind(const encoder& e, children_view children, const code_columns<U>& z, index j,
+                                         index r, U* row, message_state& m) {
   const U* const slot = static_cast<const U*>(e.slot);
   const auto lay_out = [&](index f) {
     const U v = z.x[f * z.rows + r];
@@ -198,8 +229,8 @@ struct made_totals {
 
 /// Makes the total of the touched features of a row, or nothing where they are silent.
 template <bool Max, class U>
-inline void make_total(const encoder& e, const U* row, const scored_tables& tables, index r, message_state& m,
-                       made_totals& made) {
+TALLYDRAW_APART inline void make_total(const encoder& e, const U* row, const scored_tables& tables, index r,
+                                       message_state& m, made_totals& made) {
   const index k = e.s.n_classes;
   double* const values = made.values + made.n * k;
   index* const exponents = made.exponents + made.n * k;
@@ -228,22 +259,42 @@ inline void make_total(const encoder& e, const U* row, const scored_tables& tabl
   if (loud) made.rows[made.n++] = r;
 }
 
-/// sums[r * K + class] += table[z[r] * K + class], r < rows.
-template <class U>
-inline void add_column(const U* z, index rows, const double* table, index k, double* sums) {
-  if (k == 1) {
-    for (index r = 0; r < rows; ++r) sums[r] += table[z[r]];
-    return;
+/// to[c] += from[c], c < W.
+template <int W>
+inline void add_classes(const double* from, double* to) {
+  double sum[W];
+  std::memcpy(sum, to, sizeof sum);
+  for (int c = 0; c < W; ++c) sum[c] += from[c];
+  std::memcpy(to, sum, sizeof sum);
+}
+
+inline void add_row(const double* from, index k, double* to) {
+  for (index c = 0, w = 0; c < k; c += w) {
+    w = classes_at_once(k - c);
+    with_classes(w, [&](auto width) { add_classes<decltype(width)::value>(from + c, to + c); });
   }
+}
+
+/// sums[r * K + class] += table[z[r] * K + class], r < rows, from a table of n entries a class.
+template <class U>
+inline void add_column(const U* z, index rows, const double* table, [[maybe_unused]] index n, index k, double* sums) {
+#if defined(TALLYDRAW_WIDE_LOOKUP)
+  if constexpr (sizeof(U) == 1)
+    if (k == 1 && n <= lookup_size && rows % lookup_size == 0) {
+      double entries[lookup_size] = {};
+      for (index i = 0; i < n; ++i) entries[i] = table[i];
+      const wide_double wanted = wide_double_load(entries);
+      for (index r = 0; r < rows; r += lookup_size)
+        wide_double_store(wide_double_add(wide_double_load(sums + r), wide_lookup(wanted, wide_bytes(z + r))),
+                          sums + r);
+      return;
+    }
+#endif
   for (index c = 0, w = 0; c < k; c += w) {
     w = classes_at_once(k - c);
     with_classes(w, [&](auto width) {
-      constexpr int W = decltype(width)::value;
-      for (index r = 0; r < rows; ++r) {
-        const double* const from = table + static_cast<index>(z[r]) * k + c;
-        double* const to = sums + r * k + c;
-        for (int i = 0; i < W; ++i) to[i] += from[i];
-      }
+      for (index r = 0; r < rows; ++r)
+        add_classes<decltype(width)::value>(table + static_cast<index>(z[r]) * k + c, sums + r * k + c);
     });
   }
 }
@@ -251,15 +302,17 @@ inline void add_column(const U* z, index rows, const double* table, index k, dou
 /// Adds what feature j adds to the sums of a block.
 template <bool Max, class U>
 inline void add_feature(const encoder& e, children_view children, const scored_tables& tables, const code_columns<U>& z,
-                        index j, U* combined, U* row, message_state& m, made_totals& made, double* sums) {
+                        index j, U* combined, child_column<U>* columns, U* row, message_state& m, made_totals& made,
+                        double* sums) {
   const index k = e.s.n_classes, rows = z.rows;
   const index parent = e.parent != nullptr ? e.parent[j] : j;
   const U* const slot = static_cast<const U*>(e.slot);
   const U* const own = z.x + j * rows;
   const U* const above = z.x + parent * rows;
   const double* const observed = tables.logs + tables.offsets[j];
+  const index entries = e.s.n_contexts[j] * e.s.n_categories[j] + 1;
   if (parent == j) {
-    add_column(own, rows, observed, k, sums);
+    add_column(own, rows, observed, entries, k, sums);
   } else {  // a missing cell, or one under a missing cell, adds the zero in the slot
     using W = decltype(U{} + 0u);
     const U n = slot[j], n_parent = slot[parent], whole = static_cast<const U*>(e.whole)[j];
@@ -267,14 +320,15 @@ inline void add_feature(const encoder& e, children_view children, const scored_t
       const U gone = all_if<U>((above[r] >= n_parent) | (own[r] >= n));
       combined[r] = static_cast<U>((static_cast<U>(W{above[r]} * n + own[r]) & ~gone) | (whole & gone));
     }
-    add_column(combined, rows, observed, k, sums);
+    add_column(combined, rows, observed, entries, k, sums);
   }
 
   const bool leaf = children.begin[j] == children.begin[j + 1];
   if (leaf && !Max) return;
   const totals_view& totals = tables.totals;
-  const double* const logs = totals.offsets == nullptr ? nullptr : totals.logs + totals.offsets[j];
-  const index each = totals.offsets == nullptr ? 0 : (totals.offsets[j + 1] - totals.offsets[j]) / e.s.n_contexts[j];
+  const family<U> below = make_family(e, children, totals, z, j, columns);
+  const double* const logs = below.tabulated ? totals.logs + totals.offsets[j] : nullptr;
+  const index each = below.tabulated ? (totals.offsets[j + 1] - totals.offsets[j]) / e.s.n_contexts[j] : 0;
   made.n = 0;
   made.scaled = false;
   for (index strip = 0; strip < z.strips; ++strip) {
@@ -282,14 +336,11 @@ inline void add_feature(const encoder& e, children_view children, const scored_t
     if (parent != j) tops &= ~z.gone[parent * z.strips + strip];
     for_bits(tops, [&](index bit) {
       const index r = 64 * strip + bit;
-      if (!Max) {
-        const behind seen = look_behind(e, children, totals, z, j, r);
-        if (seen.silent) return;
-        if (seen.place >= 0) {
-          const double* const from = logs + (parent == j ? 0 : static_cast<index>(above[r])) * each + seen.place * k;
-          for (index c = 0; c < k; ++c) sums[r * k + c] += from[c];
-          return;
-        }
+      const behind seen = Max ? behind{false, -1} : below.look(r);
+      if (seen.silent) return;
+      if (seen.place >= 0) {
+        add_row(logs + (parent == j ? 0 : static_cast<index>(above[r])) * each + seen.place * k, k, sums + r * k);
+        return;
       }
       touch_behind(e, children, z, j, r, row, m);
       make_total<Max>(e, row, tables, r, m, made);
@@ -300,8 +351,7 @@ inline void add_feature(const encoder& e, children_view children, const scored_t
     log_scaled(made.values, made.exponents, made.n * k, made.values);
   else
     log(made.values, made.n * k, made.values);
-  for (index t = 0; t < made.n; ++t)
-    for (index c = 0; c < k; ++c) sums[made.rows[t] * k + c] += made.values[t * k + c];
+  for (index t = 0; t < made.n; ++t) add_row(made.values + t * k, k, sums + made.rows[t] * k);
 }
 
 /// Plain codes of some rows, ascending, each run of neighbours at once.
@@ -343,6 +393,7 @@ inline index log_prob_tree(const codes_view& x, const code_rules& rules, const s
       U* const codes = reinterpret_cast<U*>(take(d * block));
       U* const turned = reinterpret_cast<U*>(take(d * block));
       U* const row = reinterpret_cast<U*>(take(d));
+      auto* const columns = reinterpret_cast<child_column<U>*>(take(3 * d));
       U* const combined = reinterpret_cast<U*>(take(block));
       code_columns<U> z{codes, take(d * ((block + 63) / 64)), block, (block + 63) / 64};
       double* const sums = reinterpret_cast<double*>(take(block * k));
@@ -361,12 +412,12 @@ inline index log_prob_tree(const codes_view& x, const code_rules& rules, const s
           z.gone[j * z.strips + strip] = !e.slots ? 0
                                                   : bits_where(z.x + j * block + 64 * strip, block < 64 ? block : 64,
                                                                static_cast<const U*>(e.slot)[j]);
-      if (!Max) number_behind(e, children, tables.totals, z);
+      if (!Max) number_behind(e, children, tables.totals, z, columns);
 
       for (index r = 0; r < block; ++r)
         for (index c = 0; c < k; ++c) sums[r * k + c] = first[c];
       for (index j = 0; j < d; ++j)  // left to right
-        add_feature<Max>(e, children, tables, z, j, combined, row, m, made, sums);
+        add_feature<Max>(e, children, tables, z, j, combined, columns, row, m, made, sums);
       for (index i = 0; i < n; ++i)
         std::memcpy(out + rows[begin + i] * k, sums + i * k, static_cast<std::size_t>(k) * sizeof *out);
     });
