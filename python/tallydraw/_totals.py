@@ -10,12 +10,14 @@ from numpy.typing import NDArray
 from tallydraw import backend
 from tallydraw._structure import Structure
 
-__all__ = ["Totals", "tabulate"]
+__all__ = ["Totals", "cost", "tabulate"]
 
 # A feature has totals where all its probabilities are no more than that many times fewer, or for so many cells anyway.
 _TIMES, _CELLS = 4, 1 << 13
 # Codes of a child that its parent's totals know: its categories and silence, or at most so many times as many.
 _MOST_TIMES = 8
+# What tabulating costs, in messages of missing cells: so many a feature, and so many a cell of the tables (measured).
+_COST_FEATURE, _COST_CELL = 300, 2
 # Numbers at least this large keep every bit in products and sums: messages.hpp.
 _LEAST_PLAIN = 2.0**-500
 
@@ -79,6 +81,14 @@ def tabulate(structure: Structure, cells: NDArray[np.float64]) -> Totals:
     values = np.concatenate(parts)
     backend.kernels().log(values, values)
     return Totals(values, offsets, radix)
+
+
+def cost(structure: Structure) -> float:
+    """How many missing cells pay for their totals; never where a context has several features."""
+    if int(np.diff(structure.context_begin).max(initial=0)) != 1:
+        return float("inf")
+    cells = _COST_CELL * int(structure.offsets[-1]) / (1 + structure.n_classes / 4)
+    return _COST_FEATURE * structure.n_features + cells
 
 
 def _most_codes(structure: Structure) -> int:

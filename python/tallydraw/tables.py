@@ -58,7 +58,8 @@ class Tables(Sequence[NDArray[Any]]):
     """
 
     __slots__ = (
-        "_cells", "_exact", "_levels", "_logs", "_structure", "_totals", "n_classes", "order", "parents", "values"
+        "_cells", "_exact", "_levels", "_logs", "_n_wanted", "_structure", "_totals", "n_classes", "order", "parents",
+        "values",
     )  # fmt: skip
 
     values: NDArray[Any]
@@ -92,6 +93,7 @@ class Tables(Sequence[NDArray[Any]]):
         self._logs: Logs | None = None
         self._cells: NDArray[np.float64] | None = None
         self._totals: _totals.Totals | None = None
+        self._n_wanted = 0.0
 
     def __setattr__(self, name: str, value: Any) -> None:
         if not name.startswith("_") and hasattr(self, name):
@@ -389,11 +391,11 @@ class Tables(Sequence[NDArray[Any]]):
         return self._cells
 
     def totals(self, n_wanted: float) -> _totals.Totals | None:
-        """Logs of the totals of missing cells, built once, when `n_wanted` of them first pay for it; None before."""
-        s = self._structure
-        pays = n_wanted * s.n_classes >= s.offsets[-1]
-        if self._totals is None and pays and self.logs().plain and int(np.diff(s.context_begin).max()) == 1:
-            self._totals = _totals.tabulate(s, self.cells())
+        """Logs of the totals of missing cells, built once; None until all `n_wanted` so far would have paid for it."""
+        if self._totals is None and len(self._structure.context):
+            self._n_wanted += n_wanted
+            if self._n_wanted >= _totals.cost(self._structure) and self.logs().plain:
+                self._totals = _totals.tabulate(self._structure, self.cells())
         return self._totals
 
     def _logs_of(self, observed: NDArray[Any]) -> Logs:
