@@ -414,12 +414,17 @@ inline index log_prob_tree(const codes_view& x, const code_rules& rules, const s
                                                                static_cast<const U*>(e.slot)[j]);
       if (!Max) number_behind(e, children, tables.totals, z, columns);
 
-      for (index r = 0; r < block; ++r)
-        for (index c = 0; c < k; ++c) sums[r * k + c] = first[c];
+      const auto bytes_of = [&](index some) { return static_cast<std::size_t>(some * k) * sizeof *sums; };
+      std::memcpy(sums, first, bytes_of(1));
+      for (index r = 1; r < block; r *= 2) std::memcpy(sums + r * k, sums, bytes_of(r));
       for (index j = 0; j < d; ++j)  // left to right
         add_feature<Max>(e, children, tables, z, j, combined, columns, row, m, made, sums);
+      if (rows[end - 1] - rows[begin] == n - 1) {
+        std::memcpy(out + rows[begin] * k, sums, bytes_of(n));
+        return;
+      }
       for (index i = 0; i < n; ++i)
-        std::memcpy(out + rows[begin + i] * k, sums + i * k, static_cast<std::size_t>(k) * sizeof *out);
+        for (index c = 0; c < k; ++c) out[rows[begin + i] * k + c] = sums[i * k + c];
     });
   });
   return bad.get();
