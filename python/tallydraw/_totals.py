@@ -62,6 +62,7 @@ def tabulate(structure: Structure, cells: NDArray[np.float64]) -> Totals:
             below = messages[own[-1]][..., : radix[own[-1]]]
             for f in reversed(own[:-1]):
                 below = (below[:, :, None] * messages[f][..., : radix[f], None]).reshape(c, k, -1)
+            below = np.ascontiguousarray(below)
             if not np.any((below > 0) & (below < _LEAST_PLAIN)):
                 totals = np.zeros((rows, k, below.shape[-1]))
                 term = np.empty_like(totals)

@@ -377,6 +377,7 @@ class Tables(Sequence[NDArray[Any]]):
         """
         tables = self._like(self.values)
         tables._logs = tables._logs_of(observed)
+        tables._cells, tables._totals = self._cells, self._totals
         return tables
 
     def cells(self) -> NDArray[np.float64]:

@@ -65,7 +65,7 @@ inline index tree_rows(const structure_view& s, index n) {
 inline index log_prob_tree_part(const structure_view& s, index n) {
   const index rows = tree_rows(s, n);
   return message_words(s) + most_classes * (sizes_of_messages(s).entries + sizes_of_messages(s).most_categories) +
-         s.d * (2 * rows + 4 + (rows + 63) / 64) + rows * (3 * s.n_classes + 2);
+         s.d * (2 * rows + 5 + (rows + 63) / 64) + rows * (3 * s.n_classes + 2);
 }
 inline index log_prob_tree_scratch(const structure_view& s, index n, int threads) {
   return encoder_bytes(s.d) / 8 + 2 * s.d + 1 + threads * log_prob_tree_part(s, n);
@@ -121,12 +121,13 @@ inline std::uint64_t bits_where(const U* x, index n, U v) {
 }
 
 /// A child of a feature: its codes, C where it is silent (-1 where that could also be the largest of the type: then
-/// messages tell), and how many of its codes count.
+/// messages tell), how many of its codes count, and its probabilities.
 template <class U>
 struct child_column {
   const U* x;
   index silent;
   index radix;
+  const double* cells;
 };
 
 /// What is observed behind a missing cell.
@@ -157,38 +158,47 @@ struct family {
     }
     return {silent, place};
   }
+
+  /// Whether no message comes from further than the children.
+  bool near(index r) const {
+    bool is = true;
+    for (index i = 0; i < n; ++i) is &= static_cast<index>(child[i].x[r]) <= child[i].silent;
+    return is;
+  }
 };
 
 template <class U>
-inline family<U> make_family(const encoder& e, children_view children, const totals_view& totals,
+inline family<U> make_family(const encoder& e, children_view children, const scored_tables& tables,
                              const code_columns<U>& z, index j, child_column<U>* columns) {
+  const totals_view& totals = tables.totals;
   constexpr index most = std::numeric_limits<U>::max();
   const bool tabulated = totals.offsets != nullptr && totals.offsets[j + 1] > totals.offsets[j];
   index n = 0;
   for (index i = children.begin[j]; i < children.begin[j + 1]; ++i) {
     const index c = children.child[i], size = e.s.n_categories[c];
     const index radix = !tabulated ? 0 : totals.radix[c] < most ? totals.radix[c] : most;
-    columns[n++] = {z.x + c * z.rows, size < most ? size : -1, radix};
+    columns[n++] = {z.x + c * z.rows, size < most ? size : -1, radix, tables.cells + tables.offsets[c]};
   }
   return {columns, n, tabulated};
 }
 
 /// Gives missing cells under missing ones the codes that say what is behind them.
 template <class U>
-inline void number_behind(const encoder& e, children_view children, const totals_view& totals, const code_columns<U>& z,
-                          child_column<U>* columns) {
+inline void number_behind(const encoder& e, children_view children, const scored_tables& tables,
+                          const code_columns<U>& z, child_column<U>* columns) {
   constexpr index most = std::numeric_limits<U>::max();
   if (e.parent == nullptr) return;
   for (index i = e.s.d - 1; i >= 0; --i) {
     const index j = e.s.order[i], parent = e.parent[j], n = e.s.n_categories[j];
     if (parent == j || children.begin[j] == children.begin[j + 1]) continue;
-    const family<U> own = make_family(e, children, totals, z, j, columns);
+    const family<U> own = make_family(e, children, tables, z, j, columns);
     for (index strip = 0; strip < z.strips; ++strip)
       for_bits(z.gone[j * z.strips + strip] & z.gone[parent * z.strips + strip], [&](index bit) {
         const index r = 64 * strip + bit;
         const behind seen = own.look(r);
         const index code = seen.silent ? n : seen.place < 0 ? most : n + 1 + seen.place;
-        z.x[j * z.rows + r] = static_cast<U>(code < most && (seen.silent || code < totals.radix[j]) ? code : most);
+        z.x[j * z.rows + r] =
+            static_cast<U>(code < most && (seen.silent || code < tables.totals.radix[j]) ? code : most);
       });
   }
 }
@@ -259,6 +269,54 @@ TALLYDRAW_APART inline void make_total(const encoder& e, const U* row, const sco
   if (loud) made.rows[made.n++] = r;
 }
 
+/// make_total where all messages come from children that are observed: send_by_class, with fewer steps. `theta` are the
+/// cells of the feature from its parent's code on, `step` those of a category of it, n, and `each` those of a category
+/// of a child. false where plain numbers do not suffice.
+template <class U>
+inline bool make_near_total(const family<U>& below, const double* theta, index step, index n, index k, index r,
+                            made_totals& made) {
+  const index each = n * k;
+  bool good = true;
+  for (index c = 0, w = 0; c < k && good; c += w) {
+    w = classes_at_once(k - c);
+    with_classes(w, [&](auto width) {
+      constexpr int W = decltype(width)::value;
+      const double* b = nullptr;
+      index stride = k;
+      std::uint64_t outside = 0;
+      for (index i = below.n - 1; i >= 0; --i) {
+        const child_column<U>& child = below.child[i];
+        const index v = child.x[r];
+        if (v == child.silent) continue;
+        const double* const sent = child.cells + v * each + c;
+        if (b == nullptr) {
+          b = sent;
+          continue;
+        }
+        for (index x = 0; x < n; ++x)
+          for (int i_class = 0; i_class < W; ++i_class) {
+            const double product = b[x * stride + i_class] * sent[x * k + i_class];
+            made.terms[x * W + i_class] = product;
+            outside |= out_of_range(product);
+          }
+        b = made.terms;
+        stride = W;
+      }
+      double sum[W] = {};
+      for (index x = 0; x < n; ++x)  // left to right
+        for (int i_class = 0; i_class < W; ++i_class)
+          sum[i_class] += theta[x * step + c + i_class] * b[x * stride + i_class];
+      for (int i_class = 0; i_class < W; ++i_class) {
+        made.values[made.n * k + c + i_class] = sum[i_class];
+        made.exponents[made.n * k + c + i_class] = 0;
+      }
+      good = outside >> 63 == 0;
+    });
+  }
+  if (good) made.rows[made.n++] = r;
+  return good;
+}
+
 /// to[c] += from[c], c < W.
 template <int W>
 inline void add_classes(const double* from, double* to) {
@@ -326,9 +384,10 @@ inline void add_feature(const encoder& e, children_view children, const scored_t
   const bool leaf = children.begin[j] == children.begin[j + 1];
   if (leaf && !Max) return;
   const totals_view& totals = tables.totals;
-  const family<U> below = make_family(e, children, totals, z, j, columns);
+  const family<U> below = make_family(e, children, tables, z, j, columns);
   const double* const logs = below.tabulated ? totals.logs + totals.offsets[j] : nullptr;
   const index each = below.tabulated ? (totals.offsets[j + 1] - totals.offsets[j]) / e.s.n_contexts[j] : 0;
+  const double* const theta = tables.cells + tables.offsets[j];
   made.n = 0;
   made.scaled = false;
   for (index strip = 0; strip < z.strips; ++strip) {
@@ -342,6 +401,10 @@ inline void add_feature(const encoder& e, children_view children, const scored_t
         add_row(logs + (parent == j ? 0 : static_cast<index>(above[r])) * each + seen.place * k, k, sums + r * k);
         return;
       }
+      const index a = parent == j ? 0 : static_cast<index>(above[r]);
+      if (!Max && tables.plain && below.near(r) &&
+          make_near_total(below, theta + a * k, e.s.n_contexts[j] * k, e.s.n_categories[j], k, r, made))
+        return;
       touch_behind(e, children, z, j, r, row, m);
       make_total<Max>(e, row, tables, r, m, made);
     });
@@ -393,7 +456,7 @@ inline index log_prob_tree(const codes_view& x, const code_rules& rules, const s
       U* const codes = reinterpret_cast<U*>(take(d * block));
       U* const turned = reinterpret_cast<U*>(take(d * block));
       U* const row = reinterpret_cast<U*>(take(d));
-      auto* const columns = reinterpret_cast<child_column<U>*>(take(3 * d));
+      auto* const columns = reinterpret_cast<child_column<U>*>(take(4 * d));
       U* const combined = reinterpret_cast<U*>(take(block));
       code_columns<U> z{codes, take(d * ((block + 63) / 64)), block, (block + 63) / 64};
       double* const sums = reinterpret_cast<double*>(take(block * k));
@@ -412,7 +475,7 @@ inline index log_prob_tree(const codes_view& x, const code_rules& rules, const s
           z.gone[j * z.strips + strip] = !e.slots ? 0
                                                   : bits_where(z.x + j * block + 64 * strip, block < 64 ? block : 64,
                                                                static_cast<const U*>(e.slot)[j]);
-      if (!Max) number_behind(e, children, tables.totals, z, columns);
+      if (!Max) number_behind(e, children, tables, z, columns);
 
       const auto bytes_of = [&](index some) { return static_cast<std::size_t>(some * k) * sizeof *sums; };
       std::memcpy(sums, first, bytes_of(1));
