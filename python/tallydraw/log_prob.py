@@ -52,7 +52,8 @@ def log_prob_features(
     -----
     O(n d K), each sum from left to right over the features. Rows with missing cells, where features have parents, cost
     O(C_parent C_j) for each missing cell, and the product of the missing cells of a longer context: sum-product on the
-    tree (Pearl, 1982), every number with its own exponent.
+    tree (Pearl, 1982), every number with its own exponent. Of many such rows most missing cells cost one look-up: what
+    the cells around one make of it is tabulated, once, in `tables`, with the same bits.
 
     Examples
     --------

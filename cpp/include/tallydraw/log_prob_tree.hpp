@@ -52,7 +52,7 @@ inline index tree_rows(const structure_view& s, index n) {
     while (2 * rows <= most) rows *= 2;
     return rows;
   };
-  const index by_codes = (index{1} << 16) / (s.d + 1), by_room = (index{1} << 20) / (s.d + 1);
+  const index by_codes = (index{1} << 17) / (s.d + 1), by_room = (index{1} << 20) / (s.d + 1);
   const index by_sums = (index{1} << 12) / s.n_classes;
   index most = by_codes > 64 ? by_codes : by_room < 64 ? by_room : 64;
   if (most > by_sums) most = by_sums > 64 ? by_sums : most < 64 ? most : 64;
