@@ -65,7 +65,7 @@ struct levels_view {
 
 /// Logs of the totals of missing cells, where contexts are at most one feature (tallydraw._totals): feature j has, from
 /// offsets[j] on, K logs for each code of its parent and each number of what is observed behind it; none where
-/// offsets[j + 1] == offsets[j]. radix[j]: how many codes of j its parent's totals know. offsets is null without totals.
+/// offsets[j + 1] == offsets[j]. radix[j]: how many codes of j its parent's totals know. All null without totals.
 struct totals_view {
   const double* logs;
   const index* offsets;
