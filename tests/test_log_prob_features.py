@@ -72,6 +72,32 @@ def test_few_codes_equal_the_reference_on_every_instruction_set(c, k, parents, b
                 assert got.reshape(n, -1).tolist() == expected
 
 
+@pytest.mark.parametrize(("d", "c", "k", "parents"), [
+    (410, 8, 3, "none"), (448, 8, 4, "none"), (470, 7, 3, "none"), (496, 8, 4, "none"),
+    (700, 2, 1, "tree"), (1041, 2, 2, "chain"), (2049, 2, 3, "chain"), (2049, 2, 1, "tree"),
+])  # fmt: skip
+def test_whole_calls_equal_the_same_rows_in_small_blocks(d, c, k, parents, backend):
+    """Shapes whose blocks of rows just fit into what kernels are lent."""
+    rng = np.random.default_rng(d)
+    tree = {"none": None, "chain": list(range(-1, d - 1)), "tree": [-1, *(int(rng.integers(j)) for j in range(1, d))]}
+    tables, _ = random_tables(rng, [c] * d, tree[parents], k)
+    X = rng.integers(0, c, (2_000, d)).astype(np.uint8)
+    for name in td.backend.instruction_sets():
+        td.backend.use(backend, instruction_set=name if backend == "cpp" else None)
+        parts = np.concatenate([td.log_prob_features(X[a : a + 60], tables) for a in range(0, len(X), 60)])
+        for threads in (1, 2):
+            assert (td.log_prob_features(X, tables, n_threads=threads) == parts).all()
+
+
+def test_bad_codes_far_past_the_last_category(backend):
+    tables = td.Tables.from_arrays([np.full(70_000, 1 / 70_000)])
+    X = np.full((50, 1), 4_000_000_000, np.uint32)
+    with pytest.raises(ValueError, match=r"X\[0, 0\] is 4000000000"):
+        td.log_prob_features(X, tables)
+    with pytest.raises(ValueError, match="65535"):
+        td.log_prob_paths(np.full((20, 50), 65535, np.uint16), np.full((300, 300), 1 / 300))
+
+
 @pytest.mark.parametrize("parents", ["none", "chain"])
 def test_many_features_of_few_codes_in_large_blocks(parents, backend):
     """784 binary features in more rows than a block has: every instruction set equals the first, and one row alone."""

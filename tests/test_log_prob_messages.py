@@ -21,6 +21,11 @@ def brute_force(row, theta, n_categories, parents, order, combine=sum):
     return math.log(total) if total > 0 else -math.inf
 
 
+def tabulated(tables):
+    """Their totals, as if many missing cells had paid for them."""
+    return tables.totals(1e18)
+
+
 @pytest.mark.parametrize("order", [1, 2, 3])
 @pytest.mark.parametrize("seed", range(6))
 def test_every_missing_pattern_of_small_trees_equals_brute_force(backend, seed, order):
@@ -47,10 +52,12 @@ def test_every_missing_pattern_of_small_trees_equals_brute_force(backend, seed, 
     assert got[-1].tolist() == [0.0] * got.shape[1]  # nothing is known: exactly nothing
 
 
-@given(task=tasks(), maximize=st.booleans())
+@given(task=tasks(), maximize=st.booleans(), looked_up=st.booleans())
 @settings(max_examples=60, deadline=None)
-def check_against_reference(task, maximize):
+def check_against_reference(task, maximize, looked_up):
     X, n_categories, parents, order, tables, theta, threads = task
+    if looked_up:
+        tabulated(tables)
     plain, codes = reference.combined_codes(X.tolist(), n_categories, parents, order, None, False)
     first = [-0.5 * k for k in range(len(theta))]
     expected = reference.log_prob_messages(plain, codes, theta, n_categories, parents, first, order, maximize)
@@ -62,6 +69,91 @@ def test_equals_the_reference_on_every_instruction_set(backend):
     for name in td.backend.instruction_sets():
         td.backend.use(backend, instruction_set=name)
         check_against_reference()
+
+
+@pytest.mark.parametrize("n_classes", [None, *range(1, 10)])
+@pytest.mark.parametrize("shape", ["chain", "forest", "star"])
+def test_totals_that_are_looked_up_are_those_of_messages(backend, shape, n_classes):
+    rng, d, n = np.random.default_rng(n_classes or 0), 24, 3000
+    n_categories = rng.integers(1, 6, d).tolist()
+    n_categories[5] = 19
+    parents = {"chain": list(range(-1, d - 1)), "forest": random_forest(rng, d), "star": [-1] + [0] * (d - 1)}[shape]
+    tables, _ = random_tables(rng, n_categories, parents, n_classes, zeros=0.3)
+    X = np.stack([rng.integers(0, c, n) for c in n_categories], axis=1)
+    X[rng.random(X.shape) < rng.choice([0.05, 0.3, 0.7], (n, 1))] = -1
+    few = [td.log_prob_features(X[i : i + 1], tables) for i in range(0, n, 10)]
+    assert tables.totals(0) is None
+    assert shape == "star" or len(tabulated(tables).values)
+    many = td.log_prob_features(X, tables)
+    assert many[::10].tolist() == np.concatenate(few).tolist()
+
+
+def test_totals_are_made_once_many_cells_want_them(backend):
+    rng = np.random.default_rng(14)
+    tables, _ = random_tables(rng, [3] * 6, range(-1, 5), 2)
+    X = rng.integers(0, 3, (4000, 6))
+    X[:, 2] = -1
+    assert [tables.totals(0) is None for _ in range(8) if td.log_prob_features(X, tables).size] == [False] * 8
+    assert tables.totals(0) is tables.totals(1)
+    second_order, _ = random_tables(rng, [3] * 6, range(-1, 5), 2, order=2)
+    assert tabulated(second_order) is None
+    assert tabulated(random_tables(rng, [3, 3], [-1, -1], None)[0]) is None
+
+
+def test_totals_of_a_few_features_only(backend):
+    # Feature 1 has more children than are tabulated, and products behind feature 6 leave the range of plain numbers.
+    rng = np.random.default_rng(11)
+    parents = [-1, 0, 1, 1, 1, 1, 0, 6, 6, 6, 2]
+    n_categories = [3, 4, 9, 9, 9, 9, 2, 2, 2, 2, 3]
+    tables, _ = random_tables(rng, n_categories, parents, 2)
+    tiny = [[1.0, 2.0**-200], [2.0**-200, 1.0]]
+    arrays = [[tiny] * 2 if j in (7, 8, 9) else table for j, table in enumerate(tables)]
+    tables = td.Tables.from_arrays(arrays, parents=parents, n_classes=2)
+    totals = tabulated(tables)
+    assert np.flatnonzero(np.diff(totals.offsets)).tolist() == [0, 2]
+    theta = [[table[k].reshape(-1).tolist() for table in tables] for k in range(2)]
+    X = np.stack([rng.integers(0, c, 400) for c in n_categories], axis=1)
+    X[rng.random(X.shape) < 0.3] = -1
+    plain, codes = reference.combined_codes(X.tolist(), n_categories, parents, 1, None, False)
+    expected = reference.log_prob_messages(plain, codes, theta, n_categories, parents, [0.0, 0.0])
+    assert td.log_prob_features(X, tables).tolist() == expected
+
+
+@pytest.mark.parametrize("c", [254, 255, 256, 257])
+def test_codes_at_the_edge_of_a_byte(backend, c):
+    # Feature 1 has as many combined codes as categories.
+    rng = np.random.default_rng(c)
+    tables, theta = random_tables(rng, [1, c, 2, 2], [-1, 0, 1, 2], None)
+    tabulated(tables)
+    X = np.stack([rng.integers(0, n, 300) for n in (1, c, 2, 2)], axis=1)
+    X[rng.random(X.shape) < 0.4] = -1
+    plain, codes = reference.combined_codes(X.tolist(), [1, c, 2, 2], [-1, 0, 1, 2], 1, None, False)
+    expected = reference.log_prob_messages(plain, codes, theta, [1, c, 2, 2], [-1, 0, 1, 2], [0.0])
+    assert td.log_prob_features(X, tables).tolist() == [row[0] for row in expected]
+
+
+def test_observed_cells_keep_logs_of_their_own_beside_totals(backend):
+    rng = np.random.default_rng(12)
+    tables, _ = random_tables(rng, [3] * 6, range(-1, 5), None)
+    other = rng.random(len(tables.values))
+    seen = tables.seen_as(other)
+    X = rng.integers(0, 3, (2000, 6))
+    X[rng.random(X.shape) < 0.2] = -1
+    few = np.concatenate([td.log_prob_features(X[i : i + 1], tables.seen_as(other)) for i in range(500)])
+    assert tabulated(seen) is not None
+    many = td.log_prob_features(X, seen)
+    assert many[:500].tolist() == few.tolist()
+
+
+@pytest.mark.parametrize("order", [1, 2])
+def test_a_code_out_of_range_is_found_among_incomplete_rows(backend, order):
+    rng = np.random.default_rng(13)
+    tables, _ = random_tables(rng, [3] * 5, range(-1, 4), None, order)
+    X = rng.integers(0, 3, (3000, 5))
+    X[:, 2] = -1
+    X[2000, 3], X[1234, 4], X[1234, 1] = 3, 7, 5
+    with pytest.raises(ValueError, match=r"X\[1234, 1\] is 5"):
+        td.log_prob_features(X, tables, n_threads=2)
 
 
 def test_a_star_of_a_thousand_leaves_does_not_underflow(backend):

@@ -93,6 +93,12 @@ inline levels_view as_levels(const py::tuple& l, const outcomes_view& out) {
   return view;
 }
 
+/// The tuple tallydraw._totals.Totals, or None; its arrays must outlive the view.
+inline totals_view as_totals(const std::optional<py::tuple>& t) {
+  if (!t) return {nullptr, nullptr, nullptr};
+  return {data_of<double>((*t)[0]), data_of<index>((*t)[1]), data_of<index>((*t)[2])};
+}
+
 /// Memory that a kernel is lent, not initialised, so that what is not touched costs nothing.
 inline std::unique_ptr<std::uint64_t[]> scratch_words(index words) {
   return std::unique_ptr<std::uint64_t[]>(new std::uint64_t[static_cast<std::size_t>(words)]);

@@ -51,8 +51,12 @@ index count_features_soft(const py::array& X, std::optional<index> missing, bool
 
 void collect_lanes(const py::tuple& structure, const array<double>& lanes, const array<index>& lane_offsets,
                    array<double>& tables) {
-  active_kernels().count->collect_lanes(as_structure(structure), lanes.data(), lane_offsets.data(),
-                                        tables.mutable_data());
+  const structure_view s = as_structure(structure);
+  const double* from = lanes.data();
+  const index* offsets = lane_offsets.data();
+  double* to = tables.mutable_data();
+  const py::gil_scoped_release released;  // raw memory only from here on
+  active_kernels().count->collect_lanes(s, from, offsets, to);
 }
 
 index count_pairs(const py::array& X, const optional_array<index>& y, std::optional<index> missing,

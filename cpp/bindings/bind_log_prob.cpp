@@ -44,8 +44,8 @@ void bind_log_prob(py::module_& m) {
       "log_prob_messages",
       [](const py::array& X, std::optional<index> missing, bool unseen_is_missing, const py::tuple& structure,
          const array<double>& probabilities, bool plain, const array<double>& cells, const array<double>& logs,
-         const array<index>& log_offsets, const array<double>& first, bool maximize, const array<index>& rows,
-         array<double>& out, int threads) {
+         const array<index>& log_offsets, const std::optional<py::tuple>& totals, const array<double>& first,
+         bool maximize, const array<index>& rows, array<double>& out, int threads) {
         const codes_view x = as_codes(X);
         const code_rules rules = as_rules(missing, unseen_is_missing);
         const structure_view s = as_structure(structure);
@@ -54,18 +54,19 @@ void bind_log_prob(py::module_& m) {
         const double* from = logs.data();
         const index* offsets = log_offsets.data();
         const double* begin = first.data();
+        const totals_view known = as_totals(totals);
         const index* which = rows.data();
         const index n = rows.size();
         double* to = out.mutable_data();
         const log_prob_kernels& kernels = *active_kernels().log_prob;  // once: another thread may choose another
         const py::gil_scoped_release release;
-        const auto scratch = scratch_words(kernels.log_prob_messages_scratch(s, threads));
-        kernels.log_prob_messages(x, rules, s, theta, plain, inner, from, offsets, begin, maximize, which, n, to,
-                                  scratch.get(), threads);
+        const auto scratch = scratch_words(kernels.log_prob_messages_scratch(s, n, threads));
+        return kernels.log_prob_messages(x, rules, s, theta, plain, inner, from, offsets, known, begin, maximize, which,
+                                         n, to, scratch.get(), threads);
       },
       py::arg("X"), py::arg("missing"), py::arg("unseen_is_missing"), py::arg("structure"),
       py::arg("probabilities").noconvert(), py::arg("plain"), py::arg("cells").noconvert(), py::arg("logs").noconvert(),
-      py::arg("log_offsets").noconvert(), py::arg("first").noconvert(), py::arg("maximize"),
+      py::arg("log_offsets").noconvert(), py::arg("totals"), py::arg("first").noconvert(), py::arg("maximize"),
       py::arg("rows").noconvert(), py::arg("out").noconvert(), py::arg("threads"));
   m.def(
       "marginals_features",

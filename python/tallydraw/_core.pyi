@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from tallydraw._levels import Levels
 from tallydraw._structure import Structure
+from tallydraw._totals import Totals
 
 Codes = NDArray[np.integer]
 Counts = NDArray[np.int64]
@@ -118,11 +119,11 @@ def log_prob_features(
 ) -> int: ...  # out (n, K); sums begin at first[k]; incomplete (n,): 1 where a cell is missing; lanes: logs
 def log_prob_messages(
     X: Codes, missing: int | None, unseen_is_missing: bool, structure: Structure, probabilities: Floats, plain: bool,
-    cells: Floats, logs: Floats, log_offsets: Counts, first: Floats, maximize: bool, rows: Counts, out: Floats,
-    threads: int,
-) -> None: ...  # only out[rows], rows ascending: missing cells summed out, or at their most probable values; plain: every
-                # positive probability is at least 2**-500 (a hint: the result does not depend on it); cells: the
-                # probabilities, feature j from log_offsets[j] on, (C_j, n_contexts[j], K)
+    cells: Floats, logs: Floats, log_offsets: Counts, totals: Totals | None, first: Floats, maximize: bool, rows: Counts,
+    out: Floats, threads: int,
+) -> int: ...  # only out[rows], rows ascending: missing cells summed out, or at their most probable values; bad: of these
+               # rows; plain: every positive probability is at least 2**-500, and totals (both are hints: the result does
+               # not depend on them); cells: the probabilities, feature j from log_offsets[j] on, (C_j, n_contexts[j], K)
 def marginals_features(
     X: Codes, missing: int | None, unseen_is_missing: bool, structure: Structure, probabilities: Floats, plain: bool,
     weights: Floats, out: Floats, threads: int,

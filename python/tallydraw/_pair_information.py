@@ -28,7 +28,7 @@ def pair_information(
     """
     d, sizes = len(pairs), pairs.n_categories
     information = np.empty(len(pairs.offsets) - 1)
-    by_size = np.argsort(sizes, kind="stable")
+    by_size = np.argsort(sizes, kind="stable").astype(np.int64, copy=False)
     more = np.zeros(d) if pseudocounts is None else pseudocounts
     structure, kernels = pairs.marginals.structure, backend.kernels()
     cells = len(pairs.values) // max(1, d) + 1  # of a feature

@@ -52,7 +52,8 @@ def log_prob_features(
     -----
     O(n d K), each sum from left to right over the features. Rows with missing cells, where features have parents, cost
     O(C_parent C_j) for each missing cell, and the product of the missing cells of a longer context: sum-product on the
-    tree (Pearl, 1982), every number with its own exponent.
+    tree (Pearl, 1982), every number with its own exponent. Of many such rows most missing cells cost one look-up: what
+    the cells around one make of it is tabulated, once, in `tables`, with the same bits.
 
     Examples
     --------
@@ -160,6 +161,11 @@ def score_features(
     n, d, k = len(codes), structure.n_features, structure.n_classes
     lanes = tables.lanes(backend.threads(wanted, len(tables.values)))
     out = np.empty((n, k))
+    if _mostly_incomplete(codes, structure, missing, lenient):
+        bad = _sum_out(codes, tables, first, missing, lenient, np.arange(n), out, wanted, maximize)
+        if bad >= 0:
+            raise _check.code_error(name, codes, bad, structure.n_categories)
+        return out
     for a, b in backend.blocks(n, d * (1 + k // 4)):
         block, sums, incomplete = codes[a:b], out[a:b], np.empty(b - a, np.uint8)
         team = backend.threads(wanted, (b - a) * d * k)
@@ -220,13 +226,15 @@ def _sum_out(
     out: NDArray[np.float64],
     wanted: int | None,
     maximize: bool,
-) -> None:
-    """out[rows] again, with their missing cells summed out, or at their most probable values."""
+) -> int:
+    """out[rows], with their missing cells summed out, or at their most probable values; their first bad cell, or -1."""
     structure, logs = tables.structure, tables.logs()
     theta = np.ascontiguousarray(tables.values, dtype=np.float64)
-    work = pass_work(structure, missing_share(codes, structure, missing, lenient, rows))
+    share = missing_share(codes, structure, missing, lenient, rows)
+    totals = None if maximize else tables.totals(share * len(rows) * structure.n_features)
+    work = pass_work(structure, share)
     for a, b in backend.blocks(len(rows), work):
-        backend.kernels().log_prob_messages(
+        bad: int = backend.kernels().log_prob_messages(
             codes,
             missing,
             lenient,
@@ -236,12 +244,23 @@ def _sum_out(
             tables.cells(),
             logs.values,
             logs.offsets,
+            totals,
             first,
             maximize,
             rows[a:b],
             out,
             backend.threads(wanted, (b - a) * work),
         )
+        if bad >= 0:
+            return bad
+    return -1
+
+
+def _mostly_incomplete(codes: NDArray[Any], structure: Structure, missing: int | None, lenient: bool) -> bool:
+    """Whether most rows seem to have missing cells that depend on others: then all are scored in one pass."""
+    if not len(structure.context) or len(codes) <= _LOOKED_AT:
+        return False
+    return 2 * int(_gone(codes, structure, missing, lenient, None).any(axis=1).sum()) > _LOOKED_AT
 
 
 def pass_work(structure: Structure, share: float = 1.0) -> int:
@@ -254,15 +273,23 @@ def missing_share(
     codes: NDArray[Any], structure: Structure, missing: int | None, lenient: bool, rows: NDArray[np.int64] | None = None
 ) -> float:
     """About which share of checked codes is missing, from a few rows all over them."""
+    gone = _gone(codes, structure, missing, lenient, rows)
+    return float(gone.mean()) if gone.size else 0.0
+
+
+def _gone(
+    codes: NDArray[Any], structure: Structure, missing: int | None, lenient: bool, rows: NDArray[np.int64] | None
+) -> NDArray[np.bool_]:
+    """Which cells are missing in a few rows all over them, _LOOKED_AT at least where there are so many."""
     n = len(codes) if rows is None else len(rows)
     which = np.arange(0, n, max(1, n // _LOOKED_AT))
     some = codes[which if rows is None else rows[which]]
-    gone = some < 0
+    gone: NDArray[np.bool_] = some < 0
     if missing is not None:
         gone |= some == missing
     if lenient:
         gone |= some >= structure.n_categories
-    return float(gone.mean()) if gone.size else 0.0
+    return gone
 
 
 def require_probabilities(tables: Tables) -> None:

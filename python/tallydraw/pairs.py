@@ -280,7 +280,7 @@ def pair_offsets(n_categories: NDArray[np.int64], n_classes: int | None) -> NDAr
     n_pairs = len(c) * (len(c) - 1) // 2
     if n_pairs and np.all(c == c[0]):
         step = k * int(c[0]) ** 2
-        offsets = np.arange(0, n_pairs * step + 1, step)
+        offsets = np.arange(0, n_pairs * step + 1, step, dtype=np.int64)
     else:
         offsets = np.zeros(n_pairs + 1, np.int64)
         begin = 1

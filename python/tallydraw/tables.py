@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from tallydraw import _check, _levels, backend
+from tallydraw import _check, _levels, _totals, backend
 from tallydraw._structure import Structure, aligned_empty, make_structure, parent_array
 
 __all__ = ["Tables"]
@@ -65,7 +65,8 @@ class Tables(Sequence[NDArray[Any]]):
     """
 
     __slots__ = (
-        "_cells", "_exact", "_lanes", "_levels", "_logs", "_structure", "n_classes", "order", "parents", "values",
+        "_cells", "_exact", "_lanes", "_levels", "_logs", "_n_wanted", "_structure", "_totals", "n_classes", "order",
+        "parents", "values",
     )  # fmt: skip
 
     values: NDArray[Any]
@@ -99,6 +100,8 @@ class Tables(Sequence[NDArray[Any]]):
         self._logs: Logs | None = None
         self._lanes: Lanes | None = None
         self._cells: NDArray[np.float64] | None = None
+        self._totals: _totals.Totals | None = None
+        self._n_wanted = 0.0
 
     def __setattr__(self, name: str, value: Any) -> None:
         if not name.startswith("_") and hasattr(self, name):
@@ -395,6 +398,7 @@ class Tables(Sequence[NDArray[Any]]):
         tables = self._like(self.values)
         tables._logs = tables._logs_of(observed)
         tables._lanes = tables._lanes_of(observed, 1)
+        tables._cells, tables._totals = self._cells, self._totals
         return tables
 
     def cells(self) -> NDArray[np.float64]:
@@ -407,6 +411,14 @@ class Tables(Sequence[NDArray[Any]]):
                 values[offsets[j] : offsets[j + 1] - s.n_classes].reshape(table.shape[::-1])[...] = table.T
             self._cells = values
         return self._cells
+
+    def totals(self, n_wanted: float) -> _totals.Totals | None:
+        """Logs of the totals of missing cells, built once; None until all `n_wanted` so far would have paid for it."""
+        if self._totals is None and len(self._structure.context):
+            self._n_wanted += n_wanted
+            if self._n_wanted >= _totals.cost(self._structure) and self.logs().plain:
+                self._totals = _totals.tabulate(self._structure, self.cells())
+        return self._totals
 
     def _logs_of(self, observed: NDArray[Any]) -> Logs:
         logs = np.empty(len(observed), np.float64)

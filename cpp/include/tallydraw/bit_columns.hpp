@@ -29,6 +29,35 @@ inline index popcount(std::uint64_t v) {
 #endif
 }
 
+/// Bit j is set where codes[j] == c, of 64 codes.
+inline std::uint64_t bits_equal_to(const std::uint8_t* codes, std::uint8_t c) {
+#if defined(__AVX512BW__)
+  return _mm512_cmpeq_epi8_mask(_mm512_loadu_si512(codes), _mm512_set1_epi8(static_cast<char>(c)));
+#elif defined(__AVX2__)
+  const __m256i wanted = _mm256_set1_epi8(static_cast<char>(c));
+  std::uint64_t bits = 0;
+  for (int i = 0; i < 2; ++i) {
+    const __m256i some = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(codes + 32 * i));
+    const auto met = static_cast<std::uint32_t>(_mm256_movemask_epi8(_mm256_cmpeq_epi8(some, wanted)));
+    bits |= std::uint64_t{met} << (32 * i);
+  }
+  return bits;
+#elif defined(__x86_64__) || defined(_M_X64)
+  const __m128i wanted = _mm_set1_epi8(static_cast<char>(c));
+  std::uint64_t bits = 0;
+  for (int i = 0; i < 4; ++i) {
+    const __m128i some = _mm_loadu_si128(reinterpret_cast<const __m128i*>(codes + 16 * i));
+    const auto met = static_cast<std::uint32_t>(_mm_movemask_epi8(_mm_cmpeq_epi8(some, wanted)));
+    bits |= std::uint64_t{met} << (16 * i);
+  }
+  return bits;
+#else
+  std::uint64_t bits = 0;
+  for (int i = 0; i < 64; ++i) bits |= std::uint64_t{codes[i] == c} << i;
+  return bits;
+#endif
+}
+
 /// Bit i of byte j is set where rows[i][j] == c, of eight rows of 64 codes.
 template <class U>
 inline void equal_bits(const U* const (&rows)[8], U c, std::uint8_t* bytes) {

@@ -158,12 +158,13 @@ inline V all_if(bool condition) {  // every bit, or none
 /// Plain codes of n cells side by side in memory; Step 1: cell i is of feature i, 0: all are of one feature.
 template <int Step, class V, class U>
 inline unsigned encode_run(const encoder& e, const char* x, index n, const V* last, const U* slot, U* out) {
-  if (!e.slots) {  // no code is missing
+  if (!e.slots) {  // no code is missing; a bad one is written as the last category: tables are never left
     V any_over = 0;
     for (index i = 0; i < n; ++i) {
       const V v = load<V>(x + i * static_cast<index>(sizeof(V)));
-      out[i] = static_cast<U>(v);
-      any_over = static_cast<V>(any_over | all_if<V>(v > (Step ? last[i] : last[0])));
+      const V most = Step ? last[i] : last[0];
+      out[i] = static_cast<U>(v > most ? most : v);
+      any_over = static_cast<V>(any_over | all_if<V>(v > most));
     }
     return any_over ? met_bad : 0u;
   }

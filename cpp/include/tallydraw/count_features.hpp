@@ -6,6 +6,7 @@
 
 #include <cstdint>
 
+#include "tallydraw/attributes.hpp"
 #include "tallydraw/class_lanes.hpp"
 #include "tallydraw/codes.hpp"
 #include "tallydraw/count_tiles.hpp"

@@ -270,14 +270,13 @@ inline void pack_columns(const chunk_columns& columns, const pair_codes<U>& code
 
 /// The same from codes none of which may be missing, so that few categories are bytes, of rows in their own order: a
 /// piece is encoded by its thread, in `codes`, and packed while it is in cache.
-template <class U>
-inline void encode_columns(const encoder& e, index row0, index row1, const chunk_columns& columns, U* codes,
+inline void encode_columns(const encoder& e, index row0, index row1, const chunk_columns& columns, std::uint8_t* codes,
                            int threads, first_index& bad) {
   const index d = e.x.d, tiles = (d + tile_width - 1) / tile_width, rows = piece_rows(d);
   parallel_blocks(row1 - row0, rows, threads, [&](index a, index b, int thread) {
-    U* const mine = codes + thread * (rows * d + tile_width);
-    const pair_codes<U> piece{mine, d, b - a, d};
-    const unsigned met = encode(e, row0 + a, row0 + b, 0, d, mine, static_cast<U*>(nullptr));
+    std::uint8_t* const mine = codes + thread * (rows * d + tile_width);
+    const pair_codes<std::uint8_t> piece{mine, d, b - a, d};
+    const unsigned met = encode(e, row0 + a, row0 + b, 0, d, mine, static_cast<std::uint8_t*>(nullptr));
     if (met & met_bad) bad.report(first_bad(e, row0 + a, row0 + b));
     for (index r = 0; r < b - a; r += 64)
       for (index t = 0; t < tiles; ++t)
@@ -372,7 +371,7 @@ inline index count_pairs(const codes_view& x, const index* y, const code_rules& 
       const index* classes = y ? y + row0 : nullptr;
       if (at_once) {
         lay_out_columns(s, plan.few, flags, nullptr, row1 - row0, columns);
-        encode_columns(e, row0, row1, columns, static_cast<U*>(lent), threads, bad);
+        encode_columns(e, row0, row1, columns, static_cast<std::uint8_t*>(lent), threads, bad);
         if (bad.get() >= 0) return;
       } else {
         const auto codes = encode_pairs(e, row0, row1, static_cast<U*>(lent), flags, flags + d, threads, bad);

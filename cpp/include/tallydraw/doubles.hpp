@@ -5,8 +5,9 @@
 
 #include "tallydraw/views.hpp"
 
-#if defined(__AVX512F__)
+#if defined(__GNUC__) && defined(__AVX512F__)
 #include <immintrin.h>
+#define TALLYDRAW_MASKED_DOUBLES 1
 #endif
 
 namespace tallydraw::TALLYDRAW_ISA {
@@ -34,7 +35,7 @@ struct doubles {
   }
   /// The first n < N only; what is not loaded is zero.
   void load_some(const double* from, index n) noexcept {
-#if defined(__AVX512F__)
+#if defined(TALLYDRAW_MASKED_DOUBLES)
     if constexpr (N == 8) {
       value = reinterpret_cast<lanes>(_mm512_maskz_loadu_pd(static_cast<__mmask8>((1 << n) - 1), from));
       return;
@@ -45,7 +46,7 @@ struct doubles {
     load(some);
   }
   void store_some(double* to, index n) const noexcept {
-#if defined(__AVX512F__)
+#if defined(TALLYDRAW_MASKED_DOUBLES)
     if constexpr (N == 8) {
       _mm512_mask_storeu_pd(to, static_cast<__mmask8>((1 << n) - 1), reinterpret_cast<__m512d>(value));
       return;

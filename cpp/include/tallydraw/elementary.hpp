@@ -18,15 +18,8 @@
 #include <cstdint>
 #include <cstring>
 
+#include "tallydraw/attributes.hpp"
 #include "tallydraw/views.hpp"
-
-#if defined(_MSC_VER)
-#define TALLYDRAW_APART __declspec(noinline)
-#elif defined(__GNUC__)
-#define TALLYDRAW_APART __attribute__((noinline))
-#else
-#define TALLYDRAW_APART
-#endif
 
 namespace tallydraw::TALLYDRAW_ISA {
 

@@ -99,11 +99,11 @@ struct log_prob_kernels {
   index (*log_prob_features)(const codes_view& x, const code_rules& rules, const structure_view& s, const double* lanes,
                              const index* lane_offsets, const double* first, std::uint8_t* incomplete, double* out,
                              void* scratch, int threads);
-  index (*log_prob_messages_scratch)(const structure_view& s, int threads);
-  void (*log_prob_messages)(const codes_view& x, const code_rules& rules, const structure_view& s,
-                            const double* probabilities, bool plain, const double* cells, const double* logs,
-                            const index* log_offsets, const double* first, bool maximize, const index* rows,
-                            index n_rows, double* out, void* scratch, int threads);
+  index (*log_prob_messages_scratch)(const structure_view& s, index n_rows, int threads);
+  index (*log_prob_messages)(const codes_view& x, const code_rules& rules, const structure_view& s,
+                             const double* probabilities, bool plain, const double* cells, const double* logs,
+                             const index* log_offsets, const totals_view& totals, const double* first, bool maximize,
+                             const index* rows, index n_rows, double* out, void* scratch, int threads);
   index (*log_prob_paths_scratch)(const structure_view& s, int threads);
   index (*log_prob_paths)(const pieces_view& paths, const structure_view& s, const double* probabilities,
                           const double* logs, const index* log_offsets, bool use_start, const double* first,

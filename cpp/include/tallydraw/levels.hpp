@@ -17,17 +17,10 @@
 #include <type_traits>
 #include <utility>
 
+#include "tallydraw/attributes.hpp"
 #include "tallydraw/philox.hpp"
 #include "tallydraw/prefetch.hpp"
 #include "tallydraw/views.hpp"
-
-#if defined(_MSC_VER)
-#define TALLYDRAW_RARE __declspec(noinline)
-#elif defined(__GNUC__)
-#define TALLYDRAW_RARE __attribute__((noinline, cold))
-#else
-#define TALLYDRAW_RARE
-#endif
 
 namespace tallydraw::TALLYDRAW_ISA {
 

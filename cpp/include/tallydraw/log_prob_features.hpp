@@ -10,8 +10,10 @@
 #include <cstring>
 #include <type_traits>
 
+#include "tallydraw/attributes.hpp"
 #include "tallydraw/class_lanes.hpp"
 #include "tallydraw/codes.hpp"
+#include "tallydraw/log_prob_columns.hpp"
 #include "tallydraw/log_prob_lookup.hpp"
 #include "tallydraw/parallel.hpp"
 #include "tallydraw/prefetch.hpp"
@@ -24,7 +26,7 @@ namespace tallydraw::TALLYDRAW_ISA {
 struct score_plan {
   index width;         // features encoded at once; all where some feature has a context, or tables are looked up
   index buffers;       // of codes, of a thread
-  index code_bytes;    // of each: enough for 16 rows
+  index code_bytes;    // of each: enough for 16 rows of the widest codes, or for as many as are looked up together
   index parts;         // where lanes begin, of a thread
   index table_words;   // looked up in
   index thread_words;  // buffers and parts
@@ -128,7 +130,9 @@ inline index log_prob_features(const codes_view& x, const code_rules& rules, con
     rows = std::max<index>(16, std::min<index>(rows, 8192) / 8 * 8);
     const index pieces = ((x.n + rows - 1) / rows + threads - 1) / threads * threads;  // as many for every thread
     rows = std::max<index>(8, ((x.n + pieces - 1) / std::max<index>(1, pieces) + 7) / 8 * 8);
-    if (by_lookup) rows = (rows + lookup_rows - 1) / lookup_rows * lookup_rows;  // of bytes, for which there is room
+    if (by_lookup) rows = std::max(lookup_rows, rows / lookup_rows * lookup_rows);
+    const bool columns = by_columns<U>(e);
+    if (columns) rows = column_rows(s, x.n, threads);
     parallel_blocks(x.n, rows, threads, [&](index row0, index row1, int thread) {
       double* const own = lent + thread * plan.thread_words;
       const double** const parts = reinterpret_cast<const double**>(own);
@@ -137,6 +141,14 @@ inline index log_prob_features(const codes_view& x, const code_rules& rules, con
       const index m = row1 - row0;
       std::memset(incomplete + row0, 0, static_cast<std::size_t>(m));
       double* const sums = out + row0 * k;
+      if constexpr (sizeof(U) <= 2) {
+        if (columns) {
+          const unsigned met =
+              score_columns(e, row0, row1, lanes, lane_offsets, first, incomplete + row0, codes, plain, sums);
+          if (met & met_bad) bad.report(first_bad(e, row0, row1));
+          return;
+        }
+      }
       for (index f0 = 0; f0 < d; f0 += plan.width) {
         const index f1 = std::min(d, f0 + plan.width);
         const unsigned met = encode(e, row0, row1, f0, f1, codes, plain);

@@ -15,8 +15,8 @@
 #include <cstring>
 
 #include "tallydraw/codes.hpp"
+#include "tallydraw/log_prob_tree.hpp"
 #include "tallydraw/messages.hpp"
-#include "tallydraw/messages_by_class.hpp"
 #include "tallydraw/parallel.hpp"
 
 namespace tallydraw::TALLYDRAW_ISA {
@@ -29,14 +29,12 @@ constexpr index group_sums(index k) {
   return (rows_of_group(k) * k + sums_together - 1) / sums_together * sums_together;
 }
 
-/// Scratch of log_prob_messages in words of 64 bits.
-inline index log_prob_messages_part(const structure_view& s) {
-  const index sums = group_sums(s.n_classes);
-  return message_words(s) + s.d * (4 * rows_together(s.d) + 4 * sums) +
-         most_classes * (sizes_of_messages(s).entries + sizes_of_messages(s).most_categories);
+/// Scratch of log_prob_rows in words of 64 bits.
+inline index log_prob_rows_part(const structure_view& s) {
+  return message_words(s) + s.d * (4 * rows_together(s.d) + 4 * group_sums(s.n_classes));
 }
-inline index log_prob_messages_scratch(const structure_view& s, int threads) {
-  return encoder_bytes(s.d) / 8 + threads * log_prob_messages_part(s);
+inline index log_prob_rows_scratch(const structure_view& s, int threads) {
+  return encoder_bytes(s.d) / 8 + threads * log_prob_rows_part(s);
 }
 
 /// Totals of a group of rows: their places among what features add, and their values, whose logs are still to be taken.
@@ -47,69 +45,48 @@ struct group_totals {
   index n;
 };
 
-/// What the kernel is given of the tables: flat probabilities; the same with table rows, then classes innermost; logs.
-struct scored_tables {
-  const double* probabilities;
-  bool plain;
-  const double* cells;
-  const double* logs;
-  const index* offsets;
-};
-
-/// Lays out what every feature adds to a row under classes c0 … c0 + W - 1, from column `at` of the group on.
-template <bool Max, int W, class U>
-inline void lay_out_row(const encoder& e, coded_row<U> row, const scored_tables& tables, index c0, message_state& m,
-                        double* by_class, index at, group_totals& totals) {
+/// Lays out what every feature adds to a row, from column `at` of the group on.
+template <bool Max, class U>
+inline void lay_out_row(const encoder& e, coded_row<U> row, const scored_tables& tables, message_state& m, index at,
+                        group_totals& totals) {
   const structure_view& s = e.s;
   const index k = s.n_classes;
   const index sums = group_sums(k);
   // Copies may alias whatever is behind a reference.
   const U* const z = row.z;
-  const double* const logs = tables.logs + c0;
+  const double* const logs = tables.logs;
   const index* const offsets = tables.offsets;
   double* const added = totals.added + at;
   for (index j = 0, d = s.d; j < d; ++j)
-    std::memcpy(added + j * sums, logs + offsets[j] + static_cast<index>(z[j]) * k, W * sizeof *added);
+    std::memcpy(added + j * sums, logs + offsets[j] + static_cast<index>(z[j]) * k,
+                static_cast<std::size_t>(k) * sizeof *added);
   if (m.n_touched == 0) return;
-  const index before = totals.n;
-  if (!Max && tables.plain && (!e.contexts || e.parent != nullptr)) {
-    const auto top = [&](index j, const double* values) {
-      for (int w = 0; w < W; ++w) {
-        totals.values[totals.n] = values[w];
-        totals.places[totals.n++] = j * sums + at + w;
-      }
-    };
-    if (send_by_class<W>(e, row.x, tables.cells + c0, tables.offsets, k, m, by_class,
-                         by_class + most_classes * m.begin[s.d], top))
-      return;
-    totals.n = before;
-  }
-  for (index w = 0; w < W; ++w) {
-    const index first = totals.n;
+  for (index c = 0; c < k; ++c) {
+    const index before = totals.n;
     const auto top = [&](index j, double value) {
       totals.values[totals.n] = value;
-      totals.places[totals.n++] = j * sums + at + w;
+      totals.places[totals.n++] = j * sums + at + c;
     };
-    if (tables.plain && send_messages<Max, double>(e, row.x, tables.probabilities, c0 + w, m, top)) continue;
-    totals.n = first;
-    send_messages<Max, scaled>(e, row.x, tables.probabilities, c0 + w, m, [&](index j, scaled value) {
-      totals.added[j * sums + at + w] = log_scaled(value.m, value.e);
+    if (tables.plain && send_messages<Max, double>(e, row.x, tables.probabilities, c, m, top)) continue;
+    totals.n = before;
+    send_messages<Max, scaled>(e, row.x, tables.probabilities, c, m, [&](index j, scaled value) {
+      totals.added[j * sums + at + c] = log_scaled(value.m, value.e);
     });
   }
 }
 
-/// out[r] for r = rows[0] … rows[n_rows - 1] only, ascending; out (n, K). Codes are checked already; `plain`: every
-/// positive probability is at least 2^-500. scratch: log_prob_messages_scratch words.
+/// As log_prob_messages, where contexts may have several features. scratch: log_prob_rows_scratch words.
 template <bool Max>
-inline void log_prob_messages_of(const codes_view& x, const code_rules& rules, const structure_view& s,
-                                 const scored_tables& tables, const double* first, const index* rows, index n_rows,
-                                 double* out, void* scratch, int threads) {
+inline index log_prob_rows(const codes_view& x, const code_rules& rules, const structure_view& s,
+                           const scored_tables& tables, const double* first, const index* rows, index n_rows,
+                           double* out, void* scratch, int threads) {
   const index d = s.d, k = s.n_classes;
   const encoder e = make_encoder(x, rules, s, scratch);
   std::uint64_t* const parts = static_cast<std::uint64_t*>(scratch) + encoder_bytes(d) / 8;
-  const index part = log_prob_messages_part(s);
+  const index part = log_prob_rows_part(s);
   const index together = rows_together(d);
   const index grouped = rows_of_group(k), sums = group_sums(k);
+  first_index bad;
   visit_unsigned(e.tile, [&](auto u) {
     using U = decltype(u);
     parallel_blocks(n_rows, together, threads, [&](index begin, index end, int thread) {
@@ -120,7 +97,6 @@ inline void log_prob_messages_of(const codes_view& x, const code_rules& rules, c
       U* const combined = reinterpret_cast<U*>(own + 2 * together * d);
       double* const added = reinterpret_cast<double*>(own + 4 * together * d);
       double* const logged = added + 3 * d * sums;
-      double* const by_class = added + 4 * d * sums;
       group_totals totals{added, added + d * sums, reinterpret_cast<index*>(added + 2 * d * sums), 0};
 
       for (index i = 0; i < d * sums; ++i) added[i] = 0.0;  // columns of no row are added as well
@@ -128,21 +104,19 @@ inline void log_prob_messages_of(const codes_view& x, const code_rules& rules, c
       // Rows that lie close together are encoded at once.
       const index row0 = rows[begin], row1 = rows[end - 1] + 1;
       const bool dense = row1 - row0 <= 2 * together;
-      if (dense) encode(e, row0, row1, 0, d, combined, plain_codes);
+      const auto encode_checked = [&](index r0, index r1) {
+        if (encode(e, r0, r1, 0, d, combined, plain_codes) & met_bad) bad.report(first_bad(e, r0, r1));
+      };
+      if (dense) encode_checked(row0, row1);
       for (index i = begin; i < end; i += grouped) {
         const index m_rows = end - i < grouped ? end - i : grouped;
         totals.n = 0;
         for (index g = 0; g < m_rows; ++g) {
           const index place = dense ? rows[i + g] - row0 : 0;
-          if (!dense) encode(e, rows[i + g], rows[i + g] + 1, 0, d, combined, plain_codes);
+          if (!dense) encode_checked(rows[i + g], rows[i + g] + 1);
           const coded_row<U> row{(e.contexts ? plain_codes : combined) + place * d, combined + place * d};
           find_touched(e, row, m);
-          for (index c = 0, w = 0; c < k; c += w) {
-            w = classes_at_once(k - c);
-            with_classes(w, [&](auto width) {
-              lay_out_row<Max, decltype(width)::value>(e, row, tables, c, m, by_class, g * k + c, totals);
-            });
-          }
+          lay_out_row<Max>(e, row, tables, m, g * k, totals);
         }
         log(totals.values, totals.n, logged);
         for (index t = 0; t < totals.n; ++t) added[totals.places[t]] = logged[t];
@@ -157,15 +131,26 @@ inline void log_prob_messages_of(const codes_view& x, const code_rules& rules, c
       }
     });
   });
+  return bad.get();
 }
 
-inline void log_prob_messages(const codes_view& x, const code_rules& rules, const structure_view& s,
-                              const double* probabilities, bool plain, const double* cells, const double* logs,
-                              const index* log_offsets, const double* first, bool maximize, const index* rows,
-                              index n_rows, double* out, void* scratch, int threads) {
-  const scored_tables tables{probabilities, plain, cells, logs, log_offsets};
-  const auto run = maximize ? log_prob_messages_of<true> : log_prob_messages_of<false>;
-  run(x, rules, s, tables, first, rows, n_rows, out, scratch, threads);
+/// Scratch of log_prob_messages in words of 64 bits.
+inline index log_prob_messages_scratch(const structure_view& s, index n_rows, int threads) {
+  return one_parent(s) ? log_prob_tree_scratch(s, n_rows, threads) : log_prob_rows_scratch(s, threads);
+}
+
+/// out[r] for r = rows[0] … rows[n_rows - 1] only, ascending; out (n, K). `plain`: every positive probability is at
+/// least 2^-500. Returns the first bad cell of these rows, row * d + column, or -1. scratch: log_prob_messages_scratch
+/// words.
+inline index log_prob_messages(const codes_view& x, const code_rules& rules, const structure_view& s,
+                               const double* probabilities, bool plain, const double* cells, const double* logs,
+                               const index* log_offsets, const totals_view& totals, const double* first, bool maximize,
+                               const index* rows, index n_rows, double* out, void* scratch, int threads) {
+  const scored_tables tables{probabilities, plain, cells, logs, log_offsets, totals};
+  const auto run = one_parent(s) ? maximize ? log_prob_tree<true> : log_prob_tree<false>
+                   : maximize    ? log_prob_rows<true>
+                                 : log_prob_rows<false>;
+  return run(x, rules, s, tables, first, rows, n_rows, out, scratch, threads);
 }
 
 }  // namespace tallydraw::TALLYDRAW_ISA

@@ -65,9 +65,9 @@ inline void sums_by_class(const double* theta, index step, index stride, const d
   }
 }
 
-/// As send_messages, of W classes: `cells` are the probabilities of the first of them, table rows and then classes
-/// innermost, feature j from offsets[j] on, with `stride` classes in all; `below` has room for W numbers an entry,
-/// `message` for W a category. top(j, values) is given W values.
+/// As send_messages, of W classes: `cells` are the probabilities of the first of them, positive ones at least
+/// least_plain, table rows and then classes innermost, feature j from offsets[j] on, with `stride` classes in all;
+/// `below` has room for W numbers an entry, `message` for W a category. top(j, values) is given W values.
 template <int W, class U, class Top>
 inline bool send_by_class(const encoder& e, const U* x, const double* cells, const index* offsets, index stride,
                           const message_state& m, double* below, double* message, Top&& top) {
@@ -98,17 +98,26 @@ inline bool send_by_class(const encoder& e, const U* x, const double* cells, con
       continue;
     }
     double* const above = below + begin[parent] * W;
+    const double* const seen = theta + static_cast<index>(x[j]) * step;  // of an observed j: in range, as all are
+    if (!missing && !loud[parent]) {
+      copy_classes<W>(seen, stride, rows, above);
+      loud[parent] = true;
+      continue;
+    }
     double* const sent = loud[parent] ? message : above;
     if (missing)
       sums_by_class<W>(theta, step, stride, b, n, rows, sent);
-    else
-      copy_classes<W>(theta + static_cast<index>(x[j]) * step, stride, rows, sent);
+    else if (stride != W)
+      copy_classes<W>(seen, stride, rows, sent);
+    const double* const factor = missing || stride != W ? sent : seen;
     std::uint64_t outside = 0;
-    for (index i_sent = 0; i_sent < rows * W; ++i_sent) outside |= out_of_range(sent[i_sent]);
-    if (loud[parent]) {
-      for (index i_sent = 0; i_sent < rows * W; ++i_sent) above[i_sent] = above[i_sent] * message[i_sent];
-      for (index i_sent = 0; i_sent < rows * W; ++i_sent) outside |= out_of_range(above[i_sent]);
-    }
+    if (missing)
+      for (index i_sent = 0; i_sent < rows * W; ++i_sent) outside |= out_of_range(sent[i_sent]);
+    if (loud[parent])
+      for (index i_sent = 0; i_sent < rows * W; ++i_sent) {
+        above[i_sent] = above[i_sent] * factor[i_sent];
+        outside |= out_of_range(above[i_sent]);
+      }
     if (outside >> 63) return false;
     loud[parent] = true;
   }

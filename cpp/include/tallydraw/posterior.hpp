@@ -26,15 +26,6 @@ inline double shift(const double* x, index k) noexcept {
   return most > -double_of(elementary::infinity_bits) ? most : 0.0;
 }
 
-/// tile[i] = exp(tile[i]).
-inline void exp_in_place(double* tile, index n) noexcept {
-  for (index i = 0; i < n; ++i) tile[i] = exp(tile[i]);
-}
-
-inline void log_in_place(double* tile, index n) noexcept {
-  for (index i = 0; i < n; ++i) tile[i] = log(tile[i]);
-}
-
 /// shifts[i] = shift of row i, sums[i] = its sum of exps, left to right; i < rows <= cells. Rows of any width pass
 /// through `tile` (cells doubles) in pieces.
 inline void shifts_and_sums(const double* x, index rows, index k, double* tile, double* shifts, double* sums) noexcept {
@@ -45,7 +36,7 @@ inline void shifts_and_sums(const double* x, index rows, index k, double* tile, 
   if (k <= cells) {
     for (index i = 0; i < rows; ++i)
       for (index j = 0; j < k; ++j) tile[i * k + j] = x[i * k + j] - shifts[i];
-    exp_in_place(tile, rows * k);
+    exp(tile, rows * k, tile);
     for (index i = 0; i < rows; ++i)
       for (index j = 0; j < k; ++j) sums[i] += tile[i * k + j];
     return;
@@ -53,7 +44,7 @@ inline void shifts_and_sums(const double* x, index rows, index k, double* tile, 
   for (index begin = 0; begin < k; begin += cells) {  // one row
     const index n = k - begin < cells ? k - begin : cells;
     for (index j = 0; j < n; ++j) tile[j] = x[begin + j] - shifts[0];
-    exp_in_place(tile, n);
+    exp(tile, n, tile);
     for (index j = 0; j < n; ++j) sums[0] += tile[j];
   }
 }
@@ -70,7 +61,7 @@ inline void log_sum_exp(const double* x, index n, index k, double* out, int thre
     for (index a = begin; a < end; a += step) {
       const index rows = end - a < step ? end - a : step;
       t::shifts_and_sums(x + a * k, rows, k, tile, shifts, out + a);
-      t::log_in_place(out + a, rows);
+      log(out + a, rows, out + a);
       for (index i = 0; i < rows; ++i) out[a + i] = shifts[i] + out[a + i];
     }
   });
@@ -93,7 +84,7 @@ inline void posterior(const double* x, index n, index k, const double* prior, do
         shifts[i] = t::shift(from + i * k, k);
         for (index j = 0; j < k; ++j) to[i * k + j] = from[i * k + j] - shifts[i];
       }
-      t::exp_in_place(to, rows * k);
+      exp(to, rows * k, to);
       for (index i = 0; i < rows; ++i) {
         double* row = to + i * k;
         double sum = 0.0;
@@ -105,7 +96,7 @@ inline void posterior(const double* x, index n, index k, const double* prior, do
           for (index j = 0; j < k; ++j) row[j] = prior[j];
       }
       if (!evidence) continue;
-      t::log_in_place(sums, rows);
+      log(sums, rows, sums);
       for (index i = 0; i < rows; ++i) evidence[a + i] = shifts[i] + sums[i];
     }
   });
@@ -123,7 +114,7 @@ inline void log_posterior(const double* x, index n, index k, const double* log_p
       const index rows = end - a < step ? end - a : step;
       const double* from = x + a * k;
       t::shifts_and_sums(from, rows, k, tile, shifts, sums);
-      t::log_in_place(sums, rows);
+      log(sums, rows, sums);
       for (index i = 0; i < rows; ++i) {
         double* row = out + (a + i) * k;
         if (sums[i] >= 0.0)

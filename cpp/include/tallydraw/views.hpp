@@ -63,6 +63,15 @@ struct levels_view {
   const index* guide_bits;
 };
 
+/// Logs of the totals of missing cells, where contexts are at most one feature (tallydraw._totals): feature j has, from
+/// offsets[j] on, K logs for each code of its parent and each number of what is observed behind it; none where
+/// offsets[j + 1] == offsets[j]. radix[j]: how many codes of j its parent's totals know. All null without totals.
+struct totals_view {
+  const double* logs;
+  const index* offsets;
+  const index* radix;
+};
+
 /// Outcomes are written in the smallest unsigned type that holds them; row-major.
 enum class outcome_type { u8, u16, u32, u64 };
 struct outcomes_view {

@@ -6,7 +6,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tallydraw._numba.elementary import log
+from tallydraw._numba.parallel import inline
 from tallydraw._structure import Structure
+
+
+def _part_width(rest):
+    """Width of the part that begins where `rest` classes are left."""
+    return 8 if rest > 4 else 4 if rest > 2 else rest
+
+
+part_width = inline(_part_width)
 
 
 def lay_out_logs(
@@ -43,8 +52,7 @@ def _parts(
     rows = int(s.n_contexts[j] * s.n_categories[j]) + 1
     parts, at = [], int(lane_offsets[j])
     for c in range(0, s.n_classes, 8):
-        rest = min(8, s.n_classes - c)
-        width = 8 if rest > 4 else 4 if rest > 2 else rest
+        width = _part_width(s.n_classes - c)
         parts.append((c, lanes[at : at + rows * width].reshape(rows, width)))
         at += rows * width
     return parts

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tallydraw._numba.class_lanes import part_width
 from tallydraw._numba.codes import Encoded, canonical, code_type, encode, named
 from tallydraw._numba.parallel import first_index, inline, kernel, parallel_blocks
 from tallydraw._structure import Structure
@@ -48,7 +49,7 @@ def _count_soft(codes, f0, f1, lane_offsets, rows, weights, lanes):
     size = rows.astype(np.uint64)
     for c in range(0, n_classes, 8):
         n = min(n_classes - c, 8)
-        width = np.uint64(8 if n > 4 else 4 if n > 2 else n)
+        width = np.uint64(part_width(n))
         for r in range(codes.shape[0]):
             for j in range(f0, f1):
                 at = begin[j] + np.uint64(c) * size[j] + np.uint64(codes[r, j]) * width

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tallydraw._numba.class_lanes import part_width
 from tallydraw._numba.codes import encode
 from tallydraw._numba.parallel import first_index, kernel, parallel_blocks
 from tallydraw._structure import Structure
@@ -25,8 +26,7 @@ def _add(codes, j0, j1, lanes, offsets, rows, out):
     place = np.empty(j1, np.uint64)
     for c in range(0, k, 2):
         part = c & ~7
-        rest = min(k - part, 8)
-        width = np.uint64(8 if rest > 4 else 4 if rest > 2 else rest)
+        width = np.uint64(part_width(k - part))
         c0, c1 = c, min(c + 1, k - 1)
         for j in range(j0, j1):
             place[j] = offsets[j] + part * rows[j] + c0 - part

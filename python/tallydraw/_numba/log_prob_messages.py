@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from tallydraw._numba.codes import encode
 from tallydraw._numba.elementary import log_scaled_of
 from tallydraw._numba.messages import find_touched, known_context, make_messages, send_messages
-from tallydraw._numba.parallel import kernel, parallel_blocks
+from tallydraw._numba.parallel import first_index, kernel, parallel_blocks
 from tallydraw._structure import Structure
+from tallydraw._totals import Totals
 
 
 @kernel
@@ -47,13 +48,14 @@ def log_prob_messages(
     cells: NDArray[np.float64],
     logs: NDArray[np.float64],
     log_offsets: NDArray[np.int64],
+    totals: Totals | None,
     first: NDArray[np.float64],
     maximize: bool,
     rows: NDArray[np.int64],
     out: NDArray[np.float64],
     threads: int,
-) -> None:
-    def score(a: int, b: int, piece: int) -> None:
+) -> int:
+    def score(a: int, b: int, piece: int) -> int:
         some = rows[a:b]
         encoded = encode(X[some], missing, unseen_is_missing, structure)
         m = make_messages(structure)
@@ -61,5 +63,7 @@ def log_prob_messages(
             structure, encoded.plain, encoded.codes, some, probabilities, plain, logs, log_offsets, first, maximize, m,
             out,
         )  # fmt: skip
+        i, j = divmod(encoded.bad, structure.n_features)
+        return -1 if encoded.bad < 0 else int(some[i]) * structure.n_features + j
 
-    parallel_blocks(len(rows), max(16, min(4096, -(-len(rows) // threads))), threads, score)
+    return first_index(parallel_blocks(len(rows), max(16, min(4096, -(-len(rows) // threads))), threads, score))

@@ -94,7 +94,6 @@ class ChowLiuTree(TreeModel):
 
     _parameters = ("alpha", "n_categories", "missing", "unseen", "shared", "penalty", "root", "missing_fit")
     _frozen = ("n_categories", "missing_fit")
-    _threads: int | None = None  # what the last count was given: its tree is learned, later, by no more
 
     def __init__(
         self,
@@ -212,7 +211,6 @@ class ChowLiuTree(TreeModel):
     def _count(
         self, data: Any, y: NDArray[np.int64] | None, k: int | None, sizes: Any, weights: Any, n_threads: int | None
     ) -> PairTables:
-        self._threads = n_threads
         column = None if weights is None else weights[:, None]
         return self._count_pairs(data, y, k, sizes, column, n_threads)
 
@@ -251,11 +249,11 @@ class ChowLiuTree(TreeModel):
         """What one tree is learned from: all counts, or those of one class."""
         return [pairs.of_class(k) for k in range(cast(int, pairs.n_classes))] if self._own_trees(pairs) else [pairs]
 
-    def _tree_tables(self, pairs: PairTables, kept: Any = None) -> tuple[Tables, ...]:
+    def _tree_tables(self, pairs: PairTables, kept: Any = None, n_threads: int | None = None) -> tuple[Tables, ...]:
         """The counts of the tree, one stack of tables, or one a class; of the trees that are `kept`, if any."""
         parts = self._parts(pairs)
         if kept is None:
-            return tuple(part.tree_tables(self._learned(part, self._threads)) for part in parts)
+            return tuple(part.tree_tables(self._learned(part, n_threads)) for part in parts)
         return tuple(part.tables(parents) for part, parents in zip(parts, kept, strict=True))
 
     def _soft_fit(
@@ -335,7 +333,7 @@ class ChowLiuTree(TreeModel):
             return fitted
         rules: dict[str, Any] = {"missing": self.missing, "unseen": self.unseen, "n_threads": n_threads}
         pairs = cast(PairTables, fitted.counts)
-        own, available = self._own_trees(pairs), self._tree_tables(pairs)
+        own, available = self._own_trees(pairs), self._tree_tables(pairs, n_threads=n_threads)
         expected = []
         for k, tables in enumerate(available):
             ours = slice(None) if y is None or not own else y == k

@@ -432,7 +432,7 @@ class Mixture(Model):
         classes = np.arange(self.n_components)
         classes.flags.writeable = False
         row_weight = running_sum(weights)
-        equal = bool((weights == 1.0).all())
+        unweighted = bool((weights == 1.0).all())
         prepared: Prepared | None = None
         objective: list[float] = []
         likelihoods: list[float] = []
@@ -440,7 +440,7 @@ class Mixture(Model):
         best = kept = -1
         fitted: Fitted | None = None
         for iteration in range(self.max_iter):
-            soft = responsibilities if equal else np.ascontiguousarray(responsibilities * weights[:, None])
+            soft = responsibilities if unweighted else np.ascontiguousarray(responsibilities * weights[:, None])
             mass = count_soft_cells(one, single, soft, n_threads=n_threads)
             class_counts = Tables(mass, np.array([self.n_components]))
             empty = Fitted(sizes, None, None, data.names, classes, class_counts)

@@ -1,0 +1,168 @@
+// log_prob_messages.hpp where every context is at most one feature: the same numbers by the same operations.
+//
+// Rows go in blocks, as columns of codes. What an observed cell adds is looked up among the logs; what a missing one
+// adds, its total, among the logs of totals wherever what is observed behind it has a number there (tree_columns.hpp).
+// Totals without a number are made of messages (tree_totals.hpp).
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <cstring>
+
+#include "tallydraw/codes.hpp"
+#include "tallydraw/doubles.hpp"
+#include "tallydraw/log_prob_columns.hpp"
+#include "tallydraw/parallel.hpp"
+#include "tallydraw/transpose.hpp"
+#include "tallydraw/tree_columns.hpp"
+#include "tallydraw/tree_totals.hpp"
+
+namespace tallydraw::TALLYDRAW_ISA {
+
+/// Whether every context is at most one feature.
+inline bool one_parent(const structure_view& s) {
+  for (index j = 0; j < s.d; ++j)
+    if (s.context_begin[j + 1] - s.context_begin[j] > 1) return false;
+  return true;
+}
+
+/// Scratch of log_prob_tree in words of 64 bits.
+inline index log_prob_tree_part(const structure_view& s, index rows) {
+  return message_words(s) + most_classes * (sizes_of_messages(s).entries + sizes_of_messages(s).most_categories) +
+         s.d * (2 * rows + 5 + (rows + 63) / 64) + rows * (3 * s.n_classes + 2);
+}
+inline index log_prob_tree_scratch(const structure_view& s, index n, int threads) {
+  return encoder_bytes(s.d) / 8 + 2 * s.d + 1 + threads * log_prob_tree_part(s, column_rows(s, n, threads));
+}
+
+/// Adds what feature j adds to the sums of a block.
+template <bool Max, class U>
+inline void add_feature(const encoder& e, children_view children, const scored_tables& tables, const code_columns<U>& z,
+                        index j, U* combined, child_column<U>* columns, U* row, message_state& m, made_totals& made,
+                        double* sums) {
+  const index k = e.s.n_classes, rows = z.rows;
+  const index parent = e.parent != nullptr ? e.parent[j] : j;
+  const U* const own = z.x + j * rows;
+  const U* const above = z.x + parent * rows;
+  const double* const observed = tables.logs + tables.offsets[j];
+  const index entries = e.s.n_contexts[j] * e.s.n_categories[j] + 1;
+  if (parent == j) {
+    add_column(own, rows, observed, entries, k, sums);
+  } else {  // a missing cell, or one under a missing cell, adds the zero in the slot
+    combine_columns(e, j, own, above, rows, combined);
+    add_column(combined, rows, observed, entries, k, sums);
+  }
+
+  const bool leaf = children.begin[j] == children.begin[j + 1];
+  if (leaf && !Max) return;
+  const totals_view& totals = tables.totals;
+  const family<U> below = make_family(e, children, tables, z, j, columns);
+  const double* const logs = below.tabulated ? totals.logs + totals.offsets[j] : nullptr;
+  const index each = below.tabulated ? (totals.offsets[j + 1] - totals.offsets[j]) / e.s.n_contexts[j] : 0;
+  const double* const theta = tables.cells + tables.offsets[j];
+  made.n = 0;
+  made.scaled = false;
+  for (index strip = 0; strip < z.strips; ++strip) {
+    std::uint64_t tops = z.gone[j * z.strips + strip];
+    if (parent != j) tops &= ~z.gone[parent * z.strips + strip];
+    for_bits(tops, [&](index bit) {
+      const index r = 64 * strip + bit;
+      const behind seen = Max ? behind{false, -1} : below.look(r);
+      if (seen.silent) return;
+      if (seen.place >= 0) {
+        add_vector(logs + (parent == j ? 0 : static_cast<index>(above[r])) * each + seen.place * k, k, sums + r * k);
+        return;
+      }
+      const index a = parent == j ? 0 : static_cast<index>(above[r]);
+      if (!Max && tables.plain && below.near(r) &&
+          make_near_total(below, theta + a * k, e.s.n_contexts[j] * k, e.s.n_categories[j], k, r, made))
+        return;
+      touch_behind(e, children, z, j, r, row, m);
+      make_total<Max>(e, row, tables, r, m, made);
+    });
+  }
+  if (made.n == 0) return;
+  if (made.scaled)
+    log_scaled(made.values, made.exponents, made.n * k, made.values);
+  else
+    log(made.values, made.n * k, made.values);
+  for (index t = 0; t < made.n; ++t) add_vector(made.values + t * k, k, sums + made.rows[t] * k);
+}
+
+/// Plain codes of some rows, ascending, each run of neighbours at once.
+template <class U>
+inline unsigned encode_rows(const encoder& e, const index* rows, index n, U* tile) {
+  unsigned met = 0;
+  for (index i = 0, next = 0; i < n; i = next) {
+    for (next = i + 1; next < n && rows[next] == rows[next - 1] + 1;) ++next;
+    met |= visit_unsigned(e.x.type, [&](auto v) {
+      return encode_plain<decltype(v)>(e, rows[i], rows[i] + (next - i), 0, e.s.d, tile + i * e.s.d);
+    });
+  }
+  return met;
+}
+
+/// As log_prob_messages. scratch: log_prob_tree_scratch words.
+template <bool Max>
+inline index log_prob_tree(const codes_view& x, const code_rules& rules, const structure_view& s,
+                           const scored_tables& tables, const double* first, const index* rows, index n_rows,
+                           double* out, void* scratch, int threads) {
+  const index d = s.d, k = s.n_classes;
+  const encoder e = make_encoder(x, rules, s, scratch);
+  std::uint64_t* const words = static_cast<std::uint64_t*>(scratch) + encoder_bytes(d) / 8;
+  const children_view children = make_children(e, reinterpret_cast<index*>(words));
+  std::uint64_t* const parts = words + 2 * d + 1;
+  const index block = column_rows(s, n_rows, threads), part = log_prob_tree_part(s, block);
+  first_index bad;
+  visit_unsigned(e.tile, [&](auto u) {
+    using U = decltype(u);
+    parallel_blocks(n_rows, block, threads, [&](index begin, index end, int thread) {
+      std::uint64_t* own = parts + thread * part;
+      const auto take = [&](index n) {
+        std::uint64_t* const from = own;
+        own += n;
+        return from;
+      };
+      message_state m = make_message_state(s, take(message_words(s)));
+      const message_sizes size = sizes_of_messages(s);
+      U* const codes = reinterpret_cast<U*>(take(d * block));
+      U* const turned = reinterpret_cast<U*>(take(d * block));
+      U* const row = reinterpret_cast<U*>(take(d));
+      auto* const columns = reinterpret_cast<child_column<U>*>(take(4 * d));
+      U* const combined = reinterpret_cast<U*>(take(block));
+      code_columns<U> z{codes, take(d * ((block + 63) / 64)), block, (block + 63) / 64};
+      double* const sums = reinterpret_cast<double*>(take(block * k));
+      made_totals made{};
+      made.values = reinterpret_cast<double*>(take(block * k));
+      made.exponents = reinterpret_cast<index*>(take(block * k));
+      made.rows = reinterpret_cast<index*>(take(block));
+      made.terms = reinterpret_cast<double*>(take(most_classes * (size.entries + size.most_categories)));
+
+      const index n = end - begin;
+      if (encode_rows(e, rows + begin, n, codes) & met_bad) bad.report(first_bad(e, rows[begin], rows[end - 1] + 1));
+      std::memset(codes + n * d, 0, static_cast<std::size_t>((block - n) * d) * sizeof(U));  // rows that nobody reads
+      if (transpose(codes, turned, block, d) == turned) z.x = turned;
+      for (index j = 0; j < d; ++j)
+        for (index strip = 0; strip < z.strips; ++strip)
+          z.gone[j * z.strips + strip] = !e.slots ? 0
+                                                  : bits_where(z.x + j * block + 64 * strip, block < 64 ? block : 64,
+                                                               static_cast<const U*>(e.slot)[j]);
+      if (!Max) number_behind(e, children, tables, z, columns);
+
+      const auto bytes_of = [&](index some) { return static_cast<std::size_t>(some * k) * sizeof *sums; };
+      std::memcpy(sums, first, bytes_of(1));
+      for (index r = 1; r < block; r *= 2) std::memcpy(sums + r * k, sums, bytes_of(r));
+      for (index j = 0; j < d; ++j)  // left to right
+        add_feature<Max>(e, children, tables, z, j, combined, columns, row, m, made, sums);
+      if (rows[end - 1] - rows[begin] == n - 1) {
+        std::memcpy(out + rows[begin] * k, sums, bytes_of(n));
+        return;
+      }
+      for (index i = 0; i < n; ++i)
+        for (index c = 0; c < k; ++c) out[rows[begin + i] * k + c] = sums[i * k + c];
+    });
+  });
+  return bad.get();
+}
+
+}  // namespace tallydraw::TALLYDRAW_ISA
