@@ -89,7 +89,8 @@ def compare(models: Mapping[str, Model], X: Any, y: Any = None, *, n_threads: in
         - ``accuracy``: share of labels predicted, where `y` is given and the model has a class.
         - ``aic``, ``bic``, ``log_evidence``: of the data of the fit, see :meth:`Model.aic`; None where the model has no
           counts, or the evidence is not defined. With a class they are of rows and classes: not to be compared with
-          those of a model without.
+          those of a model without; nor, where cells of the fit were missing, those of models that count only available
+          cases with those of others.
 
     Raises
     ------

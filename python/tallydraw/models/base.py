@@ -459,8 +459,9 @@ class Model(ABC):
             The class of each row. Default: with a class, "sample" draws it from its posterior first, and "mode" takes
             the most probable pair of class and completion.
         how : {"mode", "sample"}, default "mode"
-            The most probable completion (of equal ones the lowest class, then at each cell, contexts before the cells
-            that depend on them, the lowest code); or a draw from p(x_missing | x_observed).
+            The most probable completion, with a class and no `y` together with its class (:meth:`marginals` has the most
+            probable values of single cells); of equal ones the lowest class, then at each cell, contexts before the
+            cells that depend on them, the lowest code. Or a draw from p(x_missing | x_observed).
         rng : None, int, SeedSequence, BitGenerator, Generator or RandomState
             For "sample"; None takes fresh entropy.
         start : int, default 0
@@ -632,7 +633,8 @@ class Model(ABC):
         -------
         float
             In nats, of the data in the order it came (without a multinomial coefficient): the difference of two models
-            of the same data is a log Bayes factor. :func:`estimate_alpha` maximises it over alpha, but for the class.
+            of the same complete data is a log Bayes factor (:meth:`aic` says what missing cells do to that).
+            :func:`estimate_alpha` maximises it over alpha, but for the class.
 
         Raises
         ------
@@ -665,6 +667,9 @@ class Model(ABC):
         sum of ``count * log(probability)``. Where no cell is missing, that is the sum of log p(x), or with a class of
         log p(x, y), over the rows of the fit; where some are, that of the available cases. Of a fit by EM it is the
         log-likelihood of what was seen, under the `alpha` of the fit. p is ``n_parameters``.
+
+        Where cells were missing, models that leave out different cells are not comparable by it: a tree or a chain
+        counts no pair, a joint table no row, with a missing cell. Fit by EM, or compare held-out rows by ``log_prob``.
 
         Raises
         ------
