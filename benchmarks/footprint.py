@@ -8,9 +8,11 @@ included there, divided by the bytes of the result and of the tables (levels and
 
 from __future__ import annotations
 
+import os
 import statistics
 import subprocess
 import sys
+import tempfile
 import textwrap
 
 from workloads import SIZE
@@ -77,14 +79,17 @@ CALLS = {
 }
 
 
-def run(code: str) -> float:
-    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=True)
+def run(code: str, **variables: str) -> float:
+    kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    command = [sys.executable, "-c", textwrap.dedent(code)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=kept | variables)
     return float(done.stdout)
 
 
 def import_milliseconds() -> float:
-    """Above NumPy's own, the median of several processes; the first, which may compile, is not counted."""
-    return statistics.median([run(IMPORT) for _ in range(RUNS + 1)][1:])
+    """Above NumPy's own, the median of several processes; the first makes the bytecode, as installing does."""
+    with tempfile.TemporaryDirectory() as folder:
+        return statistics.median([run(IMPORT, PYTHONPYCACHEPREFIX=folder) for _ in range(RUNS + 1)][1:])
 
 
 def peak_ratio(name: str) -> float:
