@@ -35,7 +35,7 @@ import peers
 import scaling
 import tallydraw as td
 import workloads
-from workloads import SIZE, THREADS, Workload
+from workloads import PLAIN, SIZE, THREADS, Workload
 
 SAMPLE_SECONDS = 0.01  # shorter calls are repeated until they take this long
 PAIR_SECONDS = {"quick": 0.05, "medium": 1.5, "full": 3.0}[SIZE]
@@ -153,6 +153,8 @@ class Floor:
 
     def covers(self, w: Workload) -> bool:
         fits = self.verb in ("", w.verb) and self.C in (None, w.C) and self.K in (None, w.K)
+        if self.C is not None and w.layout != PLAIN:
+            return False  # other layouts are held to the plain one
         return fits and (self.small or not w.small) and (self.verb != "" or self.small or w.verb != "Sampler")
 
     def measured(self, rows: Iterable[Row]) -> list[tuple[float, Row]]:
@@ -261,11 +263,11 @@ def derived_table(rows: list[Row]) -> list[str]:
             lines.append(f"| Numba backend not slower than NumPy's best | {row.workload.name} | {slower} | no |")
         if twin > NUMBA_BEHIND_CORE:
             lines.append(f"| Numba backend within 4 × of the core | {row.workload.name} | {fmt(twin)} | no |")
-    plain = {(r.workload.verb, r.workload.C, r.workload.d): r for r in rows if r.workload.layout == "row-major uint8"}
+    plain = {(r.workload.verb, r.workload.C, r.workload.d): r for r in rows if r.workload.layout == PLAIN}
     for row in rows:
         w = row.workload
         base = plain.get((w.verb, w.C, w.d))
-        if w.layout != "row-major uint8" and base is not None:
+        if w.layout in workloads.OTHER_LAYOUTS and base is not None:
             cost = row.core_ns / (8 if "int64" in w.layout else 1) / base.core_ns
             met = "yes" if cost <= LAYOUT_BEHIND_PLAIN else "no"
             lines.append(f"| within 2 × of row-major uint8 a byte read | {w.name} | {cost:.2f} | {met} |")
@@ -281,7 +283,7 @@ def headline(rows: list[Row], isa: str, options: argparse.Namespace) -> str:
         "|---|---:|---|---:|---|",
     ]
     for row in rows:
-        if row.workload.small or row.workload.layout != "row-major uint8":
+        if row.workload.small or row.workload.layout != PLAIN:
             continue
         numpy = row.of(NUMPY)
         others = {n: r for n, r in row.ratios.items() if n not in numpy and n != "Numba backend"}

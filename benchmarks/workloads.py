@@ -24,6 +24,8 @@ if SIZE not in SIZES:
     raise SystemExit(f"TALLYDRAW_BENCH must be one of {SIZES}, got {SIZE!r}")
 
 
+PLAIN = "row-major uint8"
+OTHER_LAYOUTS = ("column-major uint8", "row-major int64", "strided uint8")
 ITERATIONS = 10  # of EM, its beginning included
 
 
@@ -38,7 +40,7 @@ class Workload:
     C: int
     d: int = 1  # features, or steps of a path
     K: int = 1
-    layout: str = "row-major uint8"
+    layout: str = PLAIN
     small: bool = False  # measured against the other backend only
 
     @property
@@ -238,7 +240,6 @@ def _workloads() -> list[Workload]:
     ]
     digits, fewer, survey = size(500, 25_000, 100_000), size(500, 20_000, 50_000), size(5_000, 250_000, 1_000_000)
     shapes = [(digits, 784, 256, 10), (survey, 50, 8, 10), (survey, 50, 2, 2), (fewer, 1024, 256, 10)]
-    other_layouts = ("column-major uint8", "row-major int64", "strided uint8")
     for verb, what, unit in (
         ("count_features", "class counts", "cell"),
         ("log_prob_features", "naive Bayes log-likelihood", "cell and class"),
@@ -249,7 +250,7 @@ def _workloads() -> list[Workload]:
             w = Workload(verb, f"{what} {n_rows:,}x{d} C={C} K={K}", unit, n_rows, C, d, K)
             everything.append(w)
             if (verb, d) in (("count_features", 784), ("count_features", 50), ("log_prob_features", 784)):
-                everything += [replace(w, name=f"{w.name} {layout}", layout=layout) for layout in other_layouts]
+                everything += [replace(w, name=f"{w.name} {layout}", layout=layout) for layout in OTHER_LAYOUTS]
     for C in (4, 27, 256):
         n_paths, length = size(100, 2_000, 2_000), size(200, 1_000, 1_000)
         for verb, what in (
