@@ -200,3 +200,28 @@ def test_contiguous_arrays_are_not_copied():
     assert np.shares_memory(block.states, S)
     (block,) = Sequences(S.reshape(-1), [0, 20]).blocks()
     assert np.shares_memory(block.states, S)
+
+
+def test_blocks_are_cut_by_the_work_of_missing_states(backend, monkeypatch):
+    """Ctrl-C is heard between blocks: a call is cut between paths whose missing states are dear, to the same scores."""
+    rng = np.random.default_rng(5)
+    transition = rng.dirichlet(np.ones(30), 30)
+    S = [rng.integers(-1, 30, rng.integers(0, 40)).astype(np.int16) for _ in range(50)]
+    whole = td.log_prob_paths(S, transition)
+    calls = []
+    kernel = td.backend.kernels().log_prob_paths
+
+    class Counting:
+        def __getattr__(self, name):
+            return getattr(kernels, name)
+
+        def log_prob_paths(self, states, *rest):
+            calls.append(len(states))
+            return kernel(states, *rest)
+
+    kernels = td.backend.kernels()
+    monkeypatch.setattr(td.backend, "BLOCK_WORK", 20_000)
+    monkeypatch.setattr(td.backend, "kernels", Counting)
+    assert (td.log_prob_paths(S, transition) == whole).all()
+    assert len(calls) > 1
+    assert sum(calls) == sum(map(len, S))

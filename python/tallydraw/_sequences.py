@@ -91,6 +91,23 @@ class Sequences:
             yield Block(begin, end, self._flat(begin, end), self._offsets[begin : end + 1] - self._offsets[begin])
             begin = end
 
+    def blocks_with_gaps(self, gap_work: int) -> Iterator[Block]:
+        """The same, where a missing state is so much work: no block holds more than :func:`backend.blocks` would."""
+        for block in self.blocks():
+            gaps = block.states < 0 if block.states.dtype.kind == "i" else None
+            if gaps is None or not gaps.any():
+                yield block
+                continue
+            work = np.concatenate([[0], np.cumsum(1.0 + gap_work * gaps)])[block.offsets]
+            a, n = 0, len(block.offsets) - 1
+            while a < n:
+                b = int(np.searchsorted(work, work[a] + backend.block_work(), side="right")) - 1
+                b = min(n, max(b, a + 1))
+                first, last = int(block.offsets[a]), int(block.offsets[b])
+                offsets = block.offsets[a : b + 1] - first
+                yield Block(block.begin + a, block.begin + b, block.states[first:last], offsets)
+                a = b
+
     def bad_state(self, block: Block, index: int, n_states: int) -> ValueError:
         """The error for ``block.states[index]``, which a kernel found to be no state."""
         place, value = self._locate(block, index)

@@ -160,9 +160,14 @@ def _affinity() -> int:
     return os.cpu_count() or 1
 
 
+def block_work() -> int:
+    """Most work of one kernel call on the active backend."""
+    return BLOCK_WORK // _COST[_name]
+
+
 def blocks(n: int, work_per_row: int = 1) -> Iterator[tuple[int, int]]:
     """Slices [a, b) of n rows, each at most BLOCK_WORK of work: between them Python hears Ctrl-C."""
-    step = max(1, BLOCK_WORK // (_COST[_name] * max(1, work_per_row)))
+    step = max(1, block_work() // max(1, work_per_row))
     for a in range(0, n, step):
         yield a, min(n, a + step)
 

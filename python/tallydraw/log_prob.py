@@ -190,11 +190,13 @@ def score_paths(
 ) -> NDArray[np.float64]:
     """(n, K) log-probabilities of checked sequences under the tables of a homogeneous chain, from first[k] on."""
     wanted = _check.thread_count(n_threads)
-    structure, logs = tables.structure, tables.logs()
+    structure = tables.structure
     theta = np.ascontiguousarray(tables.values, dtype=np.float64)
     k = structure.n_classes
+    # Where classes fill one part, class lanes are what the kernel gathers from: K logs a combined code.
+    logs = tables.lanes(backend.threads(wanted, len(theta))) if k in (1, 2, 4, 8) else tables.logs()
     out = np.empty((len(pieces), k))
-    for block in pieces.blocks():
+    for block in pieces.blocks_with_gaps(int(structure.n_categories[-1]) ** 2 * k):
         bad = backend.kernels().log_prob_paths(
             block.states,
             block.offsets,

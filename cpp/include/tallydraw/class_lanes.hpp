@@ -32,29 +32,47 @@ inline void for_parts(const structure_view& s, index j, index lane_offset, F&& f
   }
 }
 
-/// Logs of flat probabilities as class lanes; zeros in the slot and in lanes of no class.
+/// The logs of combined codes [z0, z1) of feature j as class lanes.
+inline void lay_out_codes(const structure_view& s, index j, index z0, index z1, const double* probabilities,
+                          index lane_offset, double* lanes) {
+  constexpr index cells = 64;
+  const index z_end = lane_rows(s, j) - 1;
+  double logs[widest_part * cells];
+  for_parts(s, j, lane_offset, [&](index place, index c0, index n) {
+    const index width = part_width(n);
+    for (index begin = z0; begin < z1; begin += cells) {
+      const index m = z1 - begin < cells ? z1 - begin : cells;
+      for (index c = 0; c < n; ++c) log(probabilities + s.offsets[j] + (c0 + c) * z_end + begin, m, logs + c * cells);
+      for (index i = n * cells; i < width * cells; ++i) logs[i] = 0.0;
+      double* const to = lanes + place + begin * width;
+      for (index z = 0; z < m; ++z)
+        for (index c = 0; c < width; ++c) to[z * width + c] = logs[c * cells + z];
+    }
+  });
+}
+
+/// Logs of flat probabilities as class lanes; zeros in the slot and in lanes of no class. Threads split features, and
+/// the codes of large ones.
 inline void lay_out_logs(const structure_view& s, const double* probabilities, const index* lane_offsets, double* lanes,
                          int threads) {
-  constexpr index cells = 64;
-  index grain = s.d * 65536 / (lane_offsets[s.d] + 1) + 1;
+  constexpr index large = 1 << 15;  // cells
+  const index grain = s.d * large / (lane_offsets[s.d] + 1) + 1;
+  const auto is_large = [&](index j) { return lane_offsets[j + 1] - lane_offsets[j] > large; };
   parallel_blocks(s.d, grain, threads, [&](index begin, index end, int) {
-    double logs[widest_part * cells];
     for (index j = begin; j < end; ++j) {
       const index z_end = lane_rows(s, j) - 1;
-      for_parts(s, j, lane_offsets[j], [&](index place, index c0, index n) {
+      if (!is_large(j)) lay_out_codes(s, j, 0, z_end, probabilities, lane_offsets[j], lanes);
+      for_parts(s, j, lane_offsets[j], [&](index place, index, index n) {
         const index width = part_width(n);
-        for (index z0 = 0; z0 < z_end; z0 += cells) {
-          const index m = z_end - z0 < cells ? z_end - z0 : cells;
-          for (index c = 0; c < n; ++c) log(probabilities + s.offsets[j] + (c0 + c) * z_end + z0, m, logs + c * cells);
-          for (index i = n * cells; i < width * cells; ++i) logs[i] = 0.0;
-          double* const to = lanes + place + z0 * width;
-          for (index z = 0; z < m; ++z)
-            for (index c = 0; c < width; ++c) to[z * width + c] = logs[c * cells + z];
-        }
         for (index c = 0; c < width; ++c) lanes[place + z_end * width + c] = 0.0;
       });
     }
   });
+  for (index j = 0; j < s.d; ++j)
+    if (is_large(j))
+      parallel_blocks(lane_rows(s, j) - 1, large / 4 / s.n_classes + 1, threads, [&](index z0, index z1, int) {
+        lay_out_codes(s, j, z0, z1, probabilities, lane_offsets[j], lanes);
+      });
 }
 
 /// Class lanes as a flat stack of tables.
