@@ -65,8 +65,8 @@ class Tables(Sequence[NDArray[Any]]):
     """
 
     __slots__ = (
-        "_cells", "_exact", "_lanes", "_levels", "_logs", "_n_wanted", "_structure", "_totals", "n_classes", "order",
-        "parents", "values",
+        "_cells", "_exact", "_lanes", "_levels", "_logs", "_n_wanted", "_structure", "_sums_to_one", "_totals",
+        "n_classes", "order", "parents", "values",
     )  # fmt: skip
 
     values: NDArray[Any]
@@ -102,6 +102,7 @@ class Tables(Sequence[NDArray[Any]]):
         self._cells: NDArray[np.float64] | None = None
         self._totals: _totals.Totals | None = None
         self._n_wanted = 0.0
+        self._sums_to_one = False  # what require_probabilities found
 
     def __setattr__(self, name: str, value: Any) -> None:
         if not name.startswith("_") and hasattr(self, name):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tallydraw._check.arrays import class_codes, code_error, codes, output, sample_weight, smallest_unsigned, weights
-from tallydraw._check.probabilities import axis_of, distributions
+from tallydraw._check.probabilities import axis_of, distributions, not_one
 from tallydraw._check.random import RNG, key, saved_state
 from tallydraw._check.scalars import (
     alpha_value,
@@ -27,6 +27,7 @@ __all__ = [
     "first_number",
     "key",
     "natural",
+    "not_one",
     "output",
     "sample_weight",
     "saved_state",
