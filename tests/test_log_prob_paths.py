@@ -202,12 +202,17 @@ def test_contiguous_arrays_are_not_copied():
     assert np.shares_memory(block.states, S)
 
 
-def test_blocks_are_cut_by_the_work_of_missing_states(backend, monkeypatch):
-    """Ctrl-C is heard between blocks: a call is cut between paths whose missing states are dear, to the same scores."""
+@pytest.mark.parametrize("kind", ["short", "long", "long known", "long order 2"])
+@pytest.mark.parametrize("start", [False, True])
+def test_calls_are_cut_by_the_work_that_they_are(kind, start, backend, monkeypatch):
+    """Ctrl-C is heard between kernel calls: they are cut between paths, and within long ones, to the same scores."""
     rng = np.random.default_rng(5)
-    transition = rng.dirichlet(np.ones(30), 30)
-    S = [rng.integers(-1, 30, rng.integers(0, 40)).astype(np.int16) for _ in range(50)]
-    whole = td.log_prob_paths(S, transition)
+    order, least = (2, 0) if kind == "long order 2" else (1, 0 if "known" in kind else -1)
+    transition = rng.dirichlet(np.ones(7), (7,) * order)
+    weights = rng.dirichlet(np.ones(7**order)).reshape((7,) * order) if start else None
+    lengths = rng.integers(0, 40, 50).tolist() if kind == "short" else [3000, 0, 2000]
+    S = [rng.integers(least, 7, n).astype(np.int16) for n in lengths]
+    whole = td.log_prob_paths(S, transition, initial_weights=weights)
     calls = []
     kernel = td.backend.kernels().log_prob_paths
 
@@ -220,8 +225,12 @@ def test_blocks_are_cut_by_the_work_of_missing_states(backend, monkeypatch):
             return kernel(states, *rest)
 
     kernels = td.backend.kernels()
-    monkeypatch.setattr(td.backend, "BLOCK_WORK", 20_000)
+    monkeypatch.setattr(td.backend, "BLOCK_WORK", 2_000)
     monkeypatch.setattr(td.backend, "kernels", Counting)
-    assert (td.log_prob_paths(S, transition) == whole).all()
+    assert (td.log_prob_paths(S, transition, initial_weights=weights) == whole).all()
     assert len(calls) > 1
-    assert sum(calls) == sum(map(len, S))
+    assert max(calls) <= 2_000
+    S[-1] = S[-1].copy() if lengths[-1] else np.zeros(1, np.int16)
+    S[-1][-1] = 7
+    with pytest.raises(ValueError, match=rf"S\[{len(S) - 1}\]\[{len(S[-1]) - 1}\] is 7"):
+        td.log_prob_paths(S, transition, initial_weights=weights)

@@ -108,6 +108,33 @@ class Sequences:
                 yield Block(block.begin + a, block.begin + b, block.states[first:last], offsets)
                 a = b
 
+    @staticmethod
+    def parts(block: Block, order: int, gap_work: int) -> Iterator[tuple[int, int]]:
+        """Where the states of a block may be cut: [a, b), each but the first beginning with the `order` states that
+        the one before ends with, all observed. Only a sequence that is too much work by itself is cut.
+        """
+        n, most = len(block.states), backend.block_work()
+        gaps = block.states < 0 if block.states.dtype.kind == "i" else np.zeros(0, np.bool_)
+        if len(block.offsets) != 2 or n + gap_work * int(gaps.sum()) <= most:
+            yield 0, n
+            return
+        if not gaps.any():
+            ends, done = np.arange(most, n, most), np.arange(most, n, most)
+        else:
+            missed = np.concatenate([[0], np.cumsum(gaps)])
+            ends = order + np.flatnonzero(missed[order:] == missed[: n + 1 - order])
+            done = ends + gap_work * missed[ends]  # work before each
+        a, before = 0, 0
+        while a < n:
+            near = int(np.searchsorted(done, before + most, side="right")) - 1
+            later = int(np.searchsorted(ends, a + order, side="right"))
+            place = max(near, later)
+            b = int(ends[place]) if place < len(ends) else n
+            yield a, b
+            if b == n:
+                return
+            a, before = b - order, int(done[place])
+
     def bad_state(self, block: Block, index: int, n_states: int) -> ValueError:
         """The error for ``block.states[index]``, which a kernel found to be no state."""
         place, value = self._locate(block, index)

@@ -196,25 +196,33 @@ def score_paths(
     # Where classes fill one part, class lanes are what the kernel gathers from: K logs a combined code.
     logs = tables.lanes(backend.threads(wanted, len(theta))) if k in (1, 2, 4, 8) else tables.logs()
     out = np.empty((len(pieces), k))
-    for block in pieces.blocks_with_gaps(int(structure.n_categories[-1]) ** 2 * k):
-        bad = backend.kernels().log_prob_paths(
-            block.states,
-            block.offsets,
-            structure,
-            theta,
-            logs.values,
-            logs.offsets,
-            use_start,
-            first,
-            out[block.begin : block.end],
-            backend.threads(wanted, len(block.states) * k),
-        )
-        if bad >= 0:
-            if block.states[bad] < 0:
-                raise pieces.missing_state(
-                    block, bad, "only chains of order 1 sum it out; split the sequence there, or leave it out"
-                )
-            raise pieces.bad_state(block, bad, int(structure.n_categories[-1]))
+    order = structure.n_features - 1
+    gap_work = int(structure.n_categories[-1]) ** 2 * k if order == 1 else 0
+    for block in pieces.blocks_with_gaps(gap_work):
+        sums = out[block.begin : block.end]
+        begin_at = first
+        for a, b in pieces.parts(block, order, gap_work):
+            whole = b - a == len(block.states)
+            bad = backend.kernels().log_prob_paths(
+                block.states[a:b],
+                block.offsets if whole else np.array([0, b - a], np.int64),
+                structure,
+                theta,
+                logs.values,
+                logs.offsets,
+                use_start and a == 0,
+                begin_at,
+                sums,
+                backend.threads(wanted, (b - a) * k),
+            )
+            if bad >= 0:
+                bad += a
+                if block.states[bad] < 0:
+                    raise pieces.missing_state(
+                        block, bad, "only chains of order 1 sum it out; split the sequence there, or leave it out"
+                    )
+                raise pieces.bad_state(block, bad, int(structure.n_categories[-1]))
+            begin_at = sums[0].copy() if not whole else first
     return out
 
 
