@@ -99,10 +99,18 @@ inline totals_view as_totals(const std::optional<py::tuple>& t) {
   return {data_of<double>((*t)[0]), data_of<index>((*t)[1]), data_of<index>((*t)[2])};
 }
 
-/// Memory that a kernel is lent, not initialised, so that what is not touched costs nothing.
-inline std::unique_ptr<std::uint64_t[]> scratch_words(index words) {
-  return std::unique_ptr<std::uint64_t[]>(new std::uint64_t[static_cast<std::size_t>(words)]);
-}
+/// Memory that a kernel is lent, not initialised, so that what is not touched costs nothing. It begins where a cache line
+/// does, so that what is a thread's own stays on lines of its own.
+class scratch_words {
+ public:
+  explicit scratch_words(index words) : room_(new std::uint64_t[static_cast<std::size_t>(words) + 7]) {}
+  std::uint64_t* get() const {
+    return room_.get() + (64 - reinterpret_cast<std::uintptr_t>(room_.get()) % 64) % 64 / sizeof(std::uint64_t);
+  }
+
+ private:
+  std::unique_ptr<std::uint64_t[]> room_;
+};
 
 template <class T>
 inline const T* data_or_null(const optional_array<T>& x) {

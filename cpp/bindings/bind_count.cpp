@@ -14,7 +14,7 @@ index count_features(const py::array& X, const optional_array<index>& y, std::op
   const index* classes = data_or_null(y);
   index* out = counts.mutable_data();
   const count_kernels& kernels = *active_kernels().count;
-  const auto scratch = scratch_words(kernels.count_features_scratch(x, shape, threads));
+  const scratch_words scratch(kernels.count_features_scratch(x, shape, threads));
   const py::gil_scoped_release released;  // raw memory only from here on
   return kernels.count_features(x, classes, rules, shape, out, scratch.get(), threads);
 }
@@ -29,7 +29,7 @@ index count_features_weighted(const py::array& X, const optional_array<index>& y
   const double* w = weights.data();
   double* out = counts.mutable_data();
   const count_kernels& kernels = *active_kernels().count;
-  const auto scratch = scratch_words(kernels.count_features_scratch(x, shape, threads));
+  const scratch_words scratch(kernels.count_features_scratch(x, shape, threads));
   const py::gil_scoped_release released;  // raw memory only from here on
   return kernels.count_features_weighted(x, classes, rules, shape, w, out, scratch.get(), threads);
 }
@@ -44,7 +44,7 @@ index count_features_soft(const py::array& X, std::optional<index> missing, bool
   const double* w = weights.data();
   double* out = counts.mutable_data();
   const count_kernels& kernels = *active_kernels().count;
-  const auto scratch = scratch_words(kernels.count_features_scratch(x, shape, threads));
+  const scratch_words scratch(kernels.count_features_scratch(x, shape, threads));
   const py::gil_scoped_release released;  // raw memory only from here on
   return kernels.count_features_soft(x, rules, shape, offsets, w, out, scratch.get(), threads);
 }
@@ -70,7 +70,7 @@ index count_pairs(const py::array& X, const optional_array<index>& y, std::optio
   index* single = marginals.mutable_data();
   index* out = counts.mutable_data();
   const count_kernels& kernels = *active_kernels().count;
-  const auto scratch = scratch_words(kernels.count_pairs_scratch(x, shape, threads));
+  const scratch_words scratch(kernels.count_pairs_scratch(x, shape, threads));
   const py::gil_scoped_release released;  // raw memory only from here on
   return kernels.count_pairs(x, classes, rules, shape, offsets, single, out, scratch.get(), threads);
 }
@@ -87,7 +87,7 @@ index count_pairs_weighted(const py::array& X, const optional_array<index>& y, s
   double* single = marginals.mutable_data();
   double* out = counts.mutable_data();
   const count_kernels& kernels = *active_kernels().count;
-  const auto scratch = scratch_words(kernels.count_pairs_weighted_scratch(shape, threads));
+  const scratch_words scratch(kernels.count_pairs_weighted_scratch(shape, threads));
   const py::gil_scoped_release released;  // raw memory only from here on
   return kernels.count_pairs_weighted(x, classes, rules, shape, offsets, w, single, out, scratch.get(), threads);
 }
@@ -101,7 +101,7 @@ index count_transitions(const py::array& x, const array<index>& offsets, const o
   const pieces_view pieces{codes.data, codes.type, offsets.data(), offsets.shape(0) - 1, data_or_null(y)};
   index* out = counts.mutable_data();
   const count_kernels& kernels = *active_kernels().count;
-  const auto scratch = scratch_words(kernels.count_transitions_scratch(cells, threads));
+  const scratch_words scratch(kernels.count_transitions_scratch(cells, threads));
   const py::gil_scoped_release released;  // raw memory only from here on
   return kernels.count_transitions(pieces, cells / block, n_states, order, out, scratch.get(), threads);
 }
@@ -116,7 +116,7 @@ void count_expected(const py::array& X, std::optional<index> missing, bool unsee
   const double* weight = weights.data();
   double* to = counts.mutable_data();
   const count_kernels& kernels = *active_kernels().count;  // once: another thread may choose another
-  const auto scratch = scratch_words(kernels.count_expected_scratch(s, threads));
+  const scratch_words scratch(kernels.count_expected_scratch(s, threads));
   const py::gil_scoped_release released;  // raw memory only from here on
   kernels.count_expected(x, rules, s, theta, plain, weight, block_rows, to, scratch.get(), threads);
 }

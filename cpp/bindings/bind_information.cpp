@@ -17,7 +17,7 @@ void pair_information(const py::tuple& structure, const array<index>& pair_offse
   const double* more = pseudocounts.data();
   double *to = information.mutable_data(), *sums = seen ? seen->mutable_data() : nullptr;
   const information_kernels& kernels = *active_kernels().information;  // once: another thread may choose another
-  const auto scratch = scratch_words(kernels.pair_information_scratch(s, threads));
+  const scratch_words scratch(kernels.pair_information_scratch(s, threads));
   const py::gil_scoped_release released;  // raw memory only from here on
   kernels.pair_information(s, offsets, f, i, sorted, more, first, last, to, sums, scratch.get(), threads);
 }
@@ -27,7 +27,7 @@ void spanning_forest(const array<double>& gain, index root, array<index>& parent
   const index d = parents.size();
   index* to = parents.mutable_data();
   const information_kernels& kernels = *active_kernels().information;
-  const auto scratch = scratch_words(kernels.spanning_forest_scratch(d));
+  const scratch_words scratch(kernels.spanning_forest_scratch(d));
   const py::gil_scoped_release released;  // raw memory only from here on
   kernels.spanning_forest(arcs, d, root, to, scratch.get());
 }

@@ -34,7 +34,7 @@ void bind_log_prob(py::module_& m) {
         double* to = out.mutable_data();
         const log_prob_kernels& kernels = *active_kernels().log_prob;  // once: another thread may choose another
         const py::gil_scoped_release release;
-        const auto scratch = scratch_words(kernels.log_prob_features_scratch(s, x.n, threads));
+        const scratch_words scratch(kernels.log_prob_features_scratch(s, x.n, threads));
         return kernels.log_prob_features(x, rules, s, from, offsets, begin, marks, to, scratch.get(), threads);
       },
       py::arg("X"), py::arg("missing"), py::arg("unseen_is_missing"), py::arg("structure"),
@@ -60,7 +60,7 @@ void bind_log_prob(py::module_& m) {
         double* to = out.mutable_data();
         const log_prob_kernels& kernels = *active_kernels().log_prob;  // once: another thread may choose another
         const py::gil_scoped_release release;
-        const auto scratch = scratch_words(kernels.log_prob_messages_scratch(s, n, threads));
+        const scratch_words scratch(kernels.log_prob_messages_scratch(s, n, threads));
         return kernels.log_prob_messages(x, rules, s, theta, plain, inner, from, offsets, known, begin, maximize, which,
                                          n, to, scratch.get(), threads);
       },
@@ -81,7 +81,7 @@ void bind_log_prob(py::module_& m) {
         double* to = out.mutable_data();
         const log_prob_kernels& kernels = *active_kernels().log_prob;  // once: another thread may choose another
         const py::gil_scoped_release release;
-        const auto scratch = scratch_words(kernels.marginals_features_scratch(s, threads));
+        const scratch_words scratch(kernels.marginals_features_scratch(s, threads));
         kernels.marginals_features(x, rules, s, theta, plain, weight, to, scratch.get(), threads);
       },
       py::arg("X"), py::arg("missing"), py::arg("unseen_is_missing"), py::arg("structure"),
@@ -102,7 +102,7 @@ void bind_log_prob(py::module_& m) {
         double* to = out.mutable_data();
         const log_prob_kernels& kernels = *active_kernels().log_prob;  // once: another thread may choose another
         const py::gil_scoped_release release;
-        const auto scratch = scratch_words(kernels.log_prob_paths_scratch(s, threads));
+        const scratch_words scratch(kernels.log_prob_paths_scratch(s, threads));
         return kernels.log_prob_paths(paths, s, theta, from, places, use_start, begin, to, scratch.get(), threads);
       },
       py::arg("x"), py::arg("offsets").noconvert(), py::arg("structure"), py::arg("probabilities").noconvert(),

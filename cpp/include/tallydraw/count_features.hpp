@@ -23,7 +23,8 @@ struct count_plan {
   index tile_bytes;   // of a thread
   index plain_bytes;  // of a thread
   index thread_bytes;
-  index group_bytes;  // of rows grouped by class, shared by the tiles: for all rows
+  bool grouped;       // rows are grouped by class once for all tiles, not block by block
+  index group_bytes;  // of rows grouped by class: all of them, or a block of each thread
   bool lanes;
 };
 
@@ -62,8 +63,9 @@ inline count_plan plan_counts(const codes_view& x, const structure_view& s, bool
   plan.plain_bytes = contexts ? round_up(plan.block * s.d * 8) : 0;
   plan.thread_bytes =
       plan.tile_bytes + plan.plain_bytes + round_up(sizeof(small_count) * plan.cells) + round_up(4 * plan.width);
-  const index blocks = (x.n + plan.block - 1) / plan.block;
-  plan.group_bytes = plan.cells > 0 ? round_up(4 * plan.block * blocks) + round_up(8 * (s.n_classes + 1) * blocks) : 0;
+  plan.grouped = plan.cells > 0 && tiles > 1;
+  const index blocks = plan.grouped ? (x.n + plan.block - 1) / plan.block : threads;
+  plan.group_bytes = round_up(4 * plan.block * blocks) + round_up(8 * (s.n_classes + 1)) * blocks;
   return plan;
 }
 
@@ -106,10 +108,11 @@ inline void add_rows(const structure_view& s, const U* tile, index m, index j0, 
   }
 }
 
-/// Rows by class in every block of rows, for all tiles.
+/// Rows by class in blocks of rows.
 struct row_groups {
-  std::int32_t* rows;  // [n]
-  index* group;        // [blocks][n_classes + 1]
+  std::int32_t* rows;  // plan.block of each block
+  index* group;        // group_size of each block
+  index group_size;    // n_classes + 1, on cache lines of its own
 };
 
 /// Whether features [j0, j1) have as many categories each.
@@ -122,7 +125,8 @@ inline bool all_alike(const structure_view& s, index j0, index j1) {
 /// One task without contexts: features [j0, j1) of rows [row0, row1), counted privately, then added to `counts`.
 template <class U>
 inline void count_task(const encoder& e, const count_plan& plan, index row0, index row1, index j0, index j1,
-                       const row_groups& groups, index* counts, char* scratch, merge_lock& lock, first_index& bad) {
+                       const index* y, const row_groups& groups, index thread, index* counts, char* scratch,
+                       merge_lock& lock, first_index& bad) {
   const structure_view& s = e.s;
   const index width = j1 - j0;
   U* tile = reinterpret_cast<U*>(scratch);
@@ -162,8 +166,10 @@ inline void count_task(const encoder& e, const count_plan& plan, index row0, ind
     since += b - a;
     const unsigned met = encode(e, a, b, j0, j1, tile, static_cast<U*>(nullptr));
     if (met & met_bad) return bad.report(first_bad(e, a, b));
-    const std::int32_t* const rows = groups.rows + a;
-    const index* const group = groups.group + a / plan.block * (s.n_classes + 1);
+    const index place = plan.grouped ? a / plan.block : thread;
+    std::int32_t* const rows = groups.rows + place * plan.block;
+    index* const group = groups.group + place * groups.group_size;
+    if (!plan.grouped) group_rows(y ? y + a : nullptr, b - a, s.n_classes, rows, group);
     for (index k = 0; k < s.n_classes; ++k) {
       small_count* mine = table + k * cells;
       if constexpr (sizeof(U) == 1) {
@@ -246,13 +252,16 @@ inline index count_features(const codes_view& x, const index* y, const code_rule
   const encoder e = make_encoder(x, rules, s, scratch);
   char* lent = static_cast<char*>(scratch) + round_up(encoder_bytes(s.d));
   const index blocks = (x.n + plan.block - 1) / plan.block;
+  const index places = plan.grouped ? blocks : threads;
   const row_groups groups{reinterpret_cast<std::int32_t*>(lent),
-                          reinterpret_cast<index*>(lent + round_up(4 * plan.block * blocks))};
+                          reinterpret_cast<index*>(lent + round_up(4 * plan.block * places)),
+                          round_up(8 * (s.n_classes + 1)) / 8};
   lent += plan.group_bytes;
-  parallel_blocks(x.n, plan.block, threads, [&](index a, index b, int) {
-    group_rows(y ? y + a : nullptr, b - a, s.n_classes, groups.rows + a,
-               groups.group + a / plan.block * (s.n_classes + 1));
-  });
+  if (plan.grouped)
+    parallel_blocks(x.n, plan.block, threads, [&](index a, index b, int) {
+      group_rows(y ? y + a : nullptr, b - a, s.n_classes, groups.rows + a,
+                 groups.group + a / plan.block * groups.group_size);
+    });
   const index tiles = (s.d + plan.width - 1) / plan.width;
   const index rows = (blocks + plan.parts - 1) / plan.parts * plan.block;
   first_index bad;
@@ -262,7 +271,7 @@ inline index count_features(const codes_view& x, const index* y, const code_rule
       const index j0 = task / plan.parts * plan.width;
       const index row0 = task % plan.parts * rows;
       count_task<decltype(u)>(e, plan, row0, row0 + rows < x.n ? row0 + rows : x.n, j0,
-                              j0 + plan.width < s.d ? j0 + plan.width : s.d, groups, counts,
+                              j0 + plan.width < s.d ? j0 + plan.width : s.d, y, groups, thread, counts,
                               lent + thread * plan.thread_bytes, lock, bad);
     });
   });

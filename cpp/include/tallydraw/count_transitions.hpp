@@ -117,8 +117,13 @@ inline index thread_step_counts(index cells) {
   return cells > private_transition_cells ? 0 : cells <= four_table_cells ? 4 * cells : (cells + 1) / 2 * 2;
 }
 
+/// Counts from one thread's to the next one's, which are on other cache lines.
+constexpr index thread_stride(index counts) { return (counts + 15) / 16 * 16; }
+
 /// Scratch that count_transitions needs, in cells of 64 bits.
-inline index count_transitions_scratch(index cells, int threads) { return thread_step_counts(cells) * threads / 2; }
+inline index count_transitions_scratch(index cells, int threads) {
+  return thread_stride(thread_step_counts(cells)) * threads / 2;
+}
 
 /// Adds the transitions of all pieces to counts ([K,] C^order, C). Returns the first bad position, or -1.
 template <class T>
@@ -133,7 +138,8 @@ inline index count_typed_transitions(const pieces_view& pieces, index n_classes,
   const index n = pieces.offsets[pieces.n_pieces] - first;
   const index own = n > most_steps ? 0 : thread_step_counts(cells);  // 0: one thread, straight into counts
   auto* const lent = static_cast<step_count*>(scratch);
-  for (index i = 0; i < own * threads; ++i) lent[i] = 0;
+  const index stride = thread_stride(own);
+  for (index i = 0; i < stride * threads; ++i) lent[i] = 0;
   first_index bad;
   parallel_blocks(n, own ? index{1} << 15 : n + 1, threads, [&](index a, index b, int thread) {
     a += first;
@@ -147,10 +153,11 @@ inline index count_typed_transitions(const pieces_view& pieces, index n_classes,
       index at;
       if (own && order == 1) {
         step_tables tables;
-        for (int q = 0; q < 4; ++q) tables.turn[q] = lent + own * thread + (own == 4 * cells ? q * cells : 0) + shift;
+        for (int q = 0; q < 4; ++q)
+          tables.turn[q] = lent + stride * thread + (own == 4 * cells ? q * cells : 0) + shift;
         at = count_single_steps(x, begin, from, to, n_states, tables);
       } else if (own) {
-        at = count_steps(x, begin, from, to, n_states, order, n_contexts, lent + own * thread + shift);
+        at = count_steps(x, begin, from, to, n_states, order, n_contexts, lent + stride * thread + shift);
       } else {
         at = count_steps(x, begin, from, to, n_states, order, n_contexts, counts + shift);
       }
@@ -163,7 +170,7 @@ inline index count_typed_transitions(const pieces_view& pieces, index n_classes,
   const index tables = own == 4 * cells ? 4 : 1;
   for (int thread = 0; thread < threads && own; ++thread)
     for (index q = 0; q < tables; ++q)
-      for (index i = 0; i < cells; ++i) counts[i] += lent[own * thread + q * cells + i];
+      for (index i = 0; i < cells; ++i) counts[i] += lent[stride * thread + q * cells + i];
   return bad.get();
 }
 
