@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import tallydraw as td
 
-SEED, CELLS, SHARES = 20110607, 4_000_000, (0.1, 0.3)
+SEED, CELLS, SHARES = 20110607, 20_000_000, (0.1, 0.3)
 
 
 def seconds(call: Callable[[], Any], repeats: int) -> float:
