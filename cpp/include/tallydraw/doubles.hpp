@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "tallydraw/views.hpp"
+#include "tallydraw/wide.hpp"
 
 #if defined(__GNUC__) && defined(__AVX512F__)
 #include <immintrin.h>
@@ -14,30 +15,38 @@ namespace tallydraw::TALLYDRAW_ISA {
 
 template <int N>
 struct doubles {
+  static constexpr int width = N < wide_lanes ? N : static_cast<int>(wide_lanes);  // of a register
+  static constexpr int parts = N / width;
 #if defined(__GNUC__)
-  typedef double lanes __attribute__((vector_size(N * sizeof(double))));
+  typedef double lanes __attribute__((vector_size(width * sizeof(double))));
 #else
   struct lanes {
-    double lane[N];
+    double lane[width];
     void operator+=(const lanes& other) noexcept {
-      for (int i = 0; i < N; ++i) lane[i] += other.lane[i];
+      for (int i = 0; i < width; ++i) lane[i] += other.lane[i];
     }
   };
 #endif
-  lanes value;
+  lanes value[parts];
 
-  void load(const double* from) noexcept { std::memcpy(&value, from, sizeof value); }
-  void store(double* to) const noexcept { std::memcpy(to, &value, sizeof value); }
+  void load(const double* from) noexcept {
+    for (int i = 0; i < parts; ++i) std::memcpy(&value[i], from + i * width, sizeof(lanes));
+  }
+  void store(double* to) const noexcept {
+    for (int i = 0; i < parts; ++i) std::memcpy(to + i * width, &value[i], sizeof(lanes));
+  }
   void add(const double* from) noexcept {
-    lanes other;
-    std::memcpy(&other, from, sizeof other);
-    value += other;
+    for (int i = 0; i < parts; ++i) {
+      lanes other;
+      std::memcpy(&other, from + i * width, sizeof other);
+      value[i] += other;
+    }
   }
   /// The first n < N only; what is not loaded is zero.
   void load_some(const double* from, index n) noexcept {
 #if defined(TALLYDRAW_MASKED_DOUBLES)
     if constexpr (N == 8) {
-      value = reinterpret_cast<lanes>(_mm512_maskz_loadu_pd(static_cast<__mmask8>((1 << n) - 1), from));
+      value[0] = reinterpret_cast<lanes>(_mm512_maskz_loadu_pd(static_cast<__mmask8>((1 << n) - 1), from));
       return;
     }
 #endif
@@ -48,7 +57,7 @@ struct doubles {
   void store_some(double* to, index n) const noexcept {
 #if defined(TALLYDRAW_MASKED_DOUBLES)
     if constexpr (N == 8) {
-      _mm512_mask_storeu_pd(to, static_cast<__mmask8>((1 << n) - 1), reinterpret_cast<__m512d>(value));
+      _mm512_mask_storeu_pd(to, static_cast<__mmask8>((1 << n) - 1), reinterpret_cast<__m512d>(value[0]));
       return;
     }
 #endif
@@ -57,10 +66,12 @@ struct doubles {
     for (index i = 0; i < n; ++i) to[i] = some[i];
   }
   void add_to(double* to) const noexcept {
-    lanes sum;
-    std::memcpy(&sum, to, sizeof sum);
-    sum += value;
-    std::memcpy(to, &sum, sizeof sum);
+    for (int i = 0; i < parts; ++i) {
+      lanes sum;
+      std::memcpy(&sum, to + i * width, sizeof sum);
+      sum += value[i];
+      std::memcpy(to + i * width, &sum, sizeof sum);
+    }
   }
 };
 
