@@ -91,8 +91,9 @@ def test_counts_equal_bincount_at_real_sizes(backend, c, k, d):
     expected = [
         np.bincount((0 if y is None else y * c) + X[:, j].astype(np.int64), minlength=c * (k or 1)) for j in range(d)
     ]
+    layouts = [X, np.asfortranarray(X), np.repeat(X, 2, axis=1)[:, ::2], np.repeat(X, 9, axis=1)[:, ::9]]
     for threads in (1, 2, 7):
-        for data in (X, np.asfortranarray(X)):
+        for data in [*layouts, X[::-1, ::-1][::-1, ::-1]]:
             t = td.count_features(data, y=y, n_categories=c, n_classes=k, n_threads=threads)
             assert np.array_equal(t.values, np.concatenate(expected))
 

@@ -82,6 +82,15 @@ def test_long_paths_cross_chunks(backend, order):
     assert got.tolist() == expected
 
 
+def test_negative_bytes_are_missing_however_many_states_there_are(backend):
+    rng = np.random.default_rng(2)
+    P = rng.dirichlet(np.ones(250), 250)
+    x = rng.integers(0, 128, (20, 500)).astype(np.int8)
+    x[3, 7], x[4, 9] = -100, -6  # 156 and 250 as unsigned numbers
+    assert np.array_equal(td.log_prob_paths(x, P), td.log_prob_paths(x.astype(np.int64), P))
+    assert np.array_equal(td.log_prob_paths(x[:3], P), td.log_prob_paths(x[:3].astype(np.uint8), P))
+
+
 def test_missing_states_equal_brute_force(backend):
     rng = np.random.default_rng(5)
     P, w = rng.dirichlet(np.ones(3), 3), rng.dirichlet(np.ones(3))

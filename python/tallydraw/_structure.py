@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import operator
 from collections.abc import Iterator, Sequence
@@ -38,8 +39,7 @@ class Structure(NamedTuple):
 
     def cell_offsets(self) -> NDArray[np.int64]:
         """(d + 1,) where each feature begins, classes innermost: K cells a combined code, and K for missing ones."""
-        cells = self.n_contexts * self.n_categories
-        return np.concatenate([[0], np.cumsum((cells + 1) * self.n_classes)])
+        return _offsets((self.n_contexts * self.n_categories + 1) * self.n_classes)
 
     def lane_offsets(self) -> NDArray[np.int64]:
         """(d + 1,) where each feature begins as class lanes, `cpp/include/tallydraw/class_lanes.hpp`: a row of lanes
@@ -48,7 +48,7 @@ class Structure(NamedTuple):
         rest = self.n_classes % 8
         lanes = self.n_classes - rest + (8 if rest > 4 else 4 if rest > 2 else rest)
         cells = (self.n_contexts * self.n_categories + 1) * lanes
-        return np.concatenate([[0], np.cumsum((cells + 7) // 8 * 8)])
+        return _offsets((cells + 7) // 8 * 8)
 
     def spread(self, values: Sequence[NDArray[Any]]) -> NDArray[np.float64]:
         """One value a cell of the flat buffer, from one a feature, or one a category of a feature."""
@@ -88,10 +88,14 @@ def make_structure(
             "lower the order, or the numbers of categories"
         )
     rows = _frozen(n_contexts)
-    offsets, begin = np.zeros((2, len(sizes) + 1), np.int64)
-    np.cumsum(k * rows * sizes, out=offsets[1:])
-    np.cumsum(degree, out=begin[1:])
-    return Structure(k, sizes, rows, _frozen(offsets), _frozen(begin), _frozen(context), _frozen(visit))
+    offsets, begin = _frozen(_offsets(k * rows * sizes)), _frozen(_offsets(degree))
+    return Structure(k, sizes, rows, offsets, begin, _frozen(context), _frozen(visit))
+
+
+@functools.lru_cache(maxsize=64)
+def chain_structure(n_states: int, order: int) -> Structure:
+    """The structure of a homogeneous Markov chain: features 0 … order - 1 start it, the last is every later step."""
+    return make_structure(np.full(order + 1, n_states), np.arange(order + 1) - 1, None, order)
 
 
 def _contexts(
@@ -149,6 +153,13 @@ def _parents_first(parents: NDArray[np.int64]) -> list[int]:
         j = min(set(range(d)) - set(visit))
         raise ValueError(f"parents has a cycle through, or above, feature {j}: every feature must lead to a root (-1)")
     return visit
+
+
+def _offsets(sizes: NDArray[Any]) -> NDArray[np.int64]:
+    """(d + 1,) where each of d parts begins, and where the last ends."""
+    offsets = np.zeros(len(sizes) + 1, np.int64)
+    np.cumsum(sizes, out=offsets[1:])
+    return offsets
 
 
 def _frozen(values: Any) -> NDArray[np.int64]:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from tallydraw import _check, backend
 from tallydraw._sequences import Sequences
-from tallydraw._structure import Structure, make_structure
+from tallydraw._structure import Structure, chain_structure
 from tallydraw.tables import Tables
 
 __all__ = ["log_prob_features", "log_prob_paths"]
@@ -128,11 +128,9 @@ def log_prob_paths(
         if given.shape != (c,) * order:
             raise ValueError(f"initial_weights must have shape {(c,) * order}, got {given.shape}")
         joint = _check.distributions("initial_weights", given.reshape(-1), (-1,)).reshape(given.shape)
-    sizes = np.full(order + 1, c)
-    chain = np.arange(order + 1) - 1
     values = np.concatenate([part.reshape(-1) for part in [*_chain_rule(joint), steps]])
-    structure = make_structure(sizes, chain, None, order)
-    theta = Tables(values, structure.n_categories, parents=chain, order=order, structure=structure)
+    structure = chain_structure(c, order)
+    theta = Tables(values, structure.n_categories, order=order, structure=structure)
     pieces = Sequences(S, offsets)
     return score_paths(pieces, theta, np.zeros(1), use_start=initial_weights is not None, n_threads=n_threads)[:, 0]
 

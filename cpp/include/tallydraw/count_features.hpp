@@ -143,6 +143,8 @@ inline void count_task(const encoder& e, const count_plan& plan, index row0, ind
   const index filled = s.n_classes * cells;
   constexpr index byte_cells = 257;  // of a feature whose codes are all bytes there are
   const bool bytes = s.n_categories[j0] == byte_cells - 1 && all_alike(s, j0, j1);
+  const index step = e.x.column_stride;
+  const bool as_given = bytes && e.x.type == code_type::u8 && !e.slots && step >= 1 && step <= 8;
   for (index i = 0; i < filled; ++i) table[i] = 0;
   const auto empty = [&] {
     if (plan.parts > 1) lock.acquire();  // integers: whichever thread comes first, the sums are the same
@@ -164,8 +166,8 @@ inline void count_task(const encoder& e, const count_plan& plan, index row0, ind
       since = 0;
     }
     since += b - a;
-    const unsigned met = encode(e, a, b, j0, j1, tile, static_cast<U*>(nullptr));
-    if (met & met_bad) return bad.report(first_bad(e, a, b));
+    if (!as_given && (encode(e, a, b, j0, j1, tile, static_cast<U*>(nullptr)) & met_bad))
+      return bad.report(first_bad(e, a, b));
     const index place = plan.grouped ? a / plan.block : thread;
     std::int32_t* const rows = groups.rows + place * plan.block;
     index* const group = groups.group + place * groups.group_size;
@@ -191,10 +193,19 @@ inline void count_task(const encoder& e, const count_plan& plan, index row0, ind
           continue;
         }
       }
-      if (bytes)
-        count_rows<byte_cells>(tile, width, rows + group[k], group[k + 1] - group[k], width, base, mine);
-      else
-        count_rows<0>(tile, width, rows + group[k], group[k + 1] - group[k], width, base, mine);
+      const index n_rows = group[k + 1] - group[k], known = b - a - group[k];
+      if (as_given) {
+        const std::uint8_t* const x =
+            static_cast<const std::uint8_t*>(e.x.data) + a * e.x.row_stride + j0 * e.x.column_stride;
+        if (step == 1)
+          count_bytes<byte_cells, 1>(x, e.x.row_stride, step, rows + group[k], n_rows, known, width, mine);
+        else
+          count_bytes<byte_cells, 0>(x, e.x.row_stride, step, rows + group[k], n_rows, known, width, mine);
+      } else if (bytes) {
+        count_rows<byte_cells>(tile, width, rows + group[k], n_rows, width, base, mine);
+      } else {
+        count_rows<0>(tile, width, rows + group[k], n_rows, width, base, mine);
+      }
     }
   }
 

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 
+#include "tallydraw/prefetch.hpp"
 #include "tallydraw/views.hpp"
 
 namespace tallydraw::TALLYDRAW_ISA {
@@ -47,6 +48,27 @@ inline void count_rows(const U* tile, index stride, const std::int32_t* rows, in
       for (index i = 0; i < 8; ++i) ++first[(Apart ? cell(i) : cell(j + i)) + static_cast<index>(row[j + i])];
     }
     for (; j < width; ++j) ++table[cell(j) + static_cast<index>(row[j])];
+  }
+}
+
+/// The same of bytes that all are codes, read where they are: a row's `step` apart, or Step where that is known. `known`
+/// rows are named, of which n_rows are counted; those after them are asked for, since no hardware sees them coming.
+template <index Apart, index Step>
+inline void count_bytes(const std::uint8_t* x, index stride, index step, const std::int32_t* rows, index n_rows,
+                        index known, index width, small_count* table) {
+  constexpr index ahead = 16;
+  const index apart = Step ? Step : step;
+  for (index r = 0; r < n_rows; ++r) {
+    if (r + ahead < known) {
+      const std::uint8_t* const next = x + rows[r + ahead] * stride;
+      for (index at = 0; at < width * apart; at += 64) prefetch(next + at);
+      prefetch(next + (width - 1) * apart);  // a row seldom begins where a line does
+    }
+    const std::uint8_t* row = x + rows[r] * stride;
+    index j = 0;
+    for (; j + 8 <= width; j += 8, row += 8 * apart)
+      for (index i = 0; i < 8; ++i) ++table[Apart * j + Apart * i + row[i * apart]];
+    for (; j < width; ++j, row += apart) ++table[Apart * j + *row];
   }
 }
 

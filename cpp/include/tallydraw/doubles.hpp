@@ -42,6 +42,12 @@ struct doubles {
       value[i] += other;
     }
   }
+  /// Of two doubles.
+  void add(double first, double second) noexcept {
+    static_assert(N == 2);
+    const double other[2] = {first, second};
+    add(other);
+  }
   /// The first n < N only; what is not loaded is zero.
   void load_some(const double* from, index n) noexcept {
 #if defined(TALLYDRAW_MASKED_DOUBLES)

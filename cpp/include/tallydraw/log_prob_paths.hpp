@@ -6,7 +6,9 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <type_traits>
 
+#include "tallydraw/attributes.hpp"
 #include "tallydraw/codes.hpp"
 #include "tallydraw/doubles.hpp"
 #include "tallydraw/parallel.hpp"
@@ -14,8 +16,9 @@
 
 namespace tallydraw::TALLYDRAW_ISA {
 
-/// States of a path encoded at once.
+/// States of a path encoded at once; paths that are summed side by side.
 constexpr index path_chunk = 8192;
+constexpr index paths_together = 8;
 
 /// Scratch of log_prob_paths in words of 64 bits.
 inline index log_prob_paths_scratch(const structure_view& s, int threads) {
@@ -64,13 +67,34 @@ inline void add_steps(const Z* const* z, index n, const double* logs, index k, d
   for (int g = 0; g < paths; ++g) sum[g].store(sums + g * k);
 }
 
+/// The same for one class of all: two paths share a register. On its own: there are registers for little else.
+template <int paths, class Z>
+TALLYDRAW_APART inline void add_pairs(const Z* const* z, index n, const double* logs, double* sums) {
+  const Z* from[paths];
+  doubles<2> sum[paths / 2];
+  for (int g = 0; g < paths; ++g) from[g] = z[g];
+  for (int g = 0; g < paths / 2; ++g) sum[g].load(sums + 2 * g);
+  for (index t = 0; t < n; ++t)
+    for (int g = 0; g < paths; g += 2) sum[g / 2].add(logs[from[g][t]], logs[from[g + 1][t]]);
+  for (int g = 0; g < paths / 2; ++g) sum[g].store(sums + 2 * g);
+}
+
 template <int paths, class Z>
 inline void add_classes(const Z* const* z, index n, const double* logs, index k, double* sums) {
+  if constexpr (paths % 2 == 0)
+    if (k == 1) return add_pairs<paths>(z, n, logs, sums);
   index w = 0;
   for (; w + 8 <= k; w += 8) add_steps<8, paths>(z, n, logs + w, k, sums + w);
   if (k & 4) add_steps<4, paths>(z, n, logs + w, k, sums + w), w += 4;
   if (k & 2) add_steps<2, paths>(z, n, logs + w, k, sums + w), w += 2;
   if (k & 1) add_steps<1, paths>(z, n, logs + w, k, sums + w);
+}
+
+/// The largest of n states.
+inline index largest_state(const std::uint8_t* x, index n) {
+  std::uint8_t most = 0;
+  for (index i = 0; i < n; ++i) most = std::max(most, x[i]);
+  return most;
 }
 
 /// The first `order` of the n steps of a path.
@@ -98,7 +122,6 @@ inline void score_known(const chain_view& c, const U* x, index first, index n, Z
 /// Whole paths side by side, no state missing: path i is x[offsets[i] - offsets[0] … offsets[i + 1] - offsets[0]).
 template <class U, class Z>
 inline void score_paths(const chain_view& c, const U* x, const index* offsets, index n_paths, Z* z, double* sums) {
-  constexpr int together = 8;
   const index k = c.n_classes;
   const index states = offsets[n_paths] - offsets[0];
   combine_steps(x, std::min(c.order, states), states, c.order, c.n_states, z);  // those across two paths are not used
@@ -108,24 +131,25 @@ inline void score_paths(const chain_view& c, const U* x, const index* offsets, i
     score_start(c, x + at, offsets[i + 1] - offsets[i], sums + i * k);
   }
   const auto steps = [&](index i) { return std::max<index>(0, offsets[i + 1] - offsets[i] - c.order); };
-  index i = 0;
-  for (; i + together <= n_paths; i += together) {
-    const Z* from[together];
+  const auto add_together = [&](index i, auto paths) {
+    constexpr int P = decltype(paths)::value;
+    const Z* from[P];
     index common = states;
-    for (int g = 0; g < together; ++g) {
+    for (int g = 0; g < P; ++g) {
       from[g] = z + (offsets[i + g] - offsets[0] + c.order);
       common = std::min(common, steps(i + g));
     }
-    add_classes<together>(from, common, logs, k, sums + i * k);
-    for (int g = 0; g < together; ++g) {
+    add_classes<P>(from, common, logs, k, sums + i * k);
+    for (int g = 0; g < P; ++g) {
       const Z* const rest = from[g] + common;
       add_classes<1>(&rest, steps(i + g) - common, logs, k, sums + (i + g) * k);
     }
-  }
-  for (; i < n_paths; ++i) {
-    const Z* const from = z + (offsets[i] - offsets[0] + c.order);
-    add_classes<1>(&from, steps(i), logs, k, sums + i * k);
-  }
+  };
+  index i = 0;
+  for (; i + paths_together <= n_paths; i += paths_together)
+    add_together(i, std::integral_constant<int, static_cast<int>(paths_together)>{});
+  for (; i + 2 <= n_paths; i += 2) add_together(i, std::integral_constant<int, 2>{});
+  for (; i < n_paths; ++i) add_together(i, std::integral_constant<int, 1>{});
 }
 
 /// A run of missing states of a path of order 1: what is known of the last of them.
@@ -204,8 +228,10 @@ inline index log_prob_paths(const pieces_view& paths, const structure_view& s, c
   char* parts = static_cast<char*>(scratch) + encoder_bytes(1);
   const index part = 8 * log_prob_paths_scratch(s, 1) - encoder_bytes(1);
   const index steps = n > 0 ? offsets[n] - offsets[0] : 0;
+  const index share = (n + threads - 1) / threads;
+  const index some = steps <= 0 ? 1024 : 65536 * n / steps + 1;
   const index grain =
-      steps <= 0 ? 1024 : std::max<index>(1, std::min<index>((n + threads - 1) / threads, 65536 * n / steps + 1));
+      std::max<index>(1, std::min(share, (some + paths_together - 1) / paths_together * paths_together));
   first_index bad;
   visit_unsigned(e.tile, [&](auto u) {
     using U = decltype(u);
@@ -235,6 +261,14 @@ inline index log_prob_paths(const pieces_view& paths, const structure_view& s, c
           index last = i;
           while (last < end && offsets[last + 1] - offsets[i] <= path_chunk) ++last;
           if (last > i) {
+            if constexpr (sizeof(U) == 1) {
+              const U* const given = static_cast<const U*>(x.data) + offsets[i];
+              if (x.type == code_type::u8 && largest_state(given, offsets[last] - offsets[i]) < n_states) {
+                score_paths(c, given, offsets + i, last - i, combined, out + i * k);  // read where they are
+                i = last;
+                continue;
+              }
+            }
             const bool missing = encode_states(offsets[i], offsets[last]);
             if (missing && order != 1) {
               i = last;

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -27,18 +28,18 @@ def distributions(name: str, p: Any, axes: tuple[int, ...]) -> NDArray[np.float6
         raise TypeError(f"{name} must be numeric, got dtype {array.dtype}")
     if array.ndim < len(axes):
         raise ValueError(f"{name} must have {len(axes)} or more dimensions, got shape {array.shape}")
-    cells = int(np.prod([array.shape[axis] for axis in axes]))
+    cells = math.prod(array.shape[axis] for axis in axes)
     if cells == 0:
         raise ValueError(f"{name} must have at least one category, got shape {array.shape}")
     eps = max(float(np.finfo(array.dtype).eps), 2.0**-52) if array.dtype.kind == "f" else 0.0
     array = array.astype(np.float64, copy=False)
-    good = np.isfinite(array) & (array >= 0)
-    if not good.all():
-        place = np.argwhere(~good)[0]
-        at = f"[{', '.join(str(i) for i in place)}]"
-        raise ValueError(f"{name}{at} is {array[tuple(place)]}: probabilities are finite and non-negative")
     wrong = not_one(array, axes, 1e-9 + min(cells * eps, 0.01))
-    if wrong.any():
+    if wrong.any() or not array.min(initial=0.0) >= 0.0:
+        good = np.isfinite(array) & (array >= 0)
+        if not good.all():
+            place = np.argwhere(~good)[0]
+            at = f"[{', '.join(str(i) for i in place)}]"
+            raise ValueError(f"{name}{at} is {array[tuple(place)]}: probabilities are finite and non-negative")
         row = np.argwhere(wrong)[0]
         sums = _running_sums(array, axes)
         at = f"[{', '.join(str(i) for i in row)}]" if len(row) else ""
@@ -56,9 +57,9 @@ def not_one(array: NDArray[np.float64], axes: tuple[int, ...], tolerance: float)
 
     A sum in any order, which is faster, decides where it is near enough: it differs by far less than half of it.
     """
-    cells = int(np.prod([array.shape[axis] for axis in axes]))
+    cells = math.prod(array.shape[axis] for axis in axes)
     if cells < 1 << 20:
-        with np.errstate(over="ignore"):
+        with np.errstate(over="ignore", invalid="ignore"):
             wrong = np.asarray(~(np.abs(array.sum(axis=axes) - 1.0) <= tolerance / 2))
         if not wrong.any():
             return wrong
@@ -67,7 +68,7 @@ def not_one(array: NDArray[np.float64], axes: tuple[int, ...], tolerance: float)
 
 def _running_sums(array: NDArray[np.float64], axes: tuple[int, ...]) -> Any:
     sums: Any = array
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         for axis in axes if len(axes) == 1 else (-1,) * len(axes):
             sums = np.take(np.cumsum(sums, axis=axis), -1, axis=axis)
     return sums

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from tallydraw import _check, _levels, backend
-from tallydraw._structure import Structure, make_structure
+from tallydraw._structure import Structure, chain_structure
 from tallydraw.sample import _blocks
 
 __all__ = ["sample_paths"]
@@ -90,7 +90,7 @@ def sample_paths(
     start = _check.first_number(start, n)
     n_threads = _check.thread_count(n_threads)
     result = _check.output((n, length), states - 1, dtype, out)
-    structure = make_structure(np.full(order + 1, states), np.arange(order + 1) - 1, None, order)
+    structure = chain_structure(states, order)
     parts = [*_chain_rule(joint), weights]
     names = [*["initial_weights"] * order, "transition"]
     level = [_levels.row_levels(w.reshape(-1, states), name) for w, name in zip(parts, names, strict=True)]
