@@ -93,9 +93,43 @@ def test_counts_equal_bincount_at_real_sizes(backend, c, k, d):
     ]
     layouts = [X, np.asfortranarray(X), np.repeat(X, 2, axis=1)[:, ::2], np.repeat(X, 9, axis=1)[:, ::9]]
     for threads in (1, 2, 7):
-        for data in [*layouts, X[::-1, ::-1][::-1, ::-1]]:
+        for data in [*layouts, np.ascontiguousarray(X[::-1, ::-1])[::-1, ::-1]]:
             t = td.count_features(data, y=y, n_categories=c, n_classes=k, n_threads=threads)
             assert np.array_equal(t.values, np.concatenate(expected))
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8])
+@pytest.mark.parametrize("missing", [None, 0, 20, 100])
+@pytest.mark.parametrize("k", [None, 3])
+def test_bytes_whatever_they_mean(backend, dtype, missing, k):
+    rng = np.random.default_rng(7)
+    n, sizes = 3_000, [20, 90, 17]
+    X = np.stack([rng.integers(0, c, n) for c in sizes], axis=1).astype(dtype)
+    gone = -1 if missing is None else missing
+    if missing is not None or dtype == np.int8:
+        X[rng.random((n, 3)) < 0.1] = gone
+    y = None if k is None else rng.integers(0, k, n)
+    labels = np.zeros(n, np.int64) if y is None else y
+
+    def expected(data):
+        tables = []
+        for j, c in enumerate(sizes):
+            x = data[:, j].astype(np.int64)
+            seen = (x >= 0) & (x < c) & (x != gone)
+            tables.append(np.bincount(labels[seen] * c + x[seen], minlength=c * (k or 1)))
+        return np.concatenate(tables)
+
+    rules = {"y": y, "n_categories": sizes, "n_classes": k, "missing": missing}
+    strange = X.copy()
+    strange[[2_000, 2_500, 2_900], [1, 2, 0]] = 99, 17, 40
+    for threads in (1, 2):
+        for layout in (lambda A: A, lambda A: np.repeat(A, 5, axis=1)[:, ::5], np.asfortranarray):
+            counted = td.count_features(layout(X), n_threads=threads, **rules)
+            assert np.array_equal(counted.values, expected(X))
+            lenient = td.count_features(layout(strange), n_threads=threads, unseen="missing", **rules)
+            assert np.array_equal(lenient.values, expected(strange))
+            with pytest.raises(ValueError, match=r"X\[2000, 1\] is 99, but feature 1 has 90 categories"):
+                td.count_features(layout(strange), n_threads=threads, **rules)
 
 
 def test_weighted_counts_have_the_bits_of_bincount(backend):

@@ -1,7 +1,7 @@
 // Counts of features: how often feature j has combined code z in class k. Rows are encoded in blocks, features in tiles
 // (codes.hpp), so that what is counted into stays in cache. Three strategies with the same integers:
-// byte lanes for few categories, a private table of small counts, or straight into the result where a table is large,
-// features have parents, or rows have weights.
+// byte lanes for few categories, a private table of small counts (of bytes as they are, where codes are bytes), or
+// straight into the result where a table is large, features have parents, or rows have weights.
 #pragma once
 
 #include <cstdint>
@@ -18,7 +18,8 @@ namespace tallydraw::TALLYDRAW_ISA {
 struct count_plan {
   index block;        // rows encoded at once
   index width;        // features of a tile
-  index cells;        // small counts of a thread's private table, 0: straight into the result
+  index apart;        // small counts of a feature and class in a thread's private table
+  index cells;        // of all of them, 0: straight into the result
   index parts;        // pieces of the rows, each counted by one task
   index tile_bytes;   // of a thread
   index plain_bytes;  // of a thread
@@ -26,7 +27,11 @@ struct count_plan {
   bool grouped;       // rows are grouped by class once for all tiles, not block by block
   index group_bytes;  // of rows grouped by class: all of them, or a block of each thread
   bool lanes;
+  bool as_given;  // bytes are counted where they are, whatever they mean: what is no category is seen in the counts
 };
+
+/// Small counts of a feature and class where bytes are counted as they are; odd, so that they fall into all cache sets.
+constexpr index byte_cells = 257;
 
 inline index round_up(index bytes) { return (bytes + 63) / 64 * 64; }
 
@@ -55,14 +60,18 @@ inline count_plan plan_counts(const codes_view& x, const structure_view& s, bool
     const index share = (s.d + threads - 1) / threads;
     plan.width = plan.width > share ? share : plan.width;
   } else {
-    plan.cells = plan.width * s.n_classes * (most + 1);
-    plan.parts = tiles < 2 * threads ? threads : 1;
+    const index step = x.column_stride;
+    const bool bytes = x.type == code_type::u8 || x.type == code_type::i8;
     plan.lanes = most <= 16 && plan.width >= 8 && plan.block / s.n_classes >= 32;
+    plan.as_given = !plan.lanes && bytes && most < byte_cells && step >= 1 && step <= 8 &&
+                    x.n >= s.n_classes * byte_cells && plan.width * s.n_classes * byte_cells <= private_cells;
+    plan.apart = plan.as_given ? byte_cells : most + 1;
+    plan.cells = plan.width * s.n_classes * plan.apart;
+    plan.parts = tiles < 2 * threads ? threads : 1;
   }
   plan.tile_bytes = round_up(plan.block * plan.width * 8 + tile_width);
   plan.plain_bytes = contexts ? round_up(plan.block * s.d * 8) : 0;
-  plan.thread_bytes =
-      plan.tile_bytes + plan.plain_bytes + round_up(sizeof(small_count) * plan.cells) + round_up(4 * plan.width);
+  plan.thread_bytes = plan.tile_bytes + plan.plain_bytes + round_up(sizeof(small_count) * plan.cells);
   plan.grouped = plan.cells > 0 && tiles > 1;
   const index blocks = plan.grouped ? (x.n + plan.block - 1) / plan.block : threads;
   plan.group_bytes = round_up(4 * plan.block * blocks) + round_up(8 * (s.n_classes + 1)) * blocks;
@@ -115,13 +124,6 @@ struct row_groups {
   index group_size;    // n_classes + 1, on cache lines of its own
 };
 
-/// Whether features [j0, j1) have as many categories each.
-inline bool all_alike(const structure_view& s, index j0, index j1) {
-  for (index j = j0; j < j1; ++j)
-    if (s.n_categories[j] != s.n_categories[j0]) return false;
-  return true;
-}
-
 /// One task without contexts: features [j0, j1) of rows [row0, row1), counted privately, then added to `counts`.
 template <class U>
 inline void count_task(const encoder& e, const count_plan& plan, index row0, index row1, index j0, index j1,
@@ -132,41 +134,38 @@ inline void count_task(const encoder& e, const count_plan& plan, index row0, ind
   U* tile = reinterpret_cast<U*>(scratch);
   scratch += plan.tile_bytes + plan.plain_bytes;
   auto* table = reinterpret_cast<small_count*>(scratch);
-  scratch += round_up(sizeof(small_count) * plan.cells);
-  auto* base = reinterpret_cast<std::int32_t*>(scratch);
-
-  index cells = 0;  // of one class: every feature and its slot
-  for (index j = 0; j < width; ++j) {
-    base[j] = static_cast<std::int32_t>(cells);
-    cells += s.n_categories[j0 + j] + 1;
-  }
+  const index apart = plan.apart, cells = width * apart;  // of one class
   const index filled = s.n_classes * cells;
-  constexpr index byte_cells = 257;  // of a feature whose codes are all bytes there are
-  const bool bytes = s.n_categories[j0] == byte_cells - 1 && all_alike(s, j0, j1);
-  const index step = e.x.column_stride;
-  const bool as_given = bytes && e.x.type == code_type::u8 && !e.slots && step >= 1 && step <= 8;
   for (index i = 0; i < filled; ++i) table[i] = 0;
+  // Integers: whichever thread comes first, the sums are the same.
   const auto empty = [&] {
-    if (plan.parts > 1) lock.acquire();  // integers: whichever thread comes first, the sums are the same
+    bool strange = false;
+    if (plan.parts > 1) lock.acquire();
     for (index k = 0; k < s.n_classes; ++k)
       for (index j = 0; j < width; ++j) {
-        const small_count* from = table + k * cells + base[j];
-        index* to = counts + s.offsets[j0 + j] + k * s.n_categories[j0 + j];
-        for (index c = 0; c < s.n_categories[j0 + j]; ++c) to[c] += from[c];
+        const small_count* from = table + k * cells + j * apart;
+        const index c_j = s.n_categories[j0 + j];
+        index* to = counts + s.offsets[j0 + j] + k * c_j;
+        for (index c = 0; c < c_j; ++c) to[c] += from[c];
+        if (!plan.as_given) continue;
+        if (e.named && e.missing < static_cast<std::uint64_t>(c_j)) to[e.missing] -= from[e.missing];
+        for (index c = c_j; c <= static_cast<index>(e.top); ++c)
+          strange = strange || (from[c] > 0 && !(e.named && static_cast<std::uint64_t>(c) == e.missing));
       }
     if (plan.parts > 1) lock.release();
+    return !strange || e.unseen_is_missing;
   };
 
   index since = 0;  // rows since the table was empty
   for (index a = row0; a < row1; a += plan.block) {
     const index b = a + plan.block < row1 ? a + plan.block : row1;
     if (since + b - a > most_small) {
-      empty();
+      if (!empty()) return bad.report(first_bad(e, row0, a));
       for (index i = 0; i < filled; ++i) table[i] = 0;
       since = 0;
     }
     since += b - a;
-    if (!as_given && (encode(e, a, b, j0, j1, tile, static_cast<U*>(nullptr)) & met_bad))
+    if (!plan.as_given && (encode(e, a, b, j0, j1, tile, static_cast<U*>(nullptr)) & met_bad))
       return bad.report(first_bad(e, a, b));
     const index place = plan.grouped ? a / plan.block : thread;
     std::int32_t* const rows = groups.rows + place * plan.block;
@@ -174,42 +173,28 @@ inline void count_task(const encoder& e, const count_plan& plan, index row0, ind
     if (!plan.grouped) group_rows(y ? y + a : nullptr, b - a, s.n_classes, rows, group);
     for (index k = 0; k < s.n_classes; ++k) {
       small_count* mine = table + k * cells;
-      if constexpr (sizeof(U) == 1) {
+      const std::int32_t* const of_class = rows + group[k];
+      const index n_rows = group[k + 1] - group[k];
+      if constexpr (sizeof(U) == 1)
         if (plan.lanes) {
-          index most = 0;
-          for (index j = j0; j < j1; ++j) most = s.n_categories[j] > most ? s.n_categories[j] : most;
-          for (index g = group[k]; g < group[k + 1]; g += 255) {
-            const index m = group[k + 1] - g < 255 ? group[k + 1] - g : 255;
-            for (index c = 0; c < most; c += 2) {
-              std::uint8_t lanes_met[2 * tile_width];
-              count_lanes(tile, width, rows + g, m, static_cast<std::uint8_t>(c), lanes_met);
-              for (index i = 0; i < 2; ++i)
-                for (index j = 0; j < width; ++j)
-                  if (c + i < s.n_categories[j0 + j])
-                    mine[base[j] + c + i] =
-                        static_cast<small_count>(mine[base[j] + c + i] + lanes_met[i * tile_width + j]);
-            }
-          }
+          count_by_lanes(tile, of_class, n_rows, s.n_categories + j0, width, apart, mine);
           continue;
         }
+      if (!plan.as_given) {
+        count_rows<0, 1>(tile, width, 1, of_class, n_rows, 0, width, apart, mine);
+        continue;
       }
-      const index n_rows = group[k + 1] - group[k], known = b - a - group[k];
-      if (as_given) {
-        const std::uint8_t* const x =
-            static_cast<const std::uint8_t*>(e.x.data) + a * e.x.row_stride + j0 * e.x.column_stride;
-        if (step == 1)
-          count_bytes<byte_cells, 1>(x, e.x.row_stride, step, rows + group[k], n_rows, known, width, mine);
-        else
-          count_bytes<byte_cells, 0>(x, e.x.row_stride, step, rows + group[k], n_rows, known, width, mine);
-      } else if (bytes) {
-        count_rows<byte_cells>(tile, width, rows + group[k], n_rows, width, base, mine);
-      } else {
-        count_rows<0>(tile, width, rows + group[k], n_rows, width, base, mine);
-      }
+      const codes_view& x = e.x;
+      const auto* given = static_cast<const std::uint8_t*>(x.data) + a * x.row_stride + j0 * x.column_stride;
+      const index left = b - a - group[k];
+      if (x.column_stride == 1)
+        count_rows<byte_cells, 1>(given, x.row_stride, 1, of_class, n_rows, left, width, apart, mine);
+      else
+        count_rows<byte_cells, 0>(given, x.row_stride, x.column_stride, of_class, n_rows, left, width, apart, mine);
     }
   }
 
-  empty();
+  if (!empty()) bad.report(first_bad(e, row0, row1));
 }
 
 /// One task that owns features [first, last) of all rows: add(tile, m, j0, j1, a) adds those of rows a … a + m - 1.

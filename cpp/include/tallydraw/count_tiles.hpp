@@ -2,6 +2,7 @@
 // A tile is `m` rows of `width` codes, `stride` apart; the code after a feature's last is the slot of missing cells.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 
 #include "tallydraw/prefetch.hpp"
@@ -33,42 +34,49 @@ inline void count_lanes(const std::uint8_t* tile, index stride, const std::int32
     for (index j = 0; j < tile_width; ++j) counted[i * tile_width + j] = sums[i][j];
 }
 
-/// Any number of categories: one increment a cell, feature j in table + base[j]. Neighbouring cells of a row are in
-/// different tables, so an increment seldom waits for the store of the one before it. Apart is how far a feature's table
-/// is from the next one's where that is known, else 0: an increment then is two instructions.
-template <index Apart, class U>
-inline void count_rows(const U* tile, index stride, const std::int32_t* rows, index n_rows, index width,
-                       const std::int32_t* base, small_count* table) {
-  const auto cell = [&](index j) { return Apart ? Apart * j : static_cast<index>(base[j]); };
-  for (index r = 0; r < n_rows; ++r) {
-    const U* row = tile + rows[r] * stride;
-    index j = 0;
-    for (; j + 8 <= width; j += 8) {
-      small_count* const first = Apart ? table + cell(j) : table;
-      for (index i = 0; i < 8; ++i) ++first[(Apart ? cell(i) : cell(j + i)) + static_cast<index>(row[j + i])];
+/// Adds rows of few categories to the tables of `width` features, `apart` cells from each other, by byte lanes.
+inline void count_by_lanes(const std::uint8_t* tile, const std::int32_t* rows, index n_rows, const index* n_categories,
+                           index width, index apart, small_count* table) {
+  const index most = *std::max_element(n_categories, n_categories + width);
+  for (index g = 0; g < n_rows; g += 255) {
+    const index m = n_rows - g < 255 ? n_rows - g : 255;
+    for (index c = 0; c < most; c += 2) {
+      std::uint8_t counted[2 * tile_width];
+      count_lanes(tile, width, rows + g, m, static_cast<std::uint8_t>(c), counted);
+      for (index i = 0; i < 2; ++i)
+        for (index j = 0; j < width; ++j)
+          if (c + i < n_categories[j]) {
+            small_count& cell = table[j * apart + c + i];
+            cell = static_cast<small_count>(cell + counted[i * tile_width + j]);
+          }
     }
-    for (; j < width; ++j) ++table[cell(j) + static_cast<index>(row[j])];
   }
 }
 
-/// The same of bytes that all are codes, read where they are: a row's `step` apart, or Step where that is known. `known`
-/// rows are named, of which n_rows are counted; those after them are asked for, since no hardware sees them coming.
-template <index Apart, index Step>
-inline void count_bytes(const std::uint8_t* x, index stride, index step, const std::int32_t* rows, index n_rows,
-                        index known, index width, small_count* table) {
+/// Any number of categories: one increment a cell, in the tables of features `apart` cells from each other. Neighbouring
+/// cells of a row are in different tables, so an increment seldom waits for the store of the one before it. A row's codes
+/// lie `step` apart. Apart and Step are these two where they are known, else 0: an increment then is two instructions.
+/// `asked_for` rows are named, of which n_rows are counted and those after them are brought near: none where rows lie in
+/// the cache.
+template <index Apart, index Step, class U>
+inline void count_rows(const U* x, index stride, index step, const std::int32_t* rows, index n_rows, index asked_for,
+                       index width, index apart, small_count* table) {
   constexpr index ahead = 16;
-  const index apart = Step ? Step : step;
+  const index table_step = Apart ? Apart : apart;
+  const index code_step = Step ? Step : step;
   for (index r = 0; r < n_rows; ++r) {
-    if (r + ahead < known) {
-      const std::uint8_t* const next = x + rows[r + ahead] * stride;
-      for (index at = 0; at < width * apart; at += 64) prefetch(next + at);
-      prefetch(next + (width - 1) * apart);  // a row seldom begins where a line does
+    if (r + ahead < asked_for) {
+      const U* const next = x + rows[r + ahead] * stride;
+      constexpr index line = 64 / static_cast<index>(sizeof(U));
+      for (index at = 0; at < width * code_step; at += line) prefetch(next + at);
+      prefetch(next + (width - 1) * code_step);  // a row seldom begins where a line does
     }
-    const std::uint8_t* row = x + rows[r] * stride;
+    const U* row = x + rows[r] * stride;
+    small_count* mine = table;
     index j = 0;
-    for (; j + 8 <= width; j += 8, row += 8 * apart)
-      for (index i = 0; i < 8; ++i) ++table[Apart * j + Apart * i + row[i * apart]];
-    for (; j < width; ++j, row += apart) ++table[Apart * j + *row];
+    for (; j + 8 <= width; j += 8, row += 8 * code_step, mine += 8 * table_step)
+      for (index i = 0; i < 8; ++i) ++mine[table_step * i + static_cast<index>(row[i * code_step])];
+    for (; j < width; ++j, row += code_step, mine += table_step) ++mine[static_cast<index>(*row)];
   }
 }
 

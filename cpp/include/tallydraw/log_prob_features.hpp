@@ -60,10 +60,10 @@ struct ahead {
   const char* end;
   index lines;
 
-  ahead(const double* from, const double* to, index calls)
-      : at(reinterpret_cast<const char*>(from)),
-        end(reinterpret_cast<const char*>(to)),
-        lines(((to - from) / 8 + calls) / calls) {}
+  ahead(const void* from, const void* to, index calls)
+      : at(static_cast<const char*>(from)),
+        end(static_cast<const char*>(to)),
+        lines(((end - at) / 64 + calls) / calls) {}
   void some() noexcept {
     for (index i = 0; i < lines && at < end; ++i, at += 64) prefetch_far(at);
   }
@@ -132,6 +132,7 @@ inline index log_prob_features(const codes_view& x, const code_rules& rules, con
     rows = std::max<index>(8, ((x.n + pieces - 1) / std::max<index>(1, pieces) + 7) / 8 * 8);
     if (by_lookup) rows = std::max(lookup_rows, rows / lookup_rows * lookup_rows);
     const bool columns = by_columns<U>(e);
+    const bool rows_compact = x.column_stride > 0 && x.row_stride <= 2 * d * x.column_stride;
     if (columns) rows = column_rows(s, x.n, threads);
     parallel_blocks(x.n, rows, threads, [&](index row0, index row1, int thread) {
       double* const own = lent + thread * plan.thread_words;
@@ -163,8 +164,14 @@ inline index log_prob_features(const codes_view& x, const code_rules& rules, con
         for (index j0 = f0, j1 = f0; j0 < f1; j0 = j1) {
           j1 = tile_end(j0, f1);
           const index next = j1 < d ? j1 : 0;
-          const double* const near = lanes + lane_offsets[next];
-          const double* const far = one_tile ? near : lanes + lane_offsets[tile_end(next, d)];
+          const void* near = lanes + lane_offsets[next];
+          const void* far = lanes + lane_offsets[tile_end(next, d)];
+          if (one_tile) {  // its tables stay: what comes next are the codes of rows, probably these
+            const index row2 = std::min(x.n, row0 + threads * rows), row3 = std::min(x.n, row2 + rows);
+            const char* const data = static_cast<const char*>(x.data);
+            near = data + (rows_compact ? row2 : row3) * x.row_stride;
+            far = data + row3 * x.row_stride;
+          }
           for_lanes(k, [&](index c, index n, auto full, auto rest) {
             constexpr int F = decltype(full)::value, R = decltype(rest)::value;
             const ahead soon(near, c == 0 ? far : near, m / rows_together_of(8 * F + R) + 1);
