@@ -216,20 +216,24 @@ inline unsigned encode_plain(const encoder& e, index row0, index row1, index j0,
       met |= encode_run<1>(e, data + i * size, cells - i < e.period ? cells - i : e.period, last, slot, tile + i);
     return met;
   }
-  // Each row in one piece; rows are far apart, and no hardware sees the next one coming.
-  if (x.column_stride == size) {
+  const auto distance = [](index stride) { return stride < 0 ? -stride : stride; };
+  // Rows are far apart, and no hardware sees the next one coming.
+  const auto ask_for_rows_after = [&](index r) {
     constexpr index ahead = 16;
+    if (row1 - r <= ahead) return;
+    const index bytes = (width - 1) * distance(x.column_stride);
+    const char* const next = data + ahead * x.row_stride + (x.column_stride < 0 ? -bytes : 0);
+    for (index at = 0; at < bytes; at += 64) prefetch(next + at);
+    prefetch(next + bytes + size - 1);  // a row seldom begins where a line does
+  };
+  // Each row in one piece.
+  if (x.column_stride == size) {
     for (index r = row0; r < row1; ++r, data += x.row_stride, tile += width) {
-      if (row1 - r > ahead) {
-        const char* const next = data + ahead * x.row_stride;
-        for (index at = 0; at < width * size; at += 64) prefetch(next + at);
-        prefetch(next + width * size - 1);  // a row seldom begins where a line does
-      }
+      ask_for_rows_after(r);
       met |= encode_run<1>(e, data, width, last + j0, slot + j0, tile);
     }
     return met;
   }
-  const auto distance = [](index stride) { return stride < 0 ? -stride : stride; };
   if (distance(x.column_stride) < distance(x.row_stride)) {
     // Rows with gaps: gathered, many of them where they are whole, then encoded.
     constexpr index room = 1024;
@@ -245,12 +249,14 @@ inline unsigned encode_plain(const encoder& e, index row0, index row1, index j0,
       }
       return met;
     }
-    for (index r = row0; r < row1; ++r, data += x.row_stride, tile += width)
+    for (index r = row0; r < row1; ++r, data += x.row_stride, tile += width) {
+      ask_for_rows_after(r);
       for (index j = 0; j < width; j += room) {
         const index m = width - j < room ? width - j : room;
         gather(data + j * x.column_stride, x.column_stride, m, side_by_side);
         met |= encode_run<1>(e, from, m, last + j0 + j, slot + j0 + j, tile + j);
       }
+    }
     return met;
   }
   // Columns: up to 16 at a time, encoded one by one, then turned into rows. Each is read a few cache lines at a time,
