@@ -15,11 +15,14 @@
 
 namespace tallydraw::TALLYDRAW_ISA {
 
+/// Most rows of a block.
+constexpr index most_column_rows = 1024;
+
 /// Rows of a block, a power of two: their codes stay in the second-level cache, their sums in the first, but enough of
 /// them share what is done once a feature. Of few rows each thread has some.
 inline index column_rows(const structure_view& s, index n, int threads) {
-  const index by_codes = (index{1} << 17) / (s.d + 1), by_sums = (index{1} << 12) / s.n_classes;
-  const index wanted = std::min<index>(1024, std::min(by_codes, by_sums));
+  const index by_codes = (index{1} << 17) / (s.d + 1), by_sums = (index{1} << 11) / s.n_classes;
+  const index wanted = std::min(most_column_rows, std::min(by_codes, by_sums));
   const index least = std::min<index>(64, (index{1} << 20) / (s.d + 1));
   const index most = std::min(std::max(wanted, least), 2 * ((n + threads - 1) / threads) - 1);
   index rows = 1;
@@ -63,9 +66,7 @@ inline void add_column(const U* z, index rows, const double* table, [[maybe_unus
   }
 }
 
-/// Most rows of a block, and whether complete rows are scored by columns: one class or few, and contexts that are not
-/// simply the feature before.
-constexpr index most_column_rows = 1024;
+/// Whether complete rows are scored by columns: one class or few, and contexts that are not simply the feature before.
 template <class U>
 inline bool by_columns(const encoder& e) {
   const index k = e.s.n_classes;

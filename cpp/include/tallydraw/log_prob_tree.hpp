@@ -13,6 +13,7 @@
 #include "tallydraw/doubles.hpp"
 #include "tallydraw/log_prob_columns.hpp"
 #include "tallydraw/parallel.hpp"
+#include "tallydraw/prefetch.hpp"
 #include "tallydraw/transpose.hpp"
 #include "tallydraw/tree_columns.hpp"
 #include "tallydraw/tree_totals.hpp"
@@ -35,6 +36,12 @@ inline index log_prob_tree_scratch(const structure_view& s, index n, int threads
   return encoder_bytes(s.d) / 8 + 2 * s.d + 1 + threads * log_prob_tree_part(s, column_rows(s, n, threads));
 }
 
+/// A tabulated total that a row is to add: its K logs.
+struct found_total {
+  index row;
+  const double* logs;
+};
+
 /// Adds what feature j adds to the sums of a block.
 template <bool Max, class U>
 inline void add_feature(const encoder& e, children_view children, const scored_tables& tables, const code_columns<U>& z,
@@ -44,6 +51,40 @@ inline void add_feature(const encoder& e, children_view children, const scored_t
   const index parent = e.parent != nullptr ? e.parent[j] : j;
   const U* const own = z.x + j * rows;
   const U* const above = z.x + parent * rows;
+
+  // Totals first: those that are tabulated lie far away, and are asked for before they are added.
+  found_total found[most_column_rows];
+  index n_found = 0;
+  made.n = 0;
+  made.scaled = false;
+  if (Max || children.begin[j] < children.begin[j + 1]) {
+    const totals_view& totals = tables.totals;
+    const family<U> below = make_family(e, children, tables, z, j, columns);
+    const double* const logs = below.tabulated ? totals.logs + totals.offsets[j] : nullptr;
+    const index each = below.tabulated ? (totals.offsets[j + 1] - totals.offsets[j]) / e.s.n_contexts[j] : 0;
+    const double* const theta = tables.cells + tables.offsets[j];
+    for (index strip = 0; strip < z.strips; ++strip) {
+      std::uint64_t tops = z.gone[j * z.strips + strip];
+      if (parent != j) tops &= ~z.gone[parent * z.strips + strip];
+      for_bits(tops, [&](index bit) {
+        const index r = 64 * strip + bit;
+        const behind seen = Max ? behind{false, -1} : below.look(r);
+        if (seen.silent) return;
+        const index a = parent == j ? 0 : static_cast<index>(above[r]);
+        if (seen.place >= 0) {
+          found[n_found] = {r, logs + a * each + seen.place * k};
+          prefetch(found[n_found++].logs);
+          return;
+        }
+        if (!Max && tables.plain && below.near(r) &&
+            make_near_total(below, theta + a * k, e.s.n_contexts[j] * k, e.s.n_categories[j], k, r, made))
+          return;
+        touch_behind(e, children, z, j, r, row, m);
+        make_total<Max>(e, row, tables, r, m, made);
+      });
+    }
+  }
+
   const double* const observed = tables.logs + tables.offsets[j];
   const index entries = e.s.n_contexts[j] * e.s.n_categories[j] + 1;
   if (parent == j) {
@@ -52,35 +93,7 @@ inline void add_feature(const encoder& e, children_view children, const scored_t
     combine_columns(e, j, own, above, rows, combined);
     add_column(combined, rows, observed, entries, k, sums);
   }
-
-  const bool leaf = children.begin[j] == children.begin[j + 1];
-  if (leaf && !Max) return;
-  const totals_view& totals = tables.totals;
-  const family<U> below = make_family(e, children, tables, z, j, columns);
-  const double* const logs = below.tabulated ? totals.logs + totals.offsets[j] : nullptr;
-  const index each = below.tabulated ? (totals.offsets[j + 1] - totals.offsets[j]) / e.s.n_contexts[j] : 0;
-  const double* const theta = tables.cells + tables.offsets[j];
-  made.n = 0;
-  made.scaled = false;
-  for (index strip = 0; strip < z.strips; ++strip) {
-    std::uint64_t tops = z.gone[j * z.strips + strip];
-    if (parent != j) tops &= ~z.gone[parent * z.strips + strip];
-    for_bits(tops, [&](index bit) {
-      const index r = 64 * strip + bit;
-      const behind seen = Max ? behind{false, -1} : below.look(r);
-      if (seen.silent) return;
-      if (seen.place >= 0) {
-        add_vector(logs + (parent == j ? 0 : static_cast<index>(above[r])) * each + seen.place * k, k, sums + r * k);
-        return;
-      }
-      const index a = parent == j ? 0 : static_cast<index>(above[r]);
-      if (!Max && tables.plain && below.near(r) &&
-          make_near_total(below, theta + a * k, e.s.n_contexts[j] * k, e.s.n_categories[j], k, r, made))
-        return;
-      touch_behind(e, children, z, j, r, row, m);
-      make_total<Max>(e, row, tables, r, m, made);
-    });
-  }
+  for (index t = 0; t < n_found; ++t) add_vector(found[t].logs, k, sums + found[t].row * k);
   if (made.n == 0) return;
   if (made.scaled)
     log_scaled(made.values, made.exponents, made.n * k, made.values);
