@@ -4,6 +4,7 @@
 // straight into the result where a table is large, features have parents, or rows have weights.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 
 #include "tallydraw/attributes.hpp"
@@ -18,6 +19,7 @@ namespace tallydraw::TALLYDRAW_ISA {
 struct count_plan {
   index block;        // rows encoded at once
   index width;        // features of a tile
+  index span;         // features of a task: a tile, or all, so that rows are read once
   index apart;        // small counts of a feature and class in a thread's private table
   index cells;        // of all of them, 0: straight into the result
   index parts;        // pieces of the rows, each counted by one task
@@ -38,6 +40,7 @@ inline index round_up(index bytes) { return (bytes + 63) / 64 * 64; }
 inline count_plan plan_counts(const codes_view& x, const structure_view& s, bool weighted, int threads) {
   constexpr index class_cells = 1 << 15;    // 64 KiB of small counts: what is counted into at a time stays in cache
   constexpr index private_cells = 1 << 20;  // of all classes
+  constexpr index span_cells = 1 << 16;     // of all features as well
   count_plan plan{};
   index most = 1;
   for (index j = 0; j < s.d; ++j) {
@@ -55,7 +58,6 @@ inline count_plan plan_counts(const codes_view& x, const structure_view& s, bool
     plan.width /= 2;
   plan.width = plan.width > s.d ? s.d : plan.width;
   plan.parts = 1;
-  const index tiles = (s.d + plan.width - 1) / plan.width;
   if (direct) {
     const index share = (s.d + threads - 1) / threads;
     plan.width = plan.width > share ? share : plan.width;
@@ -66,13 +68,15 @@ inline count_plan plan_counts(const codes_view& x, const structure_view& s, bool
     plan.as_given = !plan.lanes && bytes && most < byte_cells && step >= 1 && step <= 8 &&
                     x.n >= s.n_classes * byte_cells && plan.width * s.n_classes * byte_cells <= private_cells;
     plan.apart = plan.as_given ? byte_cells : most + 1;
-    plan.cells = plan.width * s.n_classes * plan.apart;
-    plan.parts = tiles < 2 * threads ? threads : 1;
+    const index all = s.d * s.n_classes * plan.apart;
+    plan.span = plan.lanes && all <= span_cells ? s.d : plan.width;
+    plan.cells = plan.span * s.n_classes * plan.apart;
+    plan.parts = plan.span * 2 * threads > s.d ? threads : 1;
   }
   plan.tile_bytes = round_up(plan.block * plan.width * 8 + tile_width);
   plan.plain_bytes = contexts ? round_up(plan.block * s.d * 8) : 0;
   plan.thread_bytes = plan.tile_bytes + plan.plain_bytes + round_up(sizeof(small_count) * plan.cells);
-  plan.grouped = plan.cells > 0 && tiles > 1;
+  plan.grouped = plan.cells > 0 && plan.span < s.d;
   const index blocks = plan.grouped ? (x.n + plan.block - 1) / plan.block : threads;
   plan.group_bytes = round_up(4 * plan.block * blocks) + round_up(8 * (s.n_classes + 1)) * blocks;
   return plan;
@@ -124,17 +128,16 @@ struct row_groups {
   index group_size;    // n_classes + 1, on cache lines of its own
 };
 
-/// One task without contexts: features [j0, j1) of rows [row0, row1), counted privately, then added to `counts`.
+/// One task without contexts: features [first, last) of rows [row0, row1), counted privately, then added to `counts`.
 template <class U>
-inline void count_task(const encoder& e, const count_plan& plan, index row0, index row1, index j0, index j1,
+inline void count_task(const encoder& e, const count_plan& plan, index row0, index row1, index first, index last,
                        const index* y, const row_groups& groups, index thread, index* counts, char* scratch,
                        merge_lock& lock, first_index& bad) {
   const structure_view& s = e.s;
-  const index width = j1 - j0;
   U* tile = reinterpret_cast<U*>(scratch);
   scratch += plan.tile_bytes + plan.plain_bytes;
   auto* table = reinterpret_cast<small_count*>(scratch);
-  const index apart = plan.apart, cells = width * apart;  // of one class
+  const index apart = plan.apart, cells = (last - first) * apart;  // of one class
   const index filled = s.n_classes * cells;
   for (index i = 0; i < filled; ++i) table[i] = 0;
   // Integers: whichever thread comes first, the sums are the same.
@@ -142,10 +145,10 @@ inline void count_task(const encoder& e, const count_plan& plan, index row0, ind
     bool strange = false;
     if (plan.parts > 1) lock.acquire();
     for (index k = 0; k < s.n_classes; ++k)
-      for (index j = 0; j < width; ++j) {
-        const small_count* from = table + k * cells + j * apart;
-        const index c_j = s.n_categories[j0 + j];
-        index* to = counts + s.offsets[j0 + j] + k * c_j;
+      for (index j = first; j < last; ++j) {
+        const small_count* from = table + k * cells + (j - first) * apart;
+        const index c_j = s.n_categories[j];
+        index* to = counts + s.offsets[j] + k * c_j;
         for (index c = 0; c < c_j; ++c) to[c] += from[c];
         if (!plan.as_given) continue;
         if (e.named && e.missing < static_cast<std::uint64_t>(c_j)) to[e.missing] -= from[e.missing];
@@ -165,32 +168,35 @@ inline void count_task(const encoder& e, const count_plan& plan, index row0, ind
       since = 0;
     }
     since += b - a;
-    if (!plan.as_given && (encode(e, a, b, j0, j1, tile, static_cast<U*>(nullptr)) & met_bad))
-      return bad.report(first_bad(e, a, b));
     const index place = plan.grouped ? a / plan.block : thread;
     std::int32_t* const rows = groups.rows + place * plan.block;
     index* const group = groups.group + place * groups.group_size;
     if (!plan.grouped) group_rows(y ? y + a : nullptr, b - a, s.n_classes, rows, group);
-    for (index k = 0; k < s.n_classes; ++k) {
-      small_count* mine = table + k * cells;
-      const std::int32_t* const of_class = rows + group[k];
-      const index n_rows = group[k + 1] - group[k];
-      if constexpr (sizeof(U) == 1)
-        if (plan.lanes) {
-          count_by_lanes(tile, of_class, n_rows, s.n_categories + j0, width, apart, mine);
+    for (index j0 = first; j0 < last; j0 += plan.width) {
+      const index j1 = j0 + plan.width < last ? j0 + plan.width : last, width = j1 - j0;
+      if (!plan.as_given && (encode(e, a, b, j0, j1, tile, static_cast<U*>(nullptr)) & met_bad))
+        return bad.report(first_bad(e, a, b));
+      for (index k = 0; k < s.n_classes; ++k) {
+        small_count* mine = table + k * cells + (j0 - first) * apart;
+        const std::int32_t* const of_class = rows + group[k];
+        const index n_rows = group[k + 1] - group[k];
+        if constexpr (sizeof(U) == 1)
+          if (plan.lanes) {
+            count_by_lanes(tile, of_class, n_rows, s.n_categories + j0, width, apart, mine);
+            continue;
+          }
+        if (!plan.as_given) {
+          count_rows<0, 1>(tile, width, 1, of_class, n_rows, 0, width, apart, mine);
           continue;
         }
-      if (!plan.as_given) {
-        count_rows<0, 1>(tile, width, 1, of_class, n_rows, 0, width, apart, mine);
-        continue;
+        const codes_view& x = e.x;
+        const auto* given = static_cast<const std::uint8_t*>(x.data) + a * x.row_stride + j0 * x.column_stride;
+        const index left = b - a - group[k];
+        if (x.column_stride == 1)
+          count_rows<byte_cells, 1>(given, x.row_stride, 1, of_class, n_rows, left, width, apart, mine);
+        else
+          count_rows<byte_cells, 0>(given, x.row_stride, x.column_stride, of_class, n_rows, left, width, apart, mine);
       }
-      const codes_view& x = e.x;
-      const auto* given = static_cast<const std::uint8_t*>(x.data) + a * x.row_stride + j0 * x.column_stride;
-      const index left = b - a - group[k];
-      if (x.column_stride == 1)
-        count_rows<byte_cells, 1>(given, x.row_stride, 1, of_class, n_rows, left, width, apart, mine);
-      else
-        count_rows<byte_cells, 0>(given, x.row_stride, x.column_stride, of_class, n_rows, left, width, apart, mine);
     }
   }
 
@@ -258,16 +264,15 @@ inline index count_features(const codes_view& x, const index* y, const code_rule
       group_rows(y ? y + a : nullptr, b - a, s.n_classes, groups.rows + a,
                  groups.group + a / plan.block * groups.group_size);
     });
-  const index tiles = (s.d + plan.width - 1) / plan.width;
+  const index spans = (s.d + plan.span - 1) / plan.span;
   const index rows = (blocks + plan.parts - 1) / plan.parts * plan.block;
   first_index bad;
   merge_lock lock;
   visit_unsigned(e.tile, [&](auto u) {
-    parallel_blocks(tiles * plan.parts, 1, threads, [&](index task, index, int thread) {
-      const index j0 = task / plan.parts * plan.width;
-      const index row0 = task % plan.parts * rows;
-      count_task<decltype(u)>(e, plan, row0, row0 + rows < x.n ? row0 + rows : x.n, j0,
-                              j0 + plan.width < s.d ? j0 + plan.width : s.d, y, groups, thread, counts,
+    parallel_blocks(spans * plan.parts, 1, threads, [&](index task, index, int thread) {
+      const index first = task / plan.parts * plan.span, last = std::min(s.d, first + plan.span);
+      const index row0 = task % plan.parts * rows, row1 = std::min(x.n, row0 + rows);
+      count_task<decltype(u)>(e, plan, row0, row1, first, last, y, groups, thread, counts,
                               lent + thread * plan.thread_bytes, lock, bad);
     });
   });
