@@ -140,26 +140,35 @@ inline void count_task(const encoder& e, const count_plan& plan, index row0, ind
   const index apart = plan.apart, cells = (last - first) * apart;  // of one class
   const index filled = s.n_classes * cells;
   for (index i = 0; i < filled; ++i) table[i] = 0;
-  // Integers: whichever thread comes first, the sums are the same.
+  const codes_view& x = e.x;
+  // Bytes of few categories that cannot be missing are counted where they are: what is bad lacks in the counts.
+  const bool complete =
+      plan.lanes && x.type == code_type::u8 && !e.slots && x.column_stride == 1 && x.row_stride >= x.d;
+  const char* const end = static_cast<const char*>(x.data) + (x.n - 1) * x.row_stride + x.d;
+
+  index since = 0;  // rows since the table was empty
+  // Integers: whichever thread comes first, the sums are the same. Whether all that was met may be there.
   const auto empty = [&] {
     bool strange = false;
     if (plan.parts > 1) lock.acquire();
-    for (index k = 0; k < s.n_classes; ++k)
-      for (index j = first; j < last; ++j) {
+    for (index j = first; j < last; ++j) {
+      const index c_j = s.n_categories[j];
+      index met = 0;
+      for (index k = 0; k < s.n_classes; ++k) {
         const small_count* from = table + k * cells + (j - first) * apart;
-        const index c_j = s.n_categories[j];
         index* to = counts + s.offsets[j] + k * c_j;
-        for (index c = 0; c < c_j; ++c) to[c] += from[c];
+        for (index c = 0; c < c_j; ++c) met += from[c], to[c] += from[c];
         if (!plan.as_given) continue;
         if (e.named && e.missing < static_cast<std::uint64_t>(c_j)) to[e.missing] -= from[e.missing];
         for (index c = c_j; c <= static_cast<index>(e.top); ++c)
           strange = strange || (from[c] > 0 && !(e.named && static_cast<std::uint64_t>(c) == e.missing));
       }
+      strange = strange || (!e.slots && met < since);
+    }
     if (plan.parts > 1) lock.release();
     return !strange || e.unseen_is_missing;
   };
 
-  index since = 0;  // rows since the table was empty
   for (index a = row0; a < row1; a += plan.block) {
     const index b = a + plan.block < row1 ? a + plan.block : row1;
     if (since + b - a > most_small) {
@@ -172,30 +181,32 @@ inline void count_task(const encoder& e, const count_plan& plan, index row0, ind
     std::int32_t* const rows = groups.rows + place * plan.block;
     index* const group = groups.group + place * groups.group_size;
     if (!plan.grouped) group_rows(y ? y + a : nullptr, b - a, s.n_classes, rows, group);
+    const char* const data = static_cast<const char*>(x.data);
+    const index c = std::min(b + plan.block, row1);  // the next block ends
     for (index j0 = first; j0 < last; j0 += plan.width) {
       const index j1 = j0 + plan.width < last ? j0 + plan.width : last, width = j1 - j0;
-      if (!plan.as_given && (encode(e, a, b, j0, j1, tile, static_cast<U*>(nullptr)) & met_bad))
+      const char* const bytes = data + a * x.row_stride + j0 * x.column_stride;
+      // Lanes read whole vectors, which at the end of X would be too much.
+      const bool in_place = plan.as_given || (complete && bytes + (b - a - 1) * x.row_stride + tile_width <= end);
+      if (!in_place && (encode(e, a, b, j0, j1, tile, static_cast<U*>(nullptr)) & met_bad))
         return bad.report(first_bad(e, a, b));
+      ahead next(data + b * x.row_stride, data + (in_place && j0 == first ? c : b) * x.row_stride, b - a);
       for (index k = 0; k < s.n_classes; ++k) {
         small_count* mine = table + k * cells + (j0 - first) * apart;
         const std::int32_t* const of_class = rows + group[k];
-        const index n_rows = group[k + 1] - group[k];
-        if constexpr (sizeof(U) == 1)
-          if (plan.lanes) {
-            count_by_lanes(tile, of_class, n_rows, s.n_categories + j0, width, apart, mine);
-            continue;
-          }
-        if (!plan.as_given) {
+        const index n_rows = group[k + 1] - group[k], left = b - a - group[k];
+        const auto* from = reinterpret_cast<const std::uint8_t*>(bytes);
+        if (plan.as_given && x.column_stride == 1) {
+          count_rows<byte_cells, 1>(from, x.row_stride, 1, of_class, n_rows, left, width, apart, mine);
+        } else if (plan.as_given) {
+          count_rows<byte_cells, 0>(from, x.row_stride, x.column_stride, of_class, n_rows, left, width, apart, mine);
+        } else if (plan.lanes) {
+          if (!in_place) from = reinterpret_cast<const std::uint8_t*>(tile);  // few categories have bytes as codes
+          count_by_lanes(from, in_place ? x.row_stride : width, of_class, n_rows, s.n_categories + j0, width, apart,
+                         next, mine);
+        } else {
           count_rows<0, 1>(tile, width, 1, of_class, n_rows, 0, width, apart, mine);
-          continue;
         }
-        const codes_view& x = e.x;
-        const auto* given = static_cast<const std::uint8_t*>(x.data) + a * x.row_stride + j0 * x.column_stride;
-        const index left = b - a - group[k];
-        if (x.column_stride == 1)
-          count_rows<byte_cells, 1>(given, x.row_stride, 1, of_class, n_rows, left, width, apart, mine);
-        else
-          count_rows<byte_cells, 0>(given, x.row_stride, x.column_stride, of_class, n_rows, left, width, apart, mine);
       }
     }
   }

@@ -20,13 +20,16 @@ constexpr index tile_width = 64;
 /// Few categories, in byte lanes: 64 features are compared with categories c and c + 1 side by side, and the bytes that
 /// are equal are added; two at a time, so that the sums stay in registers. `rows` names up to 255 rows of the tile, so
 /// no byte overflows; 64 bytes are read from the start of a row, those past the tile's width belong to nobody.
-/// counted[j] = how often feature j is c, counted[64 + j] = how often it is c + 1.
+/// counted[j] = how often feature j is c, counted[64 + j] = how often it is c + 1. Where Ask, every row asks for some of
+/// what comes next.
+template <bool Ask>
 inline void count_lanes(const std::uint8_t* tile, index stride, const std::int32_t* rows, index n_rows, std::uint8_t c,
-                        std::uint8_t* counted) {
+                        ahead& next, std::uint8_t* counted) {
   std::uint8_t sums[2][tile_width] = {};
   const std::uint8_t codes[2] = {c, static_cast<std::uint8_t>(c + 1)};
   for (index r = 0; r < n_rows; ++r) {
     const std::uint8_t* row = tile + rows[r] * stride;
+    if constexpr (Ask) next.some();
     for (int i = 0; i < 2; ++i)
       for (index j = 0; j < tile_width; ++j) sums[i][j] = static_cast<std::uint8_t>(sums[i][j] + (row[j] == codes[i]));
   }
@@ -35,14 +38,17 @@ inline void count_lanes(const std::uint8_t* tile, index stride, const std::int32
 }
 
 /// Adds rows of few categories to the tables of `width` features, `apart` cells from each other, by byte lanes.
-inline void count_by_lanes(const std::uint8_t* tile, const std::int32_t* rows, index n_rows, const index* n_categories,
-                           index width, index apart, small_count* table) {
+inline void count_by_lanes(const std::uint8_t* tile, index stride, const std::int32_t* rows, index n_rows,
+                           const index* n_categories, index width, index apart, ahead& next, small_count* table) {
   const index most = *std::max_element(n_categories, n_categories + width);
   for (index g = 0; g < n_rows; g += 255) {
     const index m = n_rows - g < 255 ? n_rows - g : 255;
     for (index c = 0; c < most; c += 2) {
       std::uint8_t counted[2 * tile_width];
-      count_lanes(tile, width, rows + g, m, static_cast<std::uint8_t>(c), counted);
+      if (c == 0)
+        count_lanes<true>(tile, stride, rows + g, m, 0, next, counted);
+      else
+        count_lanes<false>(tile, stride, rows + g, m, static_cast<std::uint8_t>(c), next, counted);
       for (index i = 0; i < 2; ++i)
         for (index j = 0; j < width; ++j)
           if (c + i < n_categories[j]) {

@@ -54,21 +54,6 @@ inline index log_prob_features_scratch(const structure_view& s, index n, int thr
   return encoder_bytes(s.d) / 8 + plan.table_words + threads * plan.thread_words;
 }
 
-/// Brings a stretch of memory near, some lines at a time.
-struct ahead {
-  const char* at;
-  const char* end;
-  index lines;
-
-  ahead(const void* from, const void* to, index calls)
-      : at(static_cast<const char*>(from)),
-        end(static_cast<const char*>(to)),
-        lines(((end - at) / 64 + calls) / calls) {}
-  void some() noexcept {
-    for (index i = 0; i < lines && at < end; ++i, at += 64) prefetch_far(at);
-  }
-};
-
 /// Rows that are summed side by side, which hides the latency of sums.
 constexpr int rows_together_of(int lanes) {
   const int vectors = (lanes + static_cast<int>(wide_lanes) - 1) / static_cast<int>(wide_lanes);

@@ -30,4 +30,19 @@ inline void prefetch_far(const void* p) noexcept {
 #endif
 }
 
+/// Brings a stretch of memory near, some lines at a time.
+struct ahead {
+  const char* at;
+  const char* end;
+  index lines;
+
+  ahead(const void* from, const void* to, index calls)
+      : at(static_cast<const char*>(from)),
+        end(static_cast<const char*>(to)),
+        lines(((end - at) / 64 + calls) / calls) {}
+  void some() noexcept {
+    for (index i = 0; i < lines && at < end; ++i, at += 64) prefetch_far(at);
+  }
+};
+
 }  // namespace tallydraw::TALLYDRAW_ISA
