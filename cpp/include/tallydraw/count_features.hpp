@@ -64,7 +64,9 @@ inline count_plan plan_counts(const codes_view& x, const structure_view& s, bool
   } else {
     const index step = x.column_stride;
     const bool bytes = x.type == code_type::u8 || x.type == code_type::i8;
-    plan.lanes = most <= 16 && plan.width >= 8 && plan.block / s.n_classes >= 32;
+    // Every category costs a comparison of all of a tile's lanes: up to so many a feature, less than an increment.
+    const index compared = most * tile_width * ((s.d + plan.width - 1) / plan.width);
+    plan.lanes = compared <= lane_categories * s.d && plan.block / s.n_classes >= 32;
     plan.as_given = !plan.lanes && bytes && most < byte_cells && step >= 1 && step <= 8 &&
                     x.n >= s.n_classes * byte_cells && plan.width * s.n_classes * byte_cells <= private_cells;
     plan.apart = plan.as_given ? byte_cells : most + 1;

@@ -4,9 +4,12 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <cstring>
+#include <type_traits>
 
 #include "tallydraw/prefetch.hpp"
 #include "tallydraw/views.hpp"
+#include "tallydraw/wide.hpp"
 
 namespace tallydraw::TALLYDRAW_ISA {
 
@@ -17,24 +20,48 @@ constexpr index most_small = UINT16_MAX;
 /// Features side by side in a tile: as many as bytes in the widest vector register, one cache line.
 constexpr index tile_width = 64;
 
-/// Few categories, in byte lanes: 64 features are compared with categories c and c + 1 side by side, and the bytes that
-/// are equal are added; two at a time, so that the sums stay in registers. `rows` names up to 255 rows of the tile, so
-/// no byte overflows; 64 bytes are read from the start of a row, those past the tile's width belong to nobody.
-/// counted[j] = how often feature j is c, counted[64 + j] = how often it is c + 1. Where Ask, every row asks for some of
-/// what comes next.
-template <bool Ask>
+/// Bytes side by side that are compared and added as one, and how many categories at a time keep their sums in registers.
+#if defined(__GNUC__)
+constexpr int lane_bytes = 8 * static_cast<int>(wide_lanes);
+typedef std::uint8_t byte_lanes __attribute__((vector_size(lane_bytes)));
+#else
+constexpr int lane_bytes = 8;
+struct byte_lanes {
+  std::uint8_t lane[lane_bytes];
+};
+#endif
+constexpr int most_at_once = wide_lanes >= 8 ? 8 : wide_lanes >= 4 ? 4 : 2;
+/// Categories up to which comparisons in lanes that all are used cost less than increments (measured).
+constexpr index lane_categories = wide_lanes >= 8 ? 48 : 8 * wide_lanes;
+
+/// sums[i] += v[i] == code in every lane.
+inline void count_equal(const byte_lanes& v, std::uint8_t code, byte_lanes& sums) {
+#if defined(__GNUC__)
+  sums -= reinterpret_cast<byte_lanes>(v == code);  // true is -1
+#else
+  for (int i = 0; i < lane_bytes; ++i) sums.lane[i] = static_cast<std::uint8_t>(sums.lane[i] + (v.lane[i] == code));
+#endif
+}
+
+/// Few categories, in byte lanes: 64 features are compared with N categories from c on, and the bytes that are equal are
+/// added. `rows` names up to 255 rows of the tile, so no byte overflows; 64 bytes are read from the start of a row, those
+/// past the tile's width belong to nobody. counted[64 i + j] = how often feature j is c + i. Where Ask, every row asks
+/// for some of what comes next.
+template <int N, bool Ask>
 inline void count_lanes(const std::uint8_t* tile, index stride, const std::int32_t* rows, index n_rows, std::uint8_t c,
                         ahead& next, std::uint8_t* counted) {
-  std::uint8_t sums[2][tile_width] = {};
-  const std::uint8_t codes[2] = {c, static_cast<std::uint8_t>(c + 1)};
+  constexpr int parts = tile_width / lane_bytes;
+  byte_lanes sums[N][parts] = {};
   for (index r = 0; r < n_rows; ++r) {
     const std::uint8_t* row = tile + rows[r] * stride;
     if constexpr (Ask) next.some();
-    for (int i = 0; i < 2; ++i)
-      for (index j = 0; j < tile_width; ++j) sums[i][j] = static_cast<std::uint8_t>(sums[i][j] + (row[j] == codes[i]));
+    for (int p = 0; p < parts; ++p) {
+      byte_lanes v;
+      std::memcpy(&v, row + p * lane_bytes, sizeof v);
+      for (int i = 0; i < N; ++i) count_equal(v, static_cast<std::uint8_t>(c + i), sums[i][p]);
+    }
   }
-  for (int i = 0; i < 2; ++i)
-    for (index j = 0; j < tile_width; ++j) counted[i * tile_width + j] = sums[i][j];
+  std::memcpy(counted, sums, sizeof sums);
 }
 
 /// Adds rows of few categories to the tables of `width` features, `apart` cells from each other, by byte lanes.
@@ -43,13 +70,23 @@ inline void count_by_lanes(const std::uint8_t* tile, index stride, const std::in
   const index most = *std::max_element(n_categories, n_categories + width);
   for (index g = 0; g < n_rows; g += 255) {
     const index m = n_rows - g < 255 ? n_rows - g : 255;
-    for (index c = 0; c < most; c += 2) {
-      std::uint8_t counted[2 * tile_width];
-      if (c == 0)
-        count_lanes<true>(tile, stride, rows + g, m, 0, next, counted);
+    for (index c = 0, n = 0; c < most; c += n) {
+      std::uint8_t counted[most_at_once * tile_width];
+      const auto count = [&](auto at_once) {
+        constexpr int N = decltype(at_once)::value;
+        n = N;
+        if (c == 0)
+          count_lanes<N, true>(tile, stride, rows + g, m, 0, next, counted);
+        else
+          count_lanes<N, false>(tile, stride, rows + g, m, static_cast<std::uint8_t>(c), next, counted);
+      };
+      if (most - c <= 2 || most_at_once == 2)
+        count(std::integral_constant<int, 2>{});
+      else if (most - c <= 4 || most_at_once == 4)
+        count(std::integral_constant<int, std::min(4, most_at_once)>{});
       else
-        count_lanes<false>(tile, stride, rows + g, m, static_cast<std::uint8_t>(c), next, counted);
-      for (index i = 0; i < 2; ++i)
+        count(std::integral_constant<int, most_at_once>{});
+      for (index i = 0; i < n; ++i)
         for (index j = 0; j < width; ++j)
           if (c + i < n_categories[j]) {
             small_count& cell = table[j * apart + c + i];
