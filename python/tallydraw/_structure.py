@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import operator
 from collections.abc import Iterator, Sequence
@@ -60,10 +61,11 @@ class Structure(NamedTuple):
 
     def runs(self) -> Iterator[tuple[int, int, int]]:
         """(begin, end, C): stretches of the flat buffer whose table rows all have C cells."""
-        edges = np.flatnonzero(np.diff(self.n_categories)) + 1
-        for a, b in zip([0, *edges], [*edges, self.n_features], strict=True):
+        c = self.n_categories
+        edges = [0, *((c[1:] != c[:-1]).nonzero()[0] + 1).tolist(), self.n_features]
+        for a, b in itertools.pairwise(edges):
             if a < b:
-                yield int(self.offsets[a]), int(self.offsets[b]), int(self.n_categories[a])
+                yield int(self.offsets[a]), int(self.offsets[b]), int(c[a])
 
     def locate(self, cell: int) -> tuple[int, tuple[int, ...]]:
         """Feature and place in its table ([class,] [contexts,] category) of a cell of the flat buffer."""
@@ -81,12 +83,14 @@ def make_structure(
     """The structure of features with these parents; a context is the nearest `order` ancestors."""
     sizes, k = _frozen(n_categories), n_classes or 1
     visit, context, degree, n_contexts = _contexts(sizes, parents, order)
-    total = k * sum(map(operator.mul, n_contexts, sizes.tolist()))
-    if total >= 2**60:
-        raise ValueError(
-            f"the tables would have {total} cells ({8 * total} bytes): too many to address; "
-            "lower the order, or the numbers of categories"
-        )
+    # Whole numbers of any size are asked only where floats, which are near enough, say that it could matter.
+    if k * float(np.dot(np.asarray(n_contexts, np.float64), sizes.astype(np.float64))) >= 2.0**59:
+        total = k * sum(map(operator.mul, map(int, n_contexts), sizes.tolist()))
+        if total >= 2**60:
+            raise ValueError(
+                f"the tables would have {total} cells ({8 * total} bytes): too many to address; "
+                "lower the order, or the numbers of categories"
+            )
     rows = _frozen(n_contexts)
     offsets, begin = np.zeros((2, len(sizes) + 1), np.int64)
     np.cumsum(k * rows * sizes, out=offsets[1:])
@@ -94,17 +98,15 @@ def make_structure(
     return Structure(k, sizes, rows, _frozen(offsets), _frozen(begin), _frozen(context), _frozen(visit))
 
 
-def _contexts(
-    sizes: NDArray[np.int64], parents: NDArray[np.int64] | None, order: int
-) -> tuple[Any, Any, Any, list[int]]:
+def _contexts(sizes: NDArray[np.int64], parents: NDArray[np.int64] | None, order: int) -> tuple[Any, Any, Any, Any]:
     """Features, every context before its child; all contexts; how many features each has; and how many rows."""
     d = len(sizes)
     if parents is None:
-        return np.arange(d), [], np.zeros(d, np.int64), [1] * d
+        return np.arange(d), [], np.zeros(d, np.int64), np.ones(d, np.int64)
     visit = _parents_first(parents)
     if order == 1:
         child = parents >= 0
-        return visit, parents[child], child, np.where(child, sizes[parents], 1).tolist()
+        return visit, parents[child], child, np.where(child, sizes[parents], 1)
     contexts: list[list[int]] = [[] for _ in range(d)]
     for j in visit:
         parent = int(parents[j])
@@ -134,11 +136,12 @@ def parent_array(parents: Any, d: int) -> NDArray[np.int64]:
     return _frozen(array)
 
 
-def _parents_first(parents: NDArray[np.int64]) -> list[int]:
+def _parents_first(parents: NDArray[np.int64]) -> Any:
     """Roots, then their children, then theirs, …, siblings in order; the features as they are where that will do."""
     d = len(parents)
-    if bool(np.all(parents < np.arange(d))):
-        return list(range(d))
+    in_order = np.arange(d)
+    if (parents < in_order).all():
+        return in_order
     by_parent = np.argsort(parents, kind="stable")
     begin = np.searchsorted(parents[by_parent], np.arange(d + 1)).tolist()  # of the children of each feature
     children: list[int] = by_parent.tolist()
