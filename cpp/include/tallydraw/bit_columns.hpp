@@ -29,6 +29,15 @@ inline index popcount(std::uint64_t v) {
 #endif
 }
 
+/// The number of the lowest bit that is set; some is.
+inline index lowest_bit(std::uint64_t v) {
+#if defined(__GNUC__)
+  return __builtin_ctzll(v);
+#else
+  return popcount((v & (0 - v)) - 1);
+#endif
+}
+
 /// Bit j is set where codes[j] == c, of 64 codes.
 inline std::uint64_t bits_equal_to(const std::uint8_t* codes, std::uint8_t c) {
 #if defined(__AVX512BW__)
