@@ -67,6 +67,19 @@ inline std::uint64_t bits_equal_to(const std::uint8_t* codes, std::uint8_t c) {
 #endif
 }
 
+/// The same for each c < n.
+template <class U>
+inline void bits_equal_to_each(const U* codes, index n, std::uint64_t* bits) {
+  for (index c = 0; c < n; ++c) {
+    if constexpr (sizeof(U) == 1) {
+      bits[c] = bits_equal_to(codes, static_cast<U>(c));
+    } else {
+      bits[c] = 0;
+      for (int i = 0; i < 64; ++i) bits[c] |= std::uint64_t{codes[i] == static_cast<U>(c)} << i;
+    }
+  }
+}
+
 /// Bit i of byte j is set where rows[i][j] == c, of eight rows of 64 codes.
 template <class U>
 inline void equal_bits(const U* const (&rows)[8], U c, std::uint8_t* bytes) {

@@ -64,19 +64,6 @@ struct weight_rows {
   index n_columns;
 };
 
-/// rows[a]: bit r is set where code r of 64 is a, for a < n.
-template <class U>
-inline void rows_of_categories(const U* codes, index n, std::uint64_t* rows) {
-  for (index a = 0; a < n; ++a) {
-    if constexpr (sizeof(U) == 1) {
-      rows[a] = bits_equal_to(codes, static_cast<U>(a));
-    } else {
-      rows[a] = 0;
-      for (index r = 0; r < word_rows; ++r) rows[a] |= std::uint64_t{codes[r] == static_cast<U>(a)} << r;
-    }
-  }
-}
-
 /// to[l] = `weight` where met[l] is -1, 0 where it is 0, for l < side.
 inline void lay_out_side(const std::int8_t* met, double weight, double* to) {
 #if defined(__AVX512F__)
@@ -169,7 +156,7 @@ inline void add_side_by_side(const structure_view& s, const pair_codes<U>& codes
                      weights.columns[(r0 + r) * weights.n_columns + w], laid + r * group_lanes);
     }
     const U* const column = transpose(columns, turned, word_rows, feature_block);
-    for (index i = 0; i < n; ++i) rows_of_categories(column + i * word_rows, begin[i + 1] - begin[i], rows + begin[i]);
+    for (index i = 0; i < n; ++i) bits_equal_to_each(column + i * word_rows, begin[i + 1] - begin[i], rows + begin[i]);
     for (index k = 0; k < n_classes; ++k) {
       std::uint64_t mine = ~std::uint64_t{0} >> (word_rows - m);
       for (index r = 0; weights.y && r < m; ++r)
