@@ -2,8 +2,8 @@
 // thread's. Features of few categories are added side by side: 64 rows, of each of which a vector has its weight where a
 // feature has a category and zero, which changes nothing, where it has another. The rows where another feature has its
 // category are bits; of these rows, in their order, vectors are added to sums that stay in registers. Several columns of
-// weights (the classes of a mixture) of more categories are added side by side, to the one cell that a row has of a
-// pair; all else is added cell by cell. Sums begin at what `counts` hold, so the bits do not depend on chunks.
+// weights (the classes of a mixture) have a way of their own (count_pairs_masked.hpp), or are added side by side, to the
+// one cell that a row has of a pair; all else is added cell by cell. Sums begin at what `counts` hold, so the bits do not depend on chunks.
 #pragma once
 
 #include <algorithm>
@@ -12,6 +12,7 @@
 
 #include "tallydraw/bit_columns.hpp"
 #include "tallydraw/count_features.hpp"
+#include "tallydraw/count_pairs_masked.hpp"
 #include "tallydraw/doubles.hpp"
 #include "tallydraw/pair_codes.hpp"
 
@@ -47,6 +48,8 @@ inline index tile_sums(index width, index categories) {
 
 /// Scratch of a thread in words: its sums, and the weights of word_rows rows of a tile.
 inline index weighted_words() { return weighted_cells + tile_sums(tile_width, few_weighted) * word_rows; }
+
+static_assert(masked_scratch <= weighted_cells && masked_rows >= weighted_rows && masked_features == feature_block);
 
 /// Scratch that count_pairs_weighted needs, in words of 64 bits.
 inline index count_pairs_weighted_scratch(const structure_view& s, int threads) {
@@ -304,6 +307,9 @@ inline index count_pairs_weighted(const codes_view& x, const index* y, const cod
         if (first > 0 && j0 + width <= first + 1) return;
         const index most_a = most_of(first, last), most_b = most_of(j0, j0 + width);
         double* const sums = own + thread * weighted_words();
+        if (!y && are_masked(most_a, most_b, n_columns))
+          return add_under_masks(s, codes, chunk.columns, n_columns, first, last, tile, most_b, pair_offsets, marginals,
+                                 counts, sums);
         // What one feature needs, and the marginal sums: features share what room there is.
         const index classes = y ? s.n_classes : 1, need = classes * (most_a + 1) * tile_sums(width, most_b);
         const index most = n_columns < least_columns ? few_weighted : few_columns;
