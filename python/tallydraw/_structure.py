@@ -84,7 +84,7 @@ def make_structure(
     sizes, k = _frozen(n_categories), n_classes or 1
     visit, context, degree, n_contexts = _contexts(sizes, parents, order)
     # Whole numbers of any size are asked only where floats, which are near enough, say that it could matter.
-    if k * float(np.dot(np.asarray(n_contexts, np.float64), sizes.astype(np.float64))) >= 2.0**59:
+    if isinstance(n_contexts, list) or k * float(np.dot(n_contexts.astype(np.float64), sizes)) >= 2.0**59:
         total = k * sum(map(operator.mul, map(int, n_contexts), sizes.tolist()))
         if total >= 2**60:
             raise ValueError(
@@ -92,10 +92,11 @@ def make_structure(
                 "lower the order, or the numbers of categories"
             )
     rows = _frozen(n_contexts)
-    offsets, begin = np.zeros((2, len(sizes) + 1), np.int64)
-    np.cumsum(k * rows * sizes, out=offsets[1:])
-    np.cumsum(degree, out=begin[1:])
-    return Structure(k, sizes, rows, _frozen(offsets), _frozen(begin), _frozen(context), _frozen(visit))
+    offsets, begin = np.zeros(len(sizes) + 1, np.int64), np.zeros(len(sizes) + 1, np.int64)
+    (k * rows * sizes).cumsum(out=offsets[1:])
+    if len(context):
+        np.cumsum(degree, out=begin[1:])
+    return Structure(k, sizes, rows, _read_only(offsets), _read_only(begin), _frozen(context), _frozen(visit))
 
 
 def _contexts(sizes: NDArray[np.int64], parents: NDArray[np.int64] | None, order: int) -> tuple[Any, Any, Any, Any]:
@@ -155,7 +156,11 @@ def _parents_first(parents: NDArray[np.int64]) -> Any:
 
 
 def _frozen(values: Any) -> NDArray[np.int64]:
-    array = np.array(values, dtype=np.int64)
+    return _read_only(np.array(values, dtype=np.int64))
+
+
+def _read_only(array: NDArray[np.int64]) -> NDArray[np.int64]:
+    """An array that nobody else has."""
     array.flags.writeable = False
     view: NDArray[np.int64] = array.view()  # which nobody can make writable again
     return view
