@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -189,13 +189,20 @@ class PairTables:
         if self.n_classes is None:
             raise ValueError("these PairTables have no classes")
         k = _check.natural("k", k, most=self.n_classes - 1)
-        offsets = pair_offsets(self.n_categories, None)
-        cells = np.diff(offsets)
-        # Class k's cells of a pair begin after those of k classes.
-        values = self.values[np.repeat(self.offsets[:-1] + k * cells - offsets[:-1], cells) + np.arange(offsets[-1])]
-        single = make_structure(self.n_categories)
-        marginals = np.concatenate([table[k] for table in self.marginals])
-        return PairTables(values, Tables(marginals, self.n_categories, structure=single), offsets=offsets)
+        return self._of_classes([k])[0]
+
+    def by_class(self) -> list[PairTables]:
+        """Those of each class, or these where there are no classes."""
+        return [self] if self.n_classes is None else self._of_classes(range(self.n_classes))
+
+    def _of_classes(self, chosen: Iterable[int]) -> list[PairTables]:
+        offsets, single = pair_offsets(self.n_categories, None), make_structure(self.n_categories)
+        tables = []
+        for k in chosen:
+            marginals = _class_cells(self.marginals.values, self.marginals.offsets, single.offsets, k)
+            values = _class_cells(self.values, self.offsets, offsets, k)
+            tables.append(PairTables(values, Tables(marginals, self.n_categories, structure=single), offsets=offsets))
+        return tables
 
     # Arithmetic ------------------------------------------------------------------------------------------------------
 
@@ -255,6 +262,16 @@ class PairTables:
             p -= len(self) - i - 1
             i += 1
         return i, i + 1 + p
+
+
+def _class_cells(values: NDArray[Any], offsets: NDArray[np.int64], alone: NDArray[np.int64], k: int) -> NDArray[Any]:
+    """Class k's cells of flat tables that begin at `offsets`, or at `alone` where there is one class."""
+    size = np.diff(alone)
+    if len(size) and (size == size[0]).all():
+        cells: NDArray[Any] = values.reshape(len(size), -1, int(size[0]))[:, k].flatten()
+        return cells
+    cells = values[np.repeat(offsets[:-1] + k * size - alone[:-1], size) + np.arange(alone[-1])]
+    return cells
 
 
 def pair_number(i: Any, j: Any, d: int) -> Any:

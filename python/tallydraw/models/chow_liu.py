@@ -247,7 +247,7 @@ class ChowLiuTree(TreeModel):
 
     def _parts(self, pairs: PairTables) -> list[PairTables]:
         """What one tree is learned from: all counts, or those of one class."""
-        return [pairs.of_class(k) for k in range(cast(int, pairs.n_classes))] if self._own_trees(pairs) else [pairs]
+        return pairs.by_class() if self._own_trees(pairs) else [pairs]
 
     def _tree_tables(self, pairs: PairTables, kept: Any = None, n_threads: int | None = None) -> tuple[Tables, ...]:
         """The counts of the tree, one stack of tables, or one a class; of the trees that are `kept`, if any."""
