@@ -143,12 +143,12 @@ def _parents_first(parents: NDArray[np.int64]) -> Any:
     in_order = np.arange(d)
     if (parents < in_order).all():
         return in_order
-    by_parent = np.argsort(parents, kind="stable")
-    begin = np.searchsorted(parents[by_parent], np.arange(d + 1)).tolist()  # of the children of each feature
-    children: list[int] = by_parent.tolist()
-    visit = children[: begin[0]]
+    visit: list[int] = []
+    children: list[list[int]] = [[] for _ in range(d)]
+    for j, parent in enumerate(parents.tolist()):
+        (visit if parent < 0 else children[parent]).append(j)
     for j in visit:
-        visit += children[begin[j] : begin[j + 1]]
+        visit += children[j]
     if len(visit) < d:
         j = min(set(range(d)) - set(visit))
         raise ValueError(f"parents has a cycle through, or above, feature {j}: every feature must lead to a root (-1)")
