@@ -281,3 +281,26 @@ def check_soft_counts(task, k):
 
 def test_a_row_of_every_class_counts_its_weight_in_each(backend):
     check_soft_counts()
+
+
+@pytest.mark.parametrize("k", [1, 5, 8, 10, 20, 33])
+@pytest.mark.parametrize(("d", "most"), [(3, 2), (4, 2), (13, 3), (64, 4), (69, 2), (70, 5), (9, 1)])
+def test_soft_counts_of_many_rows_of_few_codes(d, most, k, backend):
+    rng = np.random.default_rng(d + k)
+    n, n_categories = 2200 + 3 * k, rng.integers(1, most + 1, d)
+    X = np.stack([rng.integers(-1, c, n) for c in n_categories], axis=1).astype(np.int8)
+    weights = rng.exponential(size=(n, k))
+    structure, one = make_structure(n_categories, None, k), make_structure(n_categories)
+    alone = [internal.count_cells(X, None, one, sample_weight=weights[:, c]) for c in range(k)]
+    isa = td.backend.instruction_set()
+    for isa_name in td.backend.instruction_sets():
+        td.backend.use(backend, instruction_set=isa_name)
+        for rows in (n, 63, 64, 100):
+            counted = alone if rows == n else [
+                internal.count_cells(X[:rows], None, one, sample_weight=weights[:rows, c]) for c in range(k)
+            ]  # fmt: skip
+            found = internal.count_soft_cells(X[:rows], structure, weights[:rows], n_threads=2)
+            for j in range(d):
+                block = found[structure.offsets[j] : structure.offsets[j + 1]].reshape(k, -1)
+                assert np.array_equal(block, [a[one.offsets[j] : one.offsets[j + 1]] for a in counted])
+    td.backend.use(backend, instruction_set=isa)

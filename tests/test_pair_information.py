@@ -1,4 +1,4 @@
-"""pair_information and spanning_forest: kernels of both backends, equal to the reference in every bit."""
+"""Pair information and the forests made of it: kernels of both backends, equal to the reference in every bit."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from tallydraw._pair_information import pair_information
-from tallydraw.models._spanning import spanning_forest
+from tallydraw.models._spanning import information_forest, spanning_forest
 
 
 @st.composite
@@ -100,3 +100,42 @@ def check_forest(d: int, seed: int, levels: int) -> None:
 
 def test_the_forest_equals_the_reference(backend: str) -> None:
     check_forest()
+
+
+@st.composite
+def binary_tasks(draw):
+    """Pair counts of binary features, integer or weighted: ties, copies, margins of zeros, pairs never seen."""
+    d = draw(st.integers(1, 40))
+    n = draw(st.sampled_from([0, 1, 3, 10, 50, 3000]))
+    g = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    X = (g.random((n, d)) < g.choice([0.01, 0.3, 0.5], d)).astype(np.int8)
+    for j in range(1, d):
+        copied = g.random(n) < draw(st.sampled_from([0.0, 0.1, 0.7, 0.99, 1.0]))
+        X[copied, j] = X[copied, g.integers(0, j)] ^ g.integers(0, 2)
+    X[:, g.random(d) < draw(st.sampled_from([0.0, 0.2]))] = g.integers(0, 2)
+    X[g.random(X.shape) < draw(st.sampled_from([0.0, 0.1, 0.9]))] = -1
+    weights = g.exponential(size=n) * 10.0 ** g.integers(-200, 200, n) if draw(st.booleans()) else None
+    pairs = td.count_pairs(X, n_categories=2, sample_weight=weights)
+    more = draw(st.sampled_from([None, np.ones(d), np.full(d, 1e-9), g.random(d)]))
+    return pairs, more, draw(st.integers(0, d - 1)), draw(st.sampled_from([1, 2, 7]))
+
+
+@given(task=binary_tasks())
+@settings(max_examples=150, deadline=None)
+def check_information_forest(task):
+    pairs, more, root, threads = task
+    found = information_forest(pairs, root, pseudocounts=more, n_threads=threads)
+    information = pair_information(pairs, pseudocounts=more, n_threads=threads)
+    assert found.tolist() == spanning_forest(information, len(pairs), root).tolist()
+
+
+def test_the_forest_of_information_is_that_of_all_of_it(backend: str) -> None:
+    check_information_forest()
+
+
+def test_the_forest_of_information_on_every_instruction_set() -> None:
+    before, isa = td.backend.active(), td.backend.instruction_set()
+    for isa_name in td.backend.instruction_sets():
+        td.backend.use(before, instruction_set=isa_name)
+        check_information_forest()
+    td.backend.use(before, instruction_set=isa)

@@ -1,17 +1,22 @@
-// information: bindings of pair_information.hpp and spanning_forest.hpp.
+// information: bindings of pair_information.hpp, spanning_forest.hpp and information_forest.hpp.
 #include "arrays.hpp"
+
+#include <utility>
 
 namespace tallydraw {
 namespace {
 
+/// Counts as float64, or else as int64; the other one is null.
+std::pair<const double*, const index*> as_counts(const py::array& counts) {
+  if (py::isinstance<array<double>>(counts)) return {static_cast<const double*>(counts.data()), nullptr};
+  if (py::isinstance<array<index>>(counts)) return {nullptr, static_cast<const index*>(counts.data())};
+  throw py::type_error("counts must be a C-contiguous array of float64 or int64");
+}
+
 void pair_information(const py::tuple& structure, const array<index>& pair_offsets, const py::array& counts,
                       const array<index>& by_size, const array<double>& pseudocounts, index first, index last,
                       array<double>& information, std::optional<array<double>>& seen, int threads) {
-  const bool floats = py::isinstance<array<double>>(counts);
-  if (!floats && !py::isinstance<array<index>>(counts))
-    throw py::type_error("counts must be a C-contiguous array of float64 or int64");
-  const auto* f = floats ? static_cast<const double*>(counts.data()) : nullptr;
-  const auto* i = floats ? nullptr : static_cast<const index*>(counts.data());
+  const auto [f, i] = as_counts(counts);
   const structure_view s = as_structure(structure);
   const index *offsets = pair_offsets.data(), *sorted = by_size.data();
   const double* more = pseudocounts.data();
@@ -32,6 +37,18 @@ void spanning_forest(const array<double>& gain, index root, array<index>& parent
   kernels.spanning_forest(arcs, d, root, to, scratch.get());
 }
 
+void information_forest(const py::tuple& structure, const py::array& counts, const array<double>& pseudocounts,
+                        index root, array<index>& parents, int threads) {
+  const auto [f, i] = as_counts(counts);
+  const structure_view s = as_structure(structure);
+  const double* more = pseudocounts.data();
+  index* to = parents.mutable_data();
+  const information_kernels& kernels = *active_kernels().information;
+  const scratch_words scratch(kernels.information_forest_scratch(s));
+  const py::gil_scoped_release released;  // raw memory only from here on
+  kernels.information_forest(s, f, i, more, root, to, scratch.get(), threads);
+}
+
 }  // namespace
 
 void bind_information(py::module_& m) {
@@ -40,6 +57,8 @@ void bind_information(py::module_& m) {
         py::arg("last"), py::arg("information").noconvert(), py::arg("seen").noconvert(), py::arg("threads"));
   m.def("spanning_forest", spanning_forest, py::arg("gain").noconvert(), py::arg("root"),
         py::arg("parents").noconvert());
+  m.def("information_forest", information_forest, py::arg("structure"), py::arg("counts"),
+        py::arg("pseudocounts").noconvert(), py::arg("root"), py::arg("parents").noconvert(), py::arg("threads"));
 }
 
 }  // namespace tallydraw

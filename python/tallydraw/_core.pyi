@@ -47,6 +47,9 @@ def pair_information(
 def spanning_forest(gain: Floats, root: int, parents: Counts) -> None: ...  # gain of every pair as above, -inf: no arc;
                 # the maximum spanning forest, of equal gains the first pair; the tree with root is rooted there, the
                 # others at their least vertex; parents (d,), -1 for a root
+def information_forest(
+    structure: Structure, counts: Counts | Floats, pseudocounts: Floats, root: int, parents: Counts, threads: int
+) -> None: ...  # the forest of what pair_information says, of features of two categories without a class
 
 # count: adds to `counts`
 def count_features(

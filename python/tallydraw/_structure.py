@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 import operator
 from collections.abc import Iterator, Sequence
@@ -60,10 +61,11 @@ class Structure(NamedTuple):
 
     def runs(self) -> Iterator[tuple[int, int, int]]:
         """(begin, end, C): stretches of the flat buffer whose table rows all have C cells."""
-        edges = np.flatnonzero(np.diff(self.n_categories)) + 1
-        for a, b in zip([0, *edges], [*edges, self.n_features], strict=True):
+        c = self.n_categories
+        edges = [0, *((c[1:] != c[:-1]).nonzero()[0] + 1).tolist(), self.n_features]
+        for a, b in itertools.pairwise(edges):
             if a < b:
-                yield int(self.offsets[a]), int(self.offsets[b]), int(self.n_categories[a])
+                yield int(self.offsets[a]), int(self.offsets[b]), int(c[a])
 
     def locate(self, cell: int) -> tuple[int, tuple[int, ...]]:
         """Feature and place in its table ([class,] [contexts,] category) of a cell of the flat buffer."""
@@ -81,14 +83,16 @@ def make_structure(
     """The structure of features with these parents; a context is the nearest `order` ancestors."""
     sizes, k = _frozen(n_categories), n_classes or 1
     visit, context, degree, n_contexts = _contexts(sizes, parents, order)
-    total = k * sum(map(operator.mul, n_contexts, sizes.tolist()))
-    if total >= 2**60:
-        raise ValueError(
-            f"the tables would have {total} cells ({8 * total} bytes): too many to address; "
-            "lower the order, or the numbers of categories"
-        )
+    # Whole numbers of any size are asked only where floats, which are near enough, say that it could matter.
+    if isinstance(n_contexts, list) or k * float(np.dot(n_contexts.astype(np.float64), sizes)) >= 2.0**59:
+        total = k * sum(map(operator.mul, map(int, n_contexts), sizes.tolist()))
+        if total >= 2**60:
+            raise ValueError(
+                f"the tables would have {total} cells ({8 * total} bytes): too many to address; "
+                "lower the order, or the numbers of categories"
+            )
     rows = _frozen(n_contexts)
-    offsets, begin = _frozen(_offsets(k * rows * sizes)), _frozen(_offsets(degree))
+    offsets, begin = _read_only(_offsets(k * rows * sizes)), _read_only(_offsets(degree))
     return Structure(k, sizes, rows, offsets, begin, _frozen(context), _frozen(visit))
 
 
@@ -98,17 +102,15 @@ def chain_structure(n_states: int, order: int) -> Structure:
     return make_structure(np.full(order + 1, n_states), np.arange(order + 1) - 1, None, order)
 
 
-def _contexts(
-    sizes: NDArray[np.int64], parents: NDArray[np.int64] | None, order: int
-) -> tuple[Any, Any, Any, list[int]]:
+def _contexts(sizes: NDArray[np.int64], parents: NDArray[np.int64] | None, order: int) -> tuple[Any, Any, Any, Any]:
     """Features, every context before its child; all contexts; how many features each has; and how many rows."""
     d = len(sizes)
     if parents is None:
-        return np.arange(d), [], np.zeros(d, np.int64), [1] * d
+        return np.arange(d), [], np.zeros(d, np.int64), np.ones(d, np.int64)
     visit = _parents_first(parents)
     if order == 1:
         child = parents >= 0
-        return visit, parents[child], child, np.where(child, sizes[parents], 1).tolist()
+        return visit, parents[child], child, np.where(child, sizes[parents], 1)
     contexts: list[list[int]] = [[] for _ in range(d)]
     for j in visit:
         parent = int(parents[j])
@@ -138,17 +140,18 @@ def parent_array(parents: Any, d: int) -> NDArray[np.int64]:
     return _frozen(array)
 
 
-def _parents_first(parents: NDArray[np.int64]) -> list[int]:
+def _parents_first(parents: NDArray[np.int64]) -> Any:
     """Roots, then their children, then theirs, …, siblings in order; the features as they are where that will do."""
     d = len(parents)
-    if bool(np.all(parents < np.arange(d))):
-        return list(range(d))
-    by_parent = np.argsort(parents, kind="stable")
-    begin = np.searchsorted(parents[by_parent], np.arange(d + 1)).tolist()  # of the children of each feature
-    children: list[int] = by_parent.tolist()
-    visit = children[: begin[0]]
+    in_order = np.arange(d)
+    if (parents < in_order).all():
+        return in_order
+    visit: list[int] = []
+    children: list[list[int]] = [[] for _ in range(d)]
+    for j, parent in enumerate(parents.tolist()):
+        (visit if parent < 0 else children[parent]).append(j)
     for j in visit:
-        visit += children[begin[j] : begin[j + 1]]
+        visit += children[j]
     if len(visit) < d:
         j = min(set(range(d)) - set(visit))
         raise ValueError(f"parents has a cycle through, or above, feature {j}: every feature must lead to a root (-1)")
@@ -163,7 +166,11 @@ def _offsets(sizes: NDArray[Any]) -> NDArray[np.int64]:
 
 
 def _frozen(values: Any) -> NDArray[np.int64]:
-    array = np.array(values, dtype=np.int64)
+    return _read_only(np.array(values, dtype=np.int64))
+
+
+def _read_only(array: NDArray[np.int64]) -> NDArray[np.int64]:
+    """An array that nobody else has."""
     array.flags.writeable = False
     view: NDArray[np.int64] = array.view()  # which nobody can make writable again
     return view

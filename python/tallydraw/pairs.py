@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -157,30 +157,24 @@ class PairTables:
     def tree_tables(self, parents: NDArray[np.int64]) -> Tables:
         """As :meth:`tables`, of read-only parents that are checked already."""
         structure = make_structure(self.n_categories, parents, self.n_classes)
-        paired = np.repeat(parents >= 0, np.diff(structure.offsets))
-        cells = self._cells(parents, structure.offsets)
-        values = np.empty(len(cells), self.values.dtype)
-        values[paired] = self.values[cells[paired]]
-        values[~paired] = self.marginals.values[cells[~paired]]
-        return Tables(values, self.n_categories, parents=parents, n_classes=self.n_classes, structure=structure)
-
-    def _cells(self, parents: NDArray[np.int64], offsets: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Where each cell of the tables of a tree is, in `values`, or of a root in those of `marginals`."""
-        c, children = self.n_categories, np.flatnonzero(parents >= 0)
-        above = parents[children]
-        begin = self.marginals.offsets[:-1].copy()
-        begin[children] = self.offsets[pair_number(np.minimum(above, children), np.maximum(above, children), len(self))]
-        size = np.diff(offsets)
-        cells: NDArray[np.int64] = np.arange(offsets[-1]) + np.repeat(begin - offsets[:-1], size)
-        # The tables of parents that come after their children are stored transposed.
-        turned = np.flatnonzero(parents > np.arange(len(self)))
+        c, j, root = self.n_categories, np.arange(len(self)), parents < 0
+        pair = pair_number(np.minimum(parents, j), np.maximum(parents, j), len(self))
+        begin, size = self.offsets[np.where(root, 0, pair)], np.diff(structure.offsets)
+        # Where each cell of a child is; where its parent comes after it, the table is stored transposed.
+        cells = np.arange(structure.offsets[-1]) + (begin - structure.offsets[:-1]).repeat(size)
+        after = parents > j
+        turned = after.nonzero()[0]
         if len(turned):
-            first, rows, columns = (np.repeat(x[turned], size[turned]) for x in (begin, c[parents], c))
-            chosen = np.repeat(parents > np.arange(len(self)), size)
+            chosen = after.repeat(size)
+            first, rows, columns = (x.repeat(size[turned]) for x in (begin[turned], c[parents[turned]], c[turned]))
             row, column = np.divmod(cells[chosen] - first, columns)
             k, row = np.divmod(row, rows)
             cells[chosen] = first + (k * columns + column) * rows + row
-        return cells
+        alone = root.repeat(size)
+        cells[alone] = 0
+        values = self.values[cells] if len(self.values) else np.empty(len(cells), self.values.dtype)
+        values[alone] = self.marginals.values[root.repeat(np.diff(self.marginals.offsets))]
+        return Tables(values, c, parents=parents, n_classes=self.n_classes, structure=structure)
 
     def of_class(self, k: int) -> PairTables:
         """The counts of one class, without classes.
@@ -195,13 +189,20 @@ class PairTables:
         if self.n_classes is None:
             raise ValueError("these PairTables have no classes")
         k = _check.natural("k", k, most=self.n_classes - 1)
-        offsets = pair_offsets(self.n_categories, None)
-        cells = np.diff(offsets)
-        # Class k's cells of a pair begin after those of k classes.
-        values = self.values[np.repeat(self.offsets[:-1] + k * cells - offsets[:-1], cells) + np.arange(offsets[-1])]
-        single = make_structure(self.n_categories)
-        marginals = np.concatenate([table[k] for table in self.marginals])
-        return PairTables(values, Tables(marginals, self.n_categories, structure=single), offsets=offsets)
+        return self._of_classes([k])[0]
+
+    def by_class(self) -> list[PairTables]:
+        """Those of each class, or these where there are no classes."""
+        return [self] if self.n_classes is None else self._of_classes(range(self.n_classes))
+
+    def _of_classes(self, chosen: Iterable[int]) -> list[PairTables]:
+        offsets, single = pair_offsets(self.n_categories, None), make_structure(self.n_categories)
+        tables = []
+        for k in chosen:
+            marginals = _class_cells(self.marginals.values, self.marginals.offsets, single.offsets, k)
+            values = _class_cells(self.values, self.offsets, offsets, k)
+            tables.append(PairTables(values, Tables(marginals, self.n_categories, structure=single), offsets=offsets))
+        return tables
 
     # Arithmetic ------------------------------------------------------------------------------------------------------
 
@@ -263,6 +264,16 @@ class PairTables:
         return i, i + 1 + p
 
 
+def _class_cells(values: NDArray[Any], offsets: NDArray[np.int64], alone: NDArray[np.int64], k: int) -> NDArray[Any]:
+    """Class k's cells of flat tables that begin at `offsets`, or at `alone` where there is one class."""
+    size = np.diff(alone)
+    if len(size) and (size == size[0]).all():
+        cells: NDArray[Any] = values.reshape(len(size), -1, int(size[0]))[:, k].flatten()
+        return cells
+    cells = values[np.repeat(offsets[:-1] + k * size - alone[:-1], size) + np.arange(alone[-1])]
+    return cells
+
+
 def pair_number(i: Any, j: Any, d: int) -> Any:
     """Where pair i < j of d features stands among all in lexicographic order."""
     return i * (2 * d - i - 1) // 2 + (j - i - 1)
@@ -270,8 +281,10 @@ def pair_number(i: Any, j: Any, d: int) -> Any:
 
 def pair_cells(n_categories: NDArray[np.int64], n_classes: int | None) -> int:
     """How many cells the tables of all pairs have."""
-    sizes: list[int] = n_categories.tolist()
-    return (n_classes or 1) * (sum(sizes) ** 2 - sum(c * c for c in sizes)) // 2
+    whole = n_categories
+    if float(whole.sum(dtype=np.float64)) >= 2.0**31:  # whose square int64 does not hold
+        whole = whole.astype(object)
+    return (n_classes or 1) * (int(whole.sum()) ** 2 - int(np.dot(whole, whole))) // 2
 
 
 def pair_offsets(n_categories: NDArray[np.int64], n_classes: int | None) -> NDArray[np.int64]:

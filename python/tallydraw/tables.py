@@ -9,7 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tallydraw import _check, _levels, _totals, backend
+from tallydraw._levels import Levels
 from tallydraw._structure import Structure, aligned_empty, make_structure, parent_array
+from tallydraw._totals import Totals
 
 __all__ = ["Tables"]
 
@@ -73,6 +75,15 @@ class Tables(Sequence[NDArray[Any]]):
     parents: NDArray[np.int64] | None
     n_classes: int | None
     order: int
+    _structure: Structure
+    _exact: NDArray[np.int64] | None
+    _levels: Levels | None
+    _logs: Logs | None
+    _lanes: Lanes | None
+    _cells: NDArray[np.float64] | None
+    _totals: Totals | None
+    _n_wanted: float
+    _sums_to_one: bool
 
     def __init__(
         self,
@@ -86,23 +97,22 @@ class Tables(Sequence[NDArray[Any]]):
         structure: Structure | None = None,
     ) -> None:
         """Wrap a flat buffer that is checked already; users call :meth:`from_arrays`."""
-        self._structure = structure or make_structure(n_categories, parents, n_classes, order)
-        if values.shape != (int(self._structure.offsets[-1]),):
-            raise ValueError(f"values must have {int(self._structure.offsets[-1])} cells, got shape {values.shape}")
+        structure = structure or make_structure(n_categories, parents, n_classes, order)
+        if values.shape != (int(structure.offsets[-1]),):
+            raise ValueError(f"values must have {int(structure.offsets[-1])} cells, got shape {values.shape}")
         values.flags.writeable = False  # the buffer itself: a view could be made writable again
-        self.values = values.view()
-        self.parents = parents
-        self.n_classes = n_classes
-        self.order = order
+        put = object.__setattr__  # what nobody has yet
+        put(self, "_structure", structure)
+        put(self, "values", values.view())
+        put(self, "parents", parents)
+        put(self, "n_classes", n_classes)
+        put(self, "order", order)
         # Integer weights that the probabilities stand for: draws then follow the exact rule.
-        self._exact = exact_weights
-        self._levels: _levels.Levels | None = None
-        self._logs: Logs | None = None
-        self._lanes: Lanes | None = None
-        self._cells: NDArray[np.float64] | None = None
-        self._totals: _totals.Totals | None = None
-        self._n_wanted = 0.0
-        self._sums_to_one = False  # what require_probabilities found
+        put(self, "_exact", exact_weights)
+        for prepared in ("_levels", "_logs", "_lanes", "_cells", "_totals"):
+            put(self, prepared, None)
+        put(self, "_n_wanted", 0.0)
+        put(self, "_sums_to_one", False)  # what require_probabilities found
 
     def __setattr__(self, name: str, value: Any) -> None:
         if not name.startswith("_") and hasattr(self, name):
@@ -316,23 +326,24 @@ class Tables(Sequence[NDArray[Any]]):
                 part += a
         for begin, end, c in self._structure.runs():
             rows = weights[begin:end].reshape(-1, c)
-            rows[~rows.any(axis=1)] = 1
+            empty = _along_rows(np.maximum, rows) == 0
+            if empty.any():
+                rows[empty] = 1
         return weights
 
     def _like_probabilities(self, weights: NDArray[Any]) -> Tables:
         theta = np.empty(len(weights), np.float64)
         for begin, end, c in self._structure.runs():
             rows = weights[begin:end].reshape(-1, c)
-            _levels.check_rows(rows, "counts", self._structure, begin)
-            # Integers are summed exactly, floats left to right.
-            if rows.dtype.kind == "i":
-                total = rows.sum(axis=1)
-            else:
-                with np.errstate(over="ignore"):
-                    total = np.cumsum(rows, axis=1)[:, -1]
-                if not np.isfinite(total).all():  # as levels do: a power of two changes no ratio
-                    rows = np.where(np.isfinite(total)[:, None], rows, np.ldexp(rows, -64))
-                    total = np.cumsum(rows, axis=1)[:, -1]
+            whole = rows.dtype.kind == "i"  # summed exactly, floats from left to right
+            with np.errstate(over="ignore"):
+                total = _along_rows(np.add, rows)
+            most = 2**62 // c if whole else np.finfo(np.float64).max
+            if not (rows.min() >= 0 and rows.max() <= most and total.min() > 0):  # nor where one is NaN
+                _levels.check_rows(rows, "counts", self._structure, begin)
+            if not whole and not np.isfinite(total).all():  # as levels do: a power of two changes no ratio
+                rows = np.where(np.isfinite(total)[:, None], rows, np.ldexp(rows, -64))
+                total = _along_rows(np.add, rows)
             np.divide(rows, total[:, None], out=theta[begin:end].reshape(-1, c))
         return self._like(theta, weights if weights.dtype.kind == "i" else None)
 
@@ -372,7 +383,7 @@ class Tables(Sequence[NDArray[Any]]):
         """The shape as kernels are told it."""
         return self._structure
 
-    def levels(self, name: str = "tables") -> _levels.Levels:
+    def levels(self, name: str = "tables") -> Levels:
         """Cumulative levels and guide tables, built once; ValueError naming a row that is no distribution."""
         if self._levels is None:
             weights = self._exact if self._exact is not None else self.values
@@ -413,7 +424,7 @@ class Tables(Sequence[NDArray[Any]]):
             self._cells = values
         return self._cells
 
-    def totals(self, n_wanted: float) -> _totals.Totals | None:
+    def totals(self, n_wanted: float) -> Totals | None:
         """Logs of the totals of missing cells, built once; None until all `n_wanted` so far would have paid for it."""
         if self._totals is None and len(self._structure.context):
             self._n_wanted += n_wanted
@@ -442,6 +453,18 @@ class Tables(Sequence[NDArray[Any]]):
             rows = values[offsets[j] : offsets[j + 1]].reshape(-1, s.n_classes)
             rows[:-1] = table.T
         return values
+
+
+def _along_rows(combine: np.ufunc, rows: NDArray[Any]) -> NDArray[Any]:
+    """combine.reduce(rows, axis=1), sums of floats from left to right; of many short rows column by column."""
+    if rows.shape[1] > 16:
+        in_order = combine is np.add and rows.dtype.kind == "f"
+        wide: NDArray[Any] = combine.accumulate(rows, axis=1)[:, -1] if in_order else combine.reduce(rows, axis=1)
+        return wide
+    out: NDArray[Any] = rows[:, 0].copy()
+    for column in rows.T[1:]:
+        combine(out, column, out=out)
+    return out
 
 
 def _shape(structure: Structure, j: int, has_class: bool) -> tuple[int, ...]:

@@ -1,8 +1,8 @@
 // Columns of bits, one a category of a feature, and how many bits two columns share: the whole of a contingency table
 // of few categories. Eight columns lie side by side: word w of column q is words[((q / 8) * n_words + w) * 8 + q % 8],
 // so one vector holds the same 64 rows of several columns, and counts need no sum across lanes.
-// Counting bits by table lookup in nibbles: Mula, Kurz & Lemire (2018), "Faster population counts using
-// AVX2 instructions".
+// Counting bits by carries of eight words and by table lookup in nibbles: Mula, Kurz & Lemire (2018), "Faster population
+// counts using AVX2 instructions".
 #pragma once
 
 #include <cstdint>
@@ -26,6 +26,15 @@ inline index popcount(std::uint64_t v) {
   v = (v & 0x3333333333333333) + ((v >> 2) & 0x3333333333333333);
   v = (v + (v >> 4)) & 0x0F0F0F0F0F0F0F0F;
   return static_cast<index>((v * 0x0101010101010101) >> 56);
+#endif
+}
+
+/// The number of the lowest bit that is set; some is.
+inline index lowest_bit(std::uint64_t v) {
+#if defined(__GNUC__)
+  return __builtin_ctzll(v);
+#else
+  return popcount((v & (0 - v)) - 1);
 #endif
 }
 
@@ -58,6 +67,19 @@ inline std::uint64_t bits_equal_to(const std::uint8_t* codes, std::uint8_t c) {
 #endif
 }
 
+/// The same for each c < n.
+template <class U>
+inline void bits_equal_to_each(const U* codes, index n, std::uint64_t* bits) {
+  for (index c = 0; c < n; ++c) {
+    if constexpr (sizeof(U) == 1) {
+      bits[c] = bits_equal_to(codes, static_cast<U>(c));
+    } else {
+      bits[c] = 0;
+      for (int i = 0; i < 64; ++i) bits[c] |= std::uint64_t{codes[i] == static_cast<U>(c)} << i;
+    }
+  }
+}
+
 /// Bit i of byte j is set where rows[i][j] == c, of eight rows of 64 codes.
 template <class U>
 inline void equal_bits(const U* const (&rows)[8], U c, std::uint8_t* bytes) {
@@ -76,15 +98,17 @@ template <int P>
 inline void shared_bits(const std::uint64_t* const (&a)[P], const std::uint64_t* b, index n,
                         std::uint32_t* const (&shared)[P]) {
 #if defined(__AVX512BW__) || defined(__AVX2__)
-  constexpr index most = 31;  // words until a byte, which grows by 8 at most, could overflow
+  constexpr index most_words = 31;  // counted until a byte, which grows by 8 at most, could overflow
+  constexpr index least = 24;       // words, for which carries are worth it
 #if defined(__AVX512BW__)
   using bits = __m512i;
   constexpr int parts = 1;
   const bits nibble = _mm512_set1_epi8(15), zero = _mm512_setzero_si512();
-  const bits ones = _mm512_maskz_broadcast_i32x4(0xFFFF, _mm_setr_epi8(0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4));
+  const bits counts =
+      _mm512_maskz_broadcast_i32x4(0xFFFF, _mm_setr_epi8(0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4));
   const auto count = [&](bits v) {
-    const bits low = _mm512_shuffle_epi8(ones, _mm512_and_si512(v, nibble));
-    const bits high = _mm512_shuffle_epi8(ones, _mm512_and_si512(_mm512_srli_epi16(v, 4), nibble));
+    const bits low = _mm512_shuffle_epi8(counts, _mm512_and_si512(v, nibble));
+    const bits high = _mm512_shuffle_epi8(counts, _mm512_and_si512(_mm512_srli_epi16(v, 4), nibble));
     return _mm512_add_epi8(low, high);
   };
   const auto load = [](const std::uint64_t* p) { return bits{_mm512_loadu_si512(p)}; };
@@ -94,14 +118,17 @@ inline void shared_bits(const std::uint64_t* const (&a)[P], const std::uint64_t*
   const auto add_bytes = [](bits v, bits w) { return _mm512_add_epi8(v, w); };
   const auto add_sums = [&](bits sum, bits bytes) { return _mm512_add_epi64(sum, _mm512_sad_epu8(bytes, zero)); };
   const auto store = [](std::uint64_t* to, bits v) { _mm512_storeu_si512(to, v); };
+  const auto shift = [](bits v, unsigned places) { return _mm512_maskz_slli_epi64(0xFF, v, places); };
+  const auto odd = [](bits u, bits v, bits w) { return _mm512_ternarylogic_epi64(u, v, w, 0x96); };
+  const auto most = [](bits u, bits v, bits w) { return _mm512_ternarylogic_epi64(u, v, w, 0xE8); };
 #else
   using bits = __m256i;
   constexpr int parts = 2;
   const bits nibble = _mm256_set1_epi8(15), zero = _mm256_setzero_si256();
-  const bits ones = _mm256_broadcastsi128_si256(_mm_setr_epi8(0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4));
+  const bits counts = _mm256_broadcastsi128_si256(_mm_setr_epi8(0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4));
   const auto count = [&](bits v) {
-    const bits low = _mm256_shuffle_epi8(ones, _mm256_and_si256(v, nibble));
-    const bits high = _mm256_shuffle_epi8(ones, _mm256_and_si256(_mm256_srli_epi16(v, 4), nibble));
+    const bits low = _mm256_shuffle_epi8(counts, _mm256_and_si256(v, nibble));
+    const bits high = _mm256_shuffle_epi8(counts, _mm256_and_si256(_mm256_srli_epi16(v, 4), nibble));
     return _mm256_add_epi8(low, high);
   };
   const auto load = [](const std::uint64_t* p) { return _mm256_loadu_si256(reinterpret_cast<const bits*>(p)); };
@@ -111,21 +138,57 @@ inline void shared_bits(const std::uint64_t* const (&a)[P], const std::uint64_t*
   const auto add_bytes = [](bits v, bits w) { return _mm256_add_epi8(v, w); };
   const auto add_sums = [&](bits sum, bits bytes) { return _mm256_add_epi64(sum, _mm256_sad_epu8(bytes, zero)); };
   const auto store = [](std::uint64_t* to, bits v) { _mm256_storeu_si256(reinterpret_cast<bits*>(to), v); };
+  const auto shift = [](bits v, int places) { return _mm256_slli_epi64(v, places); };
+  const auto odd = [](bits u, bits v, bits w) { return _mm256_xor_si256(_mm256_xor_si256(u, v), w); };
+  const auto most = [](bits u, bits v, bits w) {
+    return _mm256_or_si256(_mm256_and_si256(u, v), _mm256_and_si256(_mm256_xor_si256(u, v), w));
+  };
 #endif
+  // Adds v to the bits of `low`; what that carries.
+  const auto carry = [&](bits& low, bits u, bits v) {
+    const bits high = most(low, u, v);
+    low = odd(low, u, v);
+    return high;
+  };
   constexpr index width = bit_lanes / parts;
   for (int part = 0; part < parts; ++part) {
-    bits sums[P];
-    for (int p = 0; p < P; ++p) sums[p] = zero;
-    for (index begin = 0; begin < n; begin += most) {
-      const index end = begin + most < n ? begin + most : n;
+    bits sums[P], ones[P], twos[P], fours[P];
+    for (int p = 0; p < P; ++p) sums[p] = ones[p] = twos[p] = fours[p] = zero;
+    index w = 0;
+    while (n >= least && n - w >= 8) {  // of eight words only what they carry is counted
+      const index end = n - w < 8 * most_words ? n - 7 : w + 8 * most_words;
       bits bytes[P];
       for (int p = 0; p < P; ++p) bytes[p] = zero;
-      for (index w = begin; w < end; ++w) {
-        const bits v = load(b + w * bit_lanes + part * width);
-        for (int p = 0; p < P; ++p) bytes[p] = add_bytes(bytes[p], count(both(v, a[p][w * bit_lanes])));
+      for (; w < end; w += 8) {
+        bits two[P], four[P];
+        const auto add_two = [&](index i, int p, bits v0, bits v1) {
+          return carry(ones[p], both(v0, a[p][(w + i) * bit_lanes]), both(v1, a[p][(w + i + 1) * bit_lanes]));
+        };
+        for (index i = 0; i < 8; i += 4) {
+          bits v0 = load(b + (w + i) * bit_lanes + part * width), v1 = load(b + (w + i + 1) * bit_lanes + part * width);
+          for (int p = 0; p < P; ++p) two[p] = add_two(i, p, v0, v1);
+          v0 = load(b + (w + i + 2) * bit_lanes + part * width), v1 = load(b + (w + i + 3) * bit_lanes + part * width);
+          for (int p = 0; p < P; ++p) {
+            const bits of_four = carry(twos[p], two[p], add_two(i + 2, p, v0, v1));
+            if (i == 0)
+              four[p] = of_four;
+            else
+              bytes[p] = add_bytes(bytes[p], count(carry(fours[p], four[p], of_four)));
+          }
+        }
       }
       for (int p = 0; p < P; ++p) sums[p] = add_sums(sums[p], bytes[p]);
     }
+    const bits* const uncounted[] = {fours, twos, ones};
+    for (int i = 0; w > 0 && i < 3; ++i)
+      for (int p = 0; p < P; ++p) sums[p] = add_sums(shift(sums[p], 1), count(uncounted[i][p]));
+    bits bytes[P];
+    for (int p = 0; p < P; ++p) bytes[p] = zero;
+    for (; w < n; ++w) {
+      const bits v = load(b + w * bit_lanes + part * width);
+      for (int p = 0; p < P; ++p) bytes[p] = add_bytes(bytes[p], count(both(v, a[p][w * bit_lanes])));
+    }
+    for (int p = 0; p < P; ++p) sums[p] = add_sums(sums[p], bytes[p]);
     for (int p = 0; p < P; ++p) {
       std::uint64_t sum[width];
       store(sum, sums[p]);

@@ -10,6 +10,7 @@
 #include "tallydraw/attributes.hpp"
 #include "tallydraw/class_lanes.hpp"
 #include "tallydraw/codes.hpp"
+#include "tallydraw/count_soft.hpp"
 #include "tallydraw/count_tiles.hpp"
 #include "tallydraw/parallel.hpp"
 
@@ -322,6 +323,8 @@ inline index count_features_soft(const codes_view& x, const code_rules& rules, c
                                  int threads) {
   const index k = s.n_classes;
   const auto add = [&](const auto* tile, index m, index j0, index j1, index a) {
+    if constexpr (sizeof(*tile) == 1)
+      if (are_soft(s, j0, j1, m)) return add_soft(s, j0, tile, m, j1 - j0, weights + a * k, k, lane_offsets, lanes);
     for_lanes(k, [&](index c, index n, auto full, auto rest) {
       constexpr int F = decltype(full)::value, R = decltype(rest)::value;
       double* parts[most_parts * tile_width];

@@ -1,38 +1,62 @@
 // Contingency tables of all pairs of features with weights. Every cell adds its weights in row order, so a table is one
-// thread's and rows go by one after the other. Where the features of a tile have few categories they are added side by
-// side, to all of a table's cells of a row a weight or zero, which changes nothing: vectors of additions instead of one
-// scattered addition a pair. Several columns of weights (the classes of a mixture) are added side by side, to the one
-// cell that a row has of a pair. Sums begin at what `counts` hold, so the bits do not depend on chunks.
+// thread's. Features of few categories are added side by side: 64 rows, of each of which a vector has its weight where a
+// feature has a category and zero, which changes nothing, where it has another. The rows where another feature has its
+// category are bits; of these rows, in their order, vectors are added to sums that stay in registers. Several columns of
+// weights (the classes of a mixture) have a way of their own (count_pairs_masked.hpp), or are added side by side, to the
+// one cell that a row has of a pair; all else is added cell by cell. Sums begin at what `counts` hold, so the bits do not depend on chunks.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
+#include <cstring>
 
+#include "tallydraw/bit_columns.hpp"
 #include "tallydraw/count_features.hpp"
+#include "tallydraw/count_pairs_masked.hpp"
 #include "tallydraw/doubles.hpp"
 #include "tallydraw/pair_codes.hpp"
 
 namespace tallydraw::TALLYDRAW_ISA {
 
 constexpr index weighted_rows = 2048;      // of a chunk
-constexpr index feature_block = 8;         // features of a task, each against a tile of tile_width others
+constexpr index feature_block = 16;        // features of a task, each against a tile of tile_width others
+constexpr index word_rows = 64;            // rows whose weights are laid out at once
+constexpr index most_groups = 24;          // of these rows by class and category: fewer rows each are not worth it
 constexpr index weighted_cells = 1 << 16;  // of a task's private sums, at most
 constexpr index least_columns = 4;         // of weights that are added at once
+constexpr index column_features = 8;       // against a tile, of which they are added
 constexpr index column_cells = 1 << 11;    // of the sums that they are added to at a time: half of L1
-// Up to so many categories the cells that add zero cost less than one scattered addition.
+constexpr index side = 8;                  // features of a vector
+// Up to so many categories the cells that add zero cost less than one scattered addition, or than columns side by side.
 #if defined(__AVX512F__)
-constexpr index few_weighted = 12;
+constexpr index few_weighted = 12, few_columns = 4;
 #elif defined(__AVX2__)
-constexpr index few_weighted = 6;
+constexpr index few_weighted = 6, few_columns = 2;
 #else
-constexpr index few_weighted = 4;
+constexpr index few_weighted = 4, few_columns = 1;
 #endif
+
+/// Sums side by side in four registers; two of these are added to at once.
+using sum_group = doubles<4 * wide_lanes>;
+constexpr index group_lanes = 4 * wide_lanes;
+
+/// Sums, or weights of a row, of all categories of a tile: [features / side, categories, side], in whole groups.
+inline index tile_sums(index width, index categories) {
+  const index lanes = (width + side - 1) / side * side * categories;
+  return (lanes + group_lanes - 1) / group_lanes * group_lanes;
+}
+
+/// Scratch of a thread in words: its sums, and the weights of word_rows rows of a tile.
+inline index weighted_words() { return weighted_cells + tile_sums(tile_width, few_weighted) * word_rows; }
+
+static_assert(masked_scratch <= weighted_cells && masked_rows >= weighted_rows && masked_features == feature_block);
 
 /// Scratch that count_pairs_weighted needs, in words of 64 bits.
 inline index count_pairs_weighted_scratch(const structure_view& s, int threads) {
   return (round_up(encoder_bytes(s.d)) + round_up(pair_code_bytes(weighted_rows, s.d)) +
           round_up((threads + 1) * s.d)) /
              8 +
-         threads * (weighted_cells + few_weighted * tile_width);
+         threads * weighted_words();
 }
 
 /// The weights of a chunk: row r has columns[r * n_columns + w] for each block w of tables, or, where y is given, one,
@@ -43,42 +67,122 @@ struct weight_rows {
   index n_columns;
 };
 
-/// Features [first, last) against the tile's, side by side. `sums` holds ([K,] last - first, A, B, tile_width) cells, A
-/// and B being the most categories on either side; `met` (B, tile_width).
+/// to[l] = `weight` where met[l] is -1, 0 where it is 0, for l < side.
+inline void lay_out_side(const std::int8_t* met, double weight, double* to) {
+#if defined(__AVX512F__)
+  const __m512i mask = _mm512_maskz_cvtepi8_epi64(0xFF, _mm_loadl_epi64(reinterpret_cast<const __m128i*>(met)));
+  const __m512i bits = _mm512_set1_epi64(static_cast<long long>(bits_of(weight)));
+  _mm512_storeu_si512(to, _mm512_and_si512(mask, bits));
+#elif defined(__AVX2__)
+  const __m256i bits = _mm256_set1_epi64x(static_cast<long long>(bits_of(weight)));
+  for (index l = 0; l < side; l += 4) {
+    std::int32_t four;
+    std::memcpy(&four, met + l, sizeof four);
+    const __m256i mask = _mm256_cvtepi8_epi64(_mm_cvtsi32_si128(four));
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(to + l), _mm256_and_si256(mask, bits));
+  }
+#else
+  std::uint64_t lanes[side];
+  for (index l = 0; l < side; ++l) lanes[l] = bits_of(weight) & static_cast<std::uint64_t>(std::int64_t{met[l]});
+  std::memcpy(to, lanes, sizeof lanes);
+#endif
+}
+
+/// Lays out the weights of a row, [tile_sums / group_lanes] groups that are word_rows groups apart: of features
+/// [from, width) `weight` where one has the category, zero elsewhere. `from` is a multiple of `side`.
+template <class U>
+inline void lay_out_weight(const U* codes, index from, index width, index categories, double weight, double* laid) {
+  for (index b = 0; b < categories; ++b) {
+    std::int8_t met[tile_width];
+    for (index l = 0; l < tile_width; ++l) met[l] = static_cast<std::int8_t>(codes[l] == static_cast<U>(b) ? -1 : 0);
+    for (index j = from; j < width; j += side) {
+      const index at = j * categories + b * side;
+      lay_out_side(met + j, weight, laid + at / group_lanes * word_rows * group_lanes + at % group_lanes);
+    }
+  }
+}
+
+/// Adds what is laid out of the rows, in their order, to G groups of sums side by side.
+template <index G>
+inline void add_rows_of(std::uint64_t rows, const double* laid, double* sums) {
+  sum_group sum[G];
+  for (index g = 0; g < G; ++g) sum[g].load(sums + g * group_lanes);
+  for (; rows != 0; rows &= rows - 1) {
+    const double* const row = laid + lowest_bit(rows) * group_lanes;
+    for (index g = 0; g < G; ++g) sum[g].add(row + g * word_rows * group_lanes);
+  }
+  for (index g = 0; g < G; ++g) sum[g].store(sums + g * group_lanes);
+}
+
+/// Features [first, last) against the tile's j > i, side by side, and where they are the first ones of all the tile's
+/// marginal sums: column w of the weights. `sums` holds, of each class, of each category of each feature and of all
+/// rows, tile_sums(width, most_b); `laid` what lay_out_weight needs.
 template <class U>
 inline void add_side_by_side(const structure_view& s, const pair_codes<U>& codes, const weight_rows& weights, index w,
-                             index first, index last, index tile, index most_a, index most_b, const index* pair_offsets,
-                             double* counts, double* sums, double* met) {
+                             index first, index last, index tile, index most_b, const index* pair_offsets,
+                             double* marginals, double* counts, double* sums, double* laid) {
   const index j0 = tile * tile_width, width = codes.width(tile), n = last - first;
-  const index block = most_b * tile_width, feature = most_a * block;
-  const auto each_cell = [&](auto visit) {  // of pairs i < j: (private, public)
-    for (index k = 0; k < (weights.y ? s.n_classes : 1); ++k)
-      for (index i = first; i < last; ++i)
-        for (index j = i + 1 > j0 ? i + 1 : j0; j < j0 + width; ++j) {
-          const index ci = s.n_categories[i], cj = s.n_categories[j];
-          double* cells = counts + pair_offsets[pair_of(i, j, s.d)] + (weights.y ? k : w) * ci * cj;
-          double* own = sums + (k * n + i - first) * feature + j - j0;
+  const index n_classes = weights.y ? s.n_classes : 1, table = tile_sums(width, most_b);
+  index begin[feature_block + 1] = {};  // of the categories of each feature among all
+  for (index i = 0; i < n; ++i) begin[i + 1] = begin[i] + s.n_categories[first + i];
+  const index tables = begin[n] + 1;        // of a class
+  const auto each_cell = [&](auto visit) {  // of pairs i < j, and of features: (private, public)
+    for (index k = 0; k < n_classes; ++k)
+      for (index j = j0; j < j0 + width; ++j) {
+        const index cj = s.n_categories[j], of_class = weights.y ? k : w;
+        double* const own = sums + k * tables * table + (j - j0) / side * side * most_b + (j - j0) % side;
+        for (index i = first; i < (last < j ? last : j); ++i) {
+          const index ci = s.n_categories[i];
+          double* const cells = counts + pair_offsets[pair_of(i, j, s.d)] + of_class * ci * cj;
           for (index a = 0; a < ci; ++a)
-            for (index b = 0; b < cj; ++b) visit(own[a * block + b * tile_width], cells[a * cj + b]);
+            for (index b = 0; b < cj; ++b) visit(own[(begin[i - first] + a) * table + b * side], cells[a * cj + b]);
         }
+        if (first > 0) continue;
+        double* const cells = marginals + s.offsets[j] + of_class * cj;
+        for (index b = 0; b < cj; ++b) visit(own[begin[n] * table + b * side], cells[b]);
+      }
   };
-  const index filled = (weights.y ? s.n_classes : 1) * n * feature;
-  for (index i = 0; i < filled; ++i) sums[i] = 0.0;
+  for (index i = 0; i < n_classes * tables * table; ++i) sums[i] = 0.0;
   each_cell([](double& own, double& cell) { own = cell; });
-  const U* const others = codes.feature(j0);
+  // Lanes of no feature, and of those that are before all of these, stay zero.
+  for (index i = 0; i < word_rows * table; ++i) laid[i] = 0.0;
+  const index from = first > j0 ? (first + 1 - j0) / side * side : 0;
+
   const index wi = codes.stride(first), wj = codes.stride(j0);
-  for (index r = 0; r < codes.rows; ++r) {
-    const double weight = weights.columns[r * weights.n_columns + w];
-    const U* const row = others + r * wj;
-    for (index b = 0; b < most_b; ++b)
-      for (index l = 0; l < tile_width; ++l) met[b * tile_width + l] = row[l] == static_cast<U>(b) ? weight : 0.0;
-    double* own = sums + (weights.y ? weights.y[r] : 0) * n * feature;
-    const U* const mine = codes.feature(first) + r * wi;
-    for (index i = 0; i < n; ++i, own += feature) {
-      const auto a = static_cast<index>(mine[i]);
-      if (a >= s.n_categories[first + i]) continue;
-      double* const cells = own + a * block;
-      for (index z = 0; z < block; ++z) cells[z] += met[z];
+  std::uint64_t rows[feature_block * few_weighted];
+  for (index r0 = 0; r0 < codes.rows; r0 += word_rows) {
+    const index m = codes.rows - r0 < word_rows ? codes.rows - r0 : word_rows;
+    U columns[feature_block * word_rows] = {}, turned[feature_block * word_rows];
+    for (index r = 0; r < m; ++r) {
+      std::memcpy(columns + r * feature_block, codes.feature(first) + (r0 + r) * wi, feature_block * sizeof(U));
+      lay_out_weight(codes.feature(j0) + (r0 + r) * wj, from, width, most_b,
+                     weights.columns[(r0 + r) * weights.n_columns + w], laid + r * group_lanes);
+    }
+    const U* const column = transpose(columns, turned, word_rows, feature_block);
+    for (index i = 0; i < n; ++i) bits_equal_to_each(column + i * word_rows, begin[i + 1] - begin[i], rows + begin[i]);
+    for (index k = 0; k < n_classes; ++k) {
+      std::uint64_t mine = ~std::uint64_t{0} >> (word_rows - m);
+      for (index r = 0; weights.y && r < m; ++r)
+        if (weights.y[r0 + r] != k) mine &= ~(std::uint64_t{1} << r);
+      double* const own = sums + k * tables * table;
+      // Which categories have a pair with a feature that has sums before lane `end`: the first so many.
+      const auto with_pairs = [&](index end) {
+        const index past = j0 + ((end - 1) / (side * most_b) + 1) * side;
+        return begin[std::clamp(past - 1 - first, index{0}, n)];
+      };
+      for (index g = 0; g < table; g += 2 * group_lanes) {
+        const double* const weight = laid + g * word_rows;
+        const bool two = g + group_lanes < table;
+        const index in_first = with_pairs(g + group_lanes), in_second = two ? with_pairs(g + 2 * group_lanes) : 0;
+        const auto add_table = [&](index a, std::uint64_t chosen) {
+          if (two) return add_rows_of<2>(chosen, weight, own + a * table + g);
+          add_rows_of<1>(chosen, weight, own + a * table + g);
+        };
+        for (index a = 0; a < in_first; ++a) add_table(a, rows[a] & mine);
+        for (index a = in_first; a < in_second; ++a)
+          add_rows_of<1>(rows[a] & mine, weight + word_rows * group_lanes, own + a * table + g + group_lanes);
+        if (first == 0) add_table(begin[n], mine);
+      }
     }
   }
   each_cell([](double& own, double& cell) { cell = own; });
@@ -123,6 +227,23 @@ inline void add_columns(const structure_view& s, const pair_codes<U>& codes, con
         }
       }
     each_cell([](double& own, double& cell) { cell = own; });
+  }
+}
+
+/// The marginal sums of features [first, last).
+template <class U>
+inline void add_marginals(const structure_view& s, const pair_codes<U>& codes, const weight_rows& weights, index first,
+                          index last, double* marginals) {
+  const index W = weights.n_columns, stride = codes.stride(first);
+  const U* row = codes.feature(first) - first;
+  for (index r = 0; r < codes.rows; ++r, row += stride) {
+    const double* const weight = weights.columns + r * W;
+    for (index j = first; j < last; ++j) {
+      const index c = s.n_categories[j], a = static_cast<index>(row[j]);
+      if (a >= c) continue;
+      double* const cell = marginals + s.offsets[j] + (weights.y ? weights.y[r] * c : 0) + a;
+      for (index w = 0; w < W; ++w) cell[w * c] += weight[w];
+    }
   }
 }
 
@@ -179,37 +300,37 @@ inline index count_pairs_weighted(const codes_view& x, const index* y, const cod
       const weight_rows chunk{weights + row0 * n_columns, y ? y + row0 : nullptr, n_columns};
       const auto codes = encode_pairs(e, row0, row1, static_cast<U*>(lent), flags, flags + d, threads, bad);
       if (bad.get() >= 0) return;
-      parallel_blocks(d, feature_block, threads, [&](index first, index last, int) {
-        for (index j = first; j < last; ++j) {
-          const U* mine = codes.feature(j);
-          const index c = s.n_categories[j];
-          for (index r = 0; r < codes.rows; ++r, mine += codes.stride(j)) {
-            const auto a = static_cast<index>(*mine);
-            if (a >= c) continue;
-            for (index w = 0; w < n_columns; ++w)
-              marginals[s.offsets[j] + (y ? chunk.y[r] : w) * c + a] += chunk.columns[r * n_columns + w];
-          }
-        }
-      });
       parallel_blocks(blocks * tiles, 1, threads, [&](index task, index, int thread) {
         const index tile = task % tiles, first = task / tiles * feature_block;
         const index last = first + feature_block < d ? first + feature_block : d;
         const index j0 = tile * tile_width, width = codes.width(tile);
-        if (j0 + width <= first + 1) return;
+        if (first > 0 && j0 + width <= first + 1) return;
         const index most_a = most_of(first, last), most_b = most_of(j0, j0 + width);
-        const index cells = (y ? s.n_classes : 1) * (last - first) * most_a * most_b * tile_width;
-        double* const sums = own + thread * (weighted_cells + few_weighted * tile_width);
-        if (n_columns >= least_columns && (last - first) * most_a * most_b * n_columns <= weighted_cells) {
-          add_columns(s, codes, chunk, first, last, tile, most_a, most_b, pair_offsets, counts, sums);
+        double* const sums = own + thread * weighted_words();
+        if (!y && are_masked(most_a, most_b, n_columns))
+          return add_under_masks(s, codes, chunk.columns, n_columns, first, last, tile, most_b, pair_offsets, marginals,
+                                 counts, sums);
+        // What one feature needs, and the marginal sums: features share what room there is.
+        const index classes = y ? s.n_classes : 1, need = classes * (most_a + 1) * tile_sums(width, most_b);
+        const index most = n_columns < least_columns ? few_weighted : few_columns;
+        const bool few =
+            classes * most_a <= most_groups && most_a <= few_weighted && most_b <= most && need <= weighted_cells;
+        if (first == 0 && !few) add_marginals(s, codes, chunk, j0, j0 + width, marginals);
+        if (few) {
+          const index room = weighted_cells / need;
+          for (index i = first; i < last; i += room)
+            for (index w = 0; w < n_columns; ++w)
+              add_side_by_side(s, codes, chunk, w, i, i + room < last ? i + room : last, tile, most_b, pair_offsets,
+                               marginals, counts, sums, sums + weighted_cells);
           return;
         }
-        if (width < 16 || most_b > few_weighted || cells > weighted_cells) {
-          for (index i = first; i < last; ++i) add_scattered(s, codes, chunk, i, tile, pair_offsets, counts);
+        if (n_columns >= least_columns && column_features * most_a * most_b * n_columns <= weighted_cells) {
+          for (index i = first; i < last; i += column_features)
+            add_columns(s, codes, chunk, i, i + column_features < last ? i + column_features : last, tile, most_a,
+                        most_b, pair_offsets, counts, sums);
           return;
         }
-        for (index w = 0; w < n_columns; ++w)
-          add_side_by_side(s, codes, chunk, w, first, last, tile, most_a, most_b, pair_offsets, counts, sums,
-                           sums + weighted_cells);
+        for (index i = first; i < last; ++i) add_scattered(s, codes, chunk, i, tile, pair_offsets, counts);
       });
     }
   });

@@ -111,13 +111,16 @@ struct log_prob_kernels {
 };
 
 struct information_kernels {
-  // pair_information.hpp, spanning_forest.hpp; scratch in words of 64 bits
+  // pair_information.hpp, spanning_forest.hpp, information_forest.hpp; scratch in words of 64 bits
   index (*pair_information_scratch)(const structure_view& s, int threads);
   void (*pair_information)(const structure_view& s, const index* pair_offsets, const double* floats,
                            const index* integers, const index* by_size, const double* pseudocounts, index first,
                            index last, double* information, double* seen, void* scratch, int threads);
   index (*spanning_forest_scratch)(index d);
   void (*spanning_forest)(const double* gain, index d, index root, index* parents, void* scratch);
+  index (*information_forest_scratch)(const structure_view& s);
+  void (*information_forest)(const structure_view& s, const double* floats, const index* integers,
+                             const double* pseudocounts, index root, index* parents, void* scratch, int threads);
 };
 
 struct kernel_table {

@@ -52,6 +52,8 @@ def unseen_rule(unseen: Any) -> bool:
 
 def category_counts(n_categories: Any, d: int, name: str = "n_categories") -> NDArray[np.int64]:
     """(d,) numbers of categories from one number or one a feature."""
+    if type(n_categories) is int and 1 <= n_categories < 2**63:
+        return np.full(d, n_categories, np.int64)
     array = np.asarray(n_categories)
     if array.dtype.kind == "O" and all(type(c) is int for c in array.flat):
         raise ValueError(f"{name} must be at most 2**63 - 1, got {max(array.flat)}")

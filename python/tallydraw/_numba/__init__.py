@@ -13,6 +13,7 @@ from tallydraw._numba.count_pairs import count_pairs
 from tallydraw._numba.count_pairs_weighted import count_pairs_weighted
 from tallydraw._numba.count_transitions import count_transitions
 from tallydraw._numba.elementary import divergence_terms, exp, log, log_scaled
+from tallydraw._numba.information_forest import information_forest
 from tallydraw._numba.levels import build_guides
 from tallydraw._numba.log_prob_features import log_prob_features
 from tallydraw._numba.log_prob_messages import log_prob_messages
@@ -42,6 +43,7 @@ __all__ = [
     "count_transitions",
     "divergence_terms",
     "exp",
+    "information_forest",
     "instruction_set",
     "instruction_sets",
     "lay_out_logs",

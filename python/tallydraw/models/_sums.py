@@ -37,7 +37,9 @@ def weighted_sum(weights: Any, values: Any) -> float:
     """Sum of weights * values, left to right, over the weights that are positive."""
     w, v = (np.asarray(a, np.float64).reshape(-1) for a in np.broadcast_arrays(weights, values))
     kept = w > 0
-    return float(np.cumsum(w[kept] * v[kept])[-1]) if kept.any() else 0.0
+    if not kept.all():
+        w, v = w[kept], v[kept]
+    return float(np.cumsum(w * v)[-1]) if len(w) else 0.0
 
 
 def running_sum(values: NDArray[np.float64]) -> float:

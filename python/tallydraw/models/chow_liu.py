@@ -20,7 +20,7 @@ from tallydraw.models._em import (
 from tallydraw.models._evidence import missing_cells
 from tallydraw.models._labels import class_codes, label_array
 from tallydraw.models._parameters import is_number
-from tallydraw.models._spanning import spanning_forest
+from tallydraw.models._spanning import information_forest, spanning_forest
 from tallydraw.models._state import Fitted, Prepared
 from tallydraw.models._sums import log
 from tallydraw.models._tree_drawing import as_text, draw
@@ -247,7 +247,7 @@ class ChowLiuTree(TreeModel):
 
     def _parts(self, pairs: PairTables) -> list[PairTables]:
         """What one tree is learned from: all counts, or those of one class."""
-        return [pairs.of_class(k) for k in range(cast(int, pairs.n_classes))] if self._own_trees(pairs) else [pairs]
+        return pairs.by_class() if self._own_trees(pairs) else [pairs]
 
     def _tree_tables(self, pairs: PairTables, kept: Any = None, n_threads: int | None = None) -> tuple[Tables, ...]:
         """The counts of the tree, one stack of tables, or one a class; of the trees that are `kept`, if any."""
@@ -348,15 +348,17 @@ class ChowLiuTree(TreeModel):
     def _learned(self, pairs: PairTables, n_threads: int | None, price: float | None = None) -> NDArray[np.int64]:
         """The parents of the forest that gains most; a parameter costs `price`, if not what its own rows say."""
         d, c = len(pairs), pairs.n_categories
-        together = None if self.penalty is None else np.empty(len(pairs.offsets) - 1)
-        gain = pair_information(pairs, pseudocounts=self._pseudocounts(c), seen=together, n_threads=n_threads)
-        if together is not None:
-            first, second = np.triu_indices(d, 1)
-            free = (c[first] - 1) * (c[second] - 1) * (pairs.n_classes or 1)
-            own = 1.0 if self.penalty == "aic" else 0.5 * log(np.maximum(together, 1.0))
-            apart = gain == -np.inf
-            gain = together * np.where(apart, 0.0, gain) - (own if price is None else price) * free
-            gain[apart | (gain <= 0)] = -np.inf
+        more = self._pseudocounts(c)
+        if self.penalty is None:
+            return information_forest(pairs, self.root, pseudocounts=more, n_threads=n_threads)
+        together = np.empty(len(pairs.offsets) - 1)
+        gain = pair_information(pairs, pseudocounts=more, seen=together, n_threads=n_threads)
+        first, second = np.triu_indices(d, 1)
+        free = (c[first] - 1) * (c[second] - 1) * (pairs.n_classes or 1)
+        own = 1.0 if self.penalty == "aic" else 0.5 * log(np.maximum(together, 1.0))
+        apart = gain == -np.inf
+        gain = together * np.where(apart, 0.0, gain) - (own if price is None else price) * free
+        gain[apart | (gain <= 0)] = -np.inf
         return spanning_forest(gain, d, self.root)
 
     def _pseudocounts(self, sizes: NDArray[np.int64]) -> NDArray[np.float64] | None:
