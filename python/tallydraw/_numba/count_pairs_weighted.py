@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tallydraw._numba.codes import encode
-from tallydraw._numba.count_pairs import pair_of
+from tallydraw._numba.pair_codes import pair_of
 from tallydraw._numba.parallel import kernel, parallel_blocks
 from tallydraw._structure import Structure
 
