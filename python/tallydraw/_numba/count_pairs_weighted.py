@@ -186,9 +186,8 @@ def _add_pairs(codes, d, y, has_y, weights, n_columns, n_classes, n_categories, 
         for w in range(n_columns):
             moved = (first, last, j0, j1, side, most_a, most_b, blocks, w, n_categories, pair_offsets, counts)
             _move_rows(sums, True, *moved)
-            _add_rows(
-                codes, d, y, has_y, weights, width, w, first, last, j0, j1, side, most_a, most_b, n_categories, met, sums
-            )  # fmt: skip
+            shape = (first, last, j0, j1, side, most_a, most_b, n_categories)
+            _add_rows(codes, d, y, has_y, weights, width, w, *shape, met, sums)
             _move_rows(sums, False, *moved)
 
 

@@ -50,11 +50,8 @@ def _add(room, x, n, out):
 
 
 @inline
-def _read(counts, table, cells, n, width, p, room):
-    """The shares of all cells, from their counts; their sums without pseudocounts."""
-    for t in range(n):
-        for c in range(cells):
-            room[p + c * width + t] = counts[table[t] + c]
+def _normalize(room, p, cells, n, width):
+    """Counts of all cells to their shares, with pseudocounts; their sums without."""
     seen, total, more = np.uint64(_SEEN) * width, np.uint64(_TOTAL) * width, np.uint64(_MORE) * width
     _clear(room, seen, n)
     _clear(room, total, n)
@@ -132,8 +129,8 @@ def _add_terms(room, p, q, log_q, n, shared):
 
 
 @inline
-def _inform_alike(counts, k, ci, cj, n, pair, table, room, side, information, wants_seen, all_seen):
-    """n tables of k x ci x cj counts, that of pair[t] from table[t] on."""
+def _inform_alike(room, side, k, ci, cj, n, pair, information, wants_seen, all_seen):
+    """n tables of k x ci x cj counts, those of pair[t]: the first rows of a room after single ones."""
     cells, sides = k * ci * cj, k * (ci + cj + 1)
     width = np.uint64(side)
     p, q = np.uint64(_SINGLE * side), np.uint64((_SINGLE + cells) * side)
@@ -142,7 +139,7 @@ def _inform_alike(counts, k, ci, cj, n, pair, table, room, side, information, wa
     seen, shared = np.uint64(_SEEN * side), np.uint64(_SHARED * side)
     far, log_q = np.uint64(_FAR * side), np.uint64(_LOG_Q * side)
     kept = np.empty(side, np.uint64)
-    _read(counts, table, np.uint64(cells), n, width, p, room)
+    _normalize(room, p, np.uint64(cells), n, width)
     _clear(room, shared, n)
     _clear(room, far, n)
     for y in range(k):
@@ -208,7 +205,7 @@ def _inform(
 ):  # fmt: skip
     """The pairs of features i in [first, last) and j > i."""
     d = len(n_categories)
-    pair, table = np.empty(_MOST, np.int64), np.empty(_MOST, np.uint64)
+    pair = np.empty(_MOST, np.int64)
     i_end = 0
     while i_end < d:
         i_begin, i_end = i_end, _end(by_size, n_categories, i_end)
@@ -227,16 +224,16 @@ def _inform(
                     if j <= i:
                         continue
                     pair[n] = pair_of(i, j, d)
-                    table[n] = pair_offsets[pair[n]]
+                    at = pair_offsets[pair[n]]
+                    for c in range(cells):
+                        room[(_SINGLE + c) * side + n] = counts[at + c]
                     room[_MORE * side + n] = min(pseudocounts[i], pseudocounts[j])
                     n += 1
                     if n == side:
-                        _inform_alike(
-                            counts, k, ci, cj, np.uint64(n), pair, table, room, side, information, wants_seen, seen
-                        )  # fmt: skip
+                        _inform_alike(room, side, k, ci, cj, np.uint64(n), pair, information, wants_seen, seen)
                         n = 0
             if n > 0:
-                _inform_alike(counts, k, ci, cj, np.uint64(n), pair, table, room, side, information, wants_seen, seen)
+                _inform_alike(room, side, k, ci, cj, np.uint64(n), pair, information, wants_seen, seen)
 
 
 def pair_information(
