@@ -11,13 +11,15 @@ from tallydraw._numba.bit_columns import BLOCK, LANES, shared_bits, words_equal
 from tallydraw._numba.bits import add_shared
 from tallydraw._numba.lanes import WORD, load, store
 from tallydraw._numba.pair_codes import encode_pairs, incomplete_features, pair_of
-from tallydraw._numba.parallel import inline, kernel, parallel_blocks
+from tallydraw._numba.parallel import first_index, inline, kernel, parallel_blocks
 from tallydraw._structure import Structure
 
 # Up to so many categories a feature is columns of bits; columns of features that are taken together, at least.
 _FEW, _TOGETHER = 16, 2 * BLOCK
 # Rows of a class from which on bits are worth a table that is scattered; bytes of all columns of a chunk of rows.
 _CLASS_ROWS, _BIT_BYTES = 32, 1 << 20
+# Cells up to which a thread that owns rows has tables of its own.
+_PRIVATE_CELLS = 1 << 17
 _NOWHERE = np.uint64(2**64 - 1)
 _0, _8, _ALL = np.uint64(0), np.uint64(LANES), np.uint64(2**64 - 1)
 
@@ -229,15 +231,45 @@ def count_pairs(
 ) -> int:
     s = structure
     n, d, k = len(X), s.n_features, s.n_classes
-    c = s.n_categories
     few = _FEW if n >= _CLASS_ROWS * k else 0
+    rules = (missing, unseen_is_missing, s, few, pair_offsets)
+    if threads == 1 or counts.size > _PRIVATE_CELLS:
+        return _count_rows(X, y, *rules, marginals, counts, threads)
+
+    def rows(a: int, b: int, _: int) -> tuple[int, NDArray[np.int64], NDArray[np.int64]]:
+        own = np.zeros(marginals.size, np.int64), np.zeros(counts.size, np.int64)
+        bad = _count_rows(X[a:b], None if y is None else y[a:b], *rules, *own, 1)
+        return a * d + bad if bad >= 0 else -1, *own
+
+    found = parallel_blocks(n, -(-n // threads), threads, rows)
+    for _, single, pairs in found:
+        marginals += single
+        counts += pairs
+    return first_index([bad for bad, _, _ in found])
+
+
+def _count_rows(
+    X: NDArray[Any],
+    y: NDArray[np.int64] | None,
+    missing: int | None,
+    unseen_is_missing: bool,
+    s: Structure,
+    few: int,
+    pair_offsets: NDArray[np.int64],
+    marginals: NDArray[np.int64],
+    counts: NDArray[np.int64],
+    threads: int,
+) -> int:
+    """Threads own tables."""
+    n, d, k = len(X), s.n_features, s.n_classes
+    c = s.n_categories
     is_few = c <= few
     width = int(c[is_few].sum())
     chunk = min(max(4096, 8 * _BIT_BYTES // (width + 64) // 64 * 64), 1 << 16)
     grain = -(-d // (8 * threads)) if threads > 1 else d
     zeros = np.zeros(LANES, np.int64)
     for begin in range(0, n, chunk):
-        plain, bad = encode_pairs(X[begin : begin + chunk], missing, unseen_is_missing, s, threads)
+        plain, complete, bad = encode_pairs(X[begin : begin + chunk], missing, unseen_is_missing, s, threads)
         if bad >= 0:
             return begin * d + bad
         classes = np.zeros(len(plain), np.int64) if y is None else y[begin : begin + chunk]
@@ -247,7 +279,9 @@ def count_pairs(
         if width == 0:
             continue
         codes = plain if plain.dtype == np.uint8 else np.minimum(plain, 255).astype(np.uint8)
-        kept = np.where(is_few, c - 1 + incomplete_features(codes, s, threads), 0)
+        kept = np.where(is_few, c - 1, 0)
+        if not complete:
+            kept += is_few & incomplete_features(codes, s, threads)
         first = np.concatenate([[0], np.cumsum(kept)])
         rows, group, word = _group(classes, k)
         n_words, n_columns = int(word[k]), -(-int(first[d]) // LANES) * LANES

@@ -12,8 +12,8 @@ from tallydraw._numba.pair_codes import encode_pairs, pair_of
 from tallydraw._numba.parallel import inline, kernel, parallel_blocks
 from tallydraw._structure import Structure
 
-# Rows of a chunk; features of a task, each against a tile of others; cells of its private sums, at most.
-_ROWS, _BLOCK, _TILE, _CELLS = 4096, 8, 64, 1 << 16
+# Bytes of a chunk of rows; features of a task, each against a tile of others; cells of its private sums, at most.
+_BYTES, _BLOCK, _TILE, _CELLS = 1 << 19, 8, 64, 1 << 16
 # Up to so many categories the cells that add zero cost less than one scattered addition.
 _FEW = 12
 # Columns of weights that are added at once, at least; cells of the sums that they are added to: half of L1.
@@ -21,10 +21,12 @@ _LEAST_COLUMNS, _COLUMN_CELLS = 4, 1 << 11
 _0, _8 = np.uint64(0), np.uint64(8)
 
 
-@inline
-def _up(n):
-    """A multiple of the eight that are added side by side."""
-    return (n + 7) // 8 * 8
+def _width_of(n_columns):
+    """Columns that a row of weights is given: a multiple of eight where so many are added at once."""
+    return (n_columns + 7) // 8 * 8 if n_columns >= _LEAST_COLUMNS else n_columns
+
+
+_width = inline(_width_of)
 
 
 @inline
@@ -34,18 +36,20 @@ def _add_lanes(x, at, n, out, to):
         store(out, to + i, load(8, out, to + i) + load(8, x, at + i))
 
 
-@kernel
+@inline
 def _add_marginals(codes, d, y, has_y, weights, n_columns, n_categories, offsets, f0, f1, marginals):
-    """The counts of features f0 to f1 - 1; rows of `weights` have a multiple of eight columns."""
-    width = _up(n_columns)
+    """The counts of features f0 to f1 - 1."""
+    width = _width(n_columns)
     n, step = codes.size // d, np.uint64(width)
     for j in range(f0, f1):
         c = n_categories[j]
-        if has_y:
+        if n_columns < _LEAST_COLUMNS:
             for r in range(n):
                 a = np.int64(codes[r * d + j])
                 if a < c:
-                    marginals[offsets[j] + y[r] * c + a] += weights[r * width]
+                    for w in range(n_columns):
+                        k = y[r] if has_y else w
+                        marginals[offsets[j] + k * c + a] += weights[r * width + w]
             continue
         sums = np.zeros(c * width)
         for w in range(n_columns):
@@ -82,7 +86,7 @@ def _move_rows(sums, inward, first, last, j0, j1, side, most_a, most_b, blocks, 
 @inline
 def _move_columns(sums, inward, first, last, j0, j1, most_a, most_b, n_columns, n_categories, pair_offsets, counts):
     """The same where columns of weights are innermost."""
-    d, width = len(n_categories), _up(n_columns)
+    d, width = len(n_categories), _width(n_columns)
     for i in range(first, last):
         for j in range(max(i + 1, j0), j1):
             ci, cj = n_categories[i], n_categories[j]
@@ -137,7 +141,7 @@ def _add_columns(codes, d, weights, width, first, last, j0, j1, most_a, most_b, 
 @inline
 def _add_scattered(codes, d, y, has_y, weights, n_columns, first, last, j0, j1, n_categories, pair_offsets, counts):
     """Features first to last - 1 against j0 to j1 - 1, cell by cell."""
-    width = _up(n_columns)
+    width = _width(n_columns)
     for i in range(first, last):
         ci = n_categories[i]
         for r in range(codes.size // d):
@@ -155,19 +159,23 @@ def _add_scattered(codes, d, y, has_y, weights, n_columns, first, last, j0, j1, 
 
 
 @kernel
-def _add_pairs(codes, d, y, has_y, weights, n_columns, n_classes, n_categories, pair_offsets, t0, t1, counts):
-    """Tasks t0 to t1 - 1: of a block of features against a tile of others."""
-    tiles, width = -(-d // _TILE), _up(n_columns)
+def _add_tasks(
+    codes, d, y, has_y, weights, n_columns, n_classes, n_categories, offsets, pair_offsets, t0, t1, marginals, counts
+):  # fmt: skip
+    """Tasks t0 to t1 - 1: of a block of features against a tile of others, and their own counts."""
+    tiles, width = -(-d // _TILE), _width(n_columns)
     met, sums = np.zeros(_FEW * _TILE), np.zeros(_CELLS)
     for task in range(t0, t1):
         first = task // tiles * _BLOCK
         last = min(d, first + _BLOCK)
         j0, j1 = max(first, task % tiles * _TILE), min(d, task % tiles * _TILE + _TILE)
+        if task % tiles == first // _TILE:
+            _add_marginals(codes, d, y, has_y, weights, n_columns, n_categories, offsets, first, last, marginals)
         if j1 <= first + 1:
             continue
         most_a, most_b = n_categories[first:last].max(), n_categories[j0:j1].max()
         cells = (last - first) * most_a * most_b
-        if not has_y and n_columns >= _LEAST_COLUMNS and cells * width <= _CELLS:
+        if n_columns >= _LEAST_COLUMNS and cells * width <= _CELLS:
             some = max(1, _COLUMN_CELLS // (cells * width))
             for j in range(j0, j1, some):
                 end = min(j1, j + some)
@@ -176,7 +184,7 @@ def _add_pairs(codes, d, y, has_y, weights, n_columns, n_classes, n_categories, 
                 _add_columns(codes, d, weights, width, first, last, j, end, most_a, most_b, n_categories, sums)
                 _move_columns(sums, False, *move)
             continue
-        side, blocks = _up(j1 - j0), n_classes if has_y else 1
+        side, blocks = (j1 - j0 + 7) // 8 * 8, n_classes if has_y else 1
         if most_b > _FEW or blocks * cells * side > _CELLS:
             _add_scattered(
                 codes, d, y, has_y, weights, n_columns, first, last, j0, j1, n_categories, pair_offsets, counts
@@ -208,21 +216,19 @@ def count_pairs_weighted(
     c, has_y = s.n_categories, y is not None
     tasks = -(-d // _TILE) * -(-d // _BLOCK)
     grain = -(-tasks // (8 * threads)) if threads > 1 else tasks
-    for begin in range(0, n, _ROWS):
-        codes, bad = encode_pairs(X[begin : begin + _ROWS], missing, unseen_is_missing, s, threads)
+    width = _width_of(columns)
+    chunk = max(1024, _BYTES // (8 * width + d))
+    padded = np.zeros((chunk, width))
+    for begin in range(0, n, chunk):
+        codes, _, bad = encode_pairs(X[begin : begin + chunk], missing, unseen_is_missing, s, 1)
         if bad >= 0:
             return begin * d + bad
-        padded = np.zeros((len(codes), -(-columns // 8) * 8))
-        padded[:, :columns] = weights[begin : begin + _ROWS]
-        classes = c if y is None else y[begin : begin + _ROWS]
-        rows = (codes.reshape(-1), d, classes, has_y, padded.reshape(-1), columns)
+        padded[: len(codes), :columns] = weights[begin : begin + chunk]
+        classes = c if y is None else y[begin : begin + chunk]
+        rows = (codes.reshape(-1), d, classes, has_y, padded.reshape(-1), columns, s.n_classes)
 
-        def single(a: int, b: int, _: int) -> None:
-            _add_marginals(*rows, c, s.offsets, a, b, marginals)  # noqa: B023 - called at once
+        def tables(a: int, b: int, _: int) -> None:
+            _add_tasks(*rows, c, s.offsets, pair_offsets, a, b, marginals, counts)  # noqa: B023 - called at once
 
-        def pairs(a: int, b: int, _: int) -> None:
-            _add_pairs(*rows, s.n_classes, c, pair_offsets, a, b, counts)  # noqa: B023
-
-        parallel_blocks(d, -(-d // threads), threads, single)
-        parallel_blocks(tasks, grain, threads, pairs)
+        parallel_blocks(tasks, grain, threads, tables)
     return -1

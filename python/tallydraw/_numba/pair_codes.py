@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,35 +23,41 @@ def pair_of(i, j, d):
     return i * (2 * d - i - 1) // 2 + (j - i - 1)
 
 
+class PairCodes(NamedTuple):
+    """`codes` (n, d): x_j, or a code above the last category where it is missing; C-contiguous, of uint8 where they fit.
+    `complete`: it is known that none is missing. `bad` is row * d + column of the first code that is no category and
+    not missing, or -1.
+    """
+
+    codes: NDArray[Any]
+    complete: bool
+    bad: int
+
+
 def encode_pairs(
     X: NDArray[Any], missing: int | None, unseen_is_missing: bool, s: Structure, threads: int
-) -> tuple[NDArray[Any], int]:
-    """Codes (n, d), C-contiguous, of uint8 where they fit: x_j, or a code above the last category where it is missing.
-    And row * d + column of the first code that is no category and not missing, or -1. Bytes are `X` itself, unless a
-    category is named missing.
-    """
+) -> PairCodes:
+    """Plain codes of some rows; bytes as they are, unless a category is named missing."""
     n, d = X.shape
     most = int(s.n_categories.max())
     rows = -(-n // threads)
     if X.dtype.itemsize == 1 and X.dtype.kind in "ub" and (missing is None or not 0 <= missing < most):
         x = np.ascontiguousarray(X).view(np.uint8)
-        if not unseen_is_missing:
-            gone = np.uint8(missing if missing is not None and 0 <= missing < 256 else 0)  # 0 is a category
-            last = _last(s)
-            pieces = parallel_blocks(n, rows, threads, lambda a, b, _: _is_strange(x[a:b].reshape(-1), d, last, gone))
-            if any(pieces):
-                strange = (x >= s.n_categories) & (x != gone)
-                if strange.any():
-                    return x, int(strange.argmax())
-        return x, -1
-    plain = np.empty((n, d), np.uint8 if most < 256 else np.uint16 if most < 2**16 else np.int64)
+        if unseen_is_missing:
+            return PairCodes(x, False, -1)
+        gone = np.uint8(missing if missing is not None and 0 <= missing < 256 else 0)  # 0 is a category
+        last = _last(s)
+        pieces = parallel_blocks(n, rows, threads, lambda a, b, _: _is_strange(x[a:b].reshape(-1), d, last, gone))
+        bad = int(((x >= s.n_categories) & (x != gone)).argmax()) if any(pieces) else -1
+        return PairCodes(x, gone == 0, bad)
+    codes = np.empty((n, d), np.uint8 if most < 256 else np.uint16 if most < 2**16 else np.int64)
 
     def piece(a: int, b: int, _: int) -> int:
         encoded = encode(X[a:b], missing, unseen_is_missing, s)
-        plain[a:b] = encoded.plain
+        codes[a:b] = encoded.plain
         return a * d + encoded.bad if encoded.bad >= 0 else -1
 
-    return plain, first_index(parallel_blocks(n, rows, threads, piece))
+    return PairCodes(codes, False, first_index(parallel_blocks(n, rows, threads, piece)))
 
 
 def _last(s: Structure) -> NDArray[np.uint8]:
