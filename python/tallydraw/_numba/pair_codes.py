@@ -24,7 +24,7 @@ def pair_of(i, j, d):
 
 
 class PairCodes(NamedTuple):
-    """`codes` (n, d): x_j, or a code above the last category where it is missing; C-contiguous, of uint8 where they fit.
+    """`codes` (n, d): x_j, or one above the last category where it is missing; C-contiguous, of uint8 where they fit.
     `complete`: it is known that none is missing. `bad` is row * d + column of the first code that is no category and
     not missing, or -1.
     """
