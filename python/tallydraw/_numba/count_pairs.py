@@ -18,8 +18,8 @@ from tallydraw._structure import Structure
 _FEW, _TOGETHER = 16, 2 * BLOCK
 # Rows of a class from which on bits are worth a table that is scattered; bytes of all columns of a chunk of rows.
 _CLASS_ROWS, _BIT_BYTES = 32, 1 << 20
-# Cells up to which a thread that owns rows has tables of its own.
-_PRIVATE_CELLS = 1 << 17
+# Cells up to which a thread that owns rows has tables of its own; cells, of rows together, that are worth a thread.
+_PRIVATE_CELLS, _THREAD_CELLS = 1 << 17, 1 << 24
 _NOWHERE = np.uint64(2**64 - 1)
 _0, _8, _ALL = np.uint64(0), np.uint64(LANES), np.uint64(2**64 - 1)
 
@@ -233,6 +233,8 @@ def count_pairs(
     n, d, k = len(X), s.n_features, s.n_classes
     few = _FEW if n >= _CLASS_ROWS * k else 0
     rules = (missing, unseen_is_missing, s, few, pair_offsets)
+    if counts.size <= _PRIVATE_CELLS:
+        threads = min(threads, 1 + n * counts.size // _THREAD_CELLS)
     if threads == 1 or counts.size > _PRIVATE_CELLS:
         return _count_rows(X, y, *rules, marginals, counts, threads)
 
