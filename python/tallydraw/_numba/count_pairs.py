@@ -54,7 +54,7 @@ def _set_words(codes, place, most, where, j0, width, w, parts, words, bits):
 
 
 @kernel
-def _pack(codes, d, rows, group, word, where, w0, w1, bits):
+def _pack(codes, d, rows, group, word, kept, where, w0, w1, bits):
     """Words w0 to w1 - 1 of every column; word 0 of that of category c of feature j stands at where[c, j]."""
     place, words = np.empty(WORD, np.uint64), np.empty(WORD, np.uint64)
     parts, copies = np.empty(8 * WORD, np.uint8), np.empty(WORD * WORD, np.uint8)
@@ -66,16 +66,17 @@ def _pack(codes, d, rows, group, word, where, w0, w1, bits):
         m = min(WORD, group[k + 1] - begin)
         for j0 in range(0, d, WORD):
             width = min(WORD, d - j0)
-            most = 0
-            while most < len(where) and where[most, j0 : j0 + width].min() != _NOWHERE:
-                most += 1
+            most = np.int64(0)
+            for j in range(j0, j0 + width):
+                most = max(most, kept[j])
             at = np.uint64(w) * _8
             if m == WORD and rows[begin + WORD - 1] * d + j0 + WORD <= codes.size:
                 for t in range(WORD):
                     place[t] = rows[begin + t] * d + j0
                 _set_words(codes, place, most, where, j0, width, at, parts, words, bits)
                 continue
-            copies[:] = 255  # no row has this code
+            for t in range(len(copies)):
+                copies[t] = 255  # no row has this code
             for t in range(m):
                 for j in range(width):
                     copies[t * WORD + j] = codes[rows[begin + t] * d + j0 + j]
@@ -288,7 +289,7 @@ def _count_rows(
         rows, group, word = _group(classes, k)
         n_words, n_columns = int(word[k]), -(-int(first[d]) // LANES) * LANES
         bits, totals = np.empty(n_columns * n_words, np.uint64), np.empty((k, n_columns), np.int64)
-        columns = (codes.reshape(-1), d, rows, group, word, _places(first, kept, n_words))
+        columns = (codes.reshape(-1), d, rows, group, word, kept, _places(first, kept, n_words))
         _ranges(n_words, max(8, -(-n_words // threads)), threads, _pack, columns, (bits,))
         shape = (bits, n_words, group, word, c)
         _total(*shape, s.offsets, few, first, kept, zeros, totals, marginals)

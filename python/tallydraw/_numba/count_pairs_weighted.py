@@ -30,6 +30,14 @@ _width = inline(_width_of)
 
 
 @inline
+def _most(n_categories, first, last):
+    most = np.int64(1)
+    for j in range(first, last):
+        most = max(most, n_categories[j])
+    return most
+
+
+@inline
 def _add_lanes(x, at, n, out, to):
     """out[to + i] += x[at + i] for i < n, a multiple of eight."""
     for i in range(_0, n, _8):
@@ -173,7 +181,7 @@ def _add_tasks(
             _add_marginals(codes, d, y, has_y, weights, n_columns, n_categories, offsets, first, last, marginals)
         if j1 <= first + 1:
             continue
-        most_a, most_b = n_categories[first:last].max(), n_categories[j0:j1].max()
+        most_a, most_b = _most(n_categories, first, last), _most(n_categories, j0, j1)
         cells = (last - first) * most_a * most_b
         if n_columns >= _LEAST_COLUMNS and cells * width <= _CELLS:
             some = max(1, _COLUMN_CELLS // (cells * width))
@@ -190,11 +198,12 @@ def _add_tasks(
                 codes, d, y, has_y, weights, n_columns, first, last, j0, j1, n_categories, pair_offsets, counts
             )  # fmt: skip
             continue
-        met[:] = 0.0
+        for z in range(len(met)):
+            met[z] = 0.0
         for w in range(n_columns):
             moved = (first, last, j0, j1, side, most_a, most_b, blocks, w, n_categories, pair_offsets, counts)
-            _move_rows(sums, True, *moved)
             shape = (first, last, j0, j1, side, most_a, most_b, n_categories)
+            _move_rows(sums, True, *moved)
             _add_rows(codes, d, y, has_y, weights, width, w, *shape, met, sums)
             _move_rows(sums, False, *moved)
 
