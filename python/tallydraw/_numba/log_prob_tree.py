@@ -58,20 +58,20 @@ def make_tree(s: Structure, totals: Totals | None) -> Tree | None:
 
 
 @unrolled
-def _look(n_categories, tree, code, j):
+def _look(n_categories, begin, child, each, radix, code, j):
     """Whether nothing is observed behind a missing cell, and its number, or -1."""
-    silent, fits, place = True, tree.each[j] > 0, np.int64(0)
-    for i in range(tree.begin[j], tree.begin[j + 1]):
-        f = tree.child[i]
+    silent, fits, place = True, each[j] > 0, np.int64(0)
+    for i in range(begin[j], begin[j + 1]):
+        f = child[i]
         v = code[f]
         silent &= v == n_categories[f]
-        fits &= v < tree.radix[f]
-        place = place * tree.radix[f] + v if fits else np.int64(-1)
+        fits &= v < radix[f]
+        place = place * radix[f] + v if fits else np.int64(-1)
     return silent, place if fits else np.int64(-1)
 
 
 @unrolled
-def _touch_behind(tree, n_categories, x, j, touched):
+def _touch_behind(n_categories, begin, child, x, j, touched):
     """Lists a missing cell under an observed one and what is touched behind it; how many."""
     n = i = np.int64(0)
     touched[0] = j
@@ -79,22 +79,22 @@ def _touch_behind(tree, n_categories, x, j, touched):
     while i < n:
         f = touched[i]
         if x[f] == n_categories[f]:
-            for t in range(tree.begin[f], tree.begin[f + 1]):
-                touched[n] = tree.child[t]
+            for t in range(begin[f], begin[f + 1]):
+                touched[n] = child[t]
                 n += 1
         i += 1
     return n
 
 
 @unrolled
-def _make_total(tree, n_categories, x, cells, offsets, k, touched, n_touched, loud, entry, below, made, at):
+def _make_total(parent, n_categories, x, cells, offsets, k, touched, n_touched, loud, entry, below, made, at):
     """The total of touched[0], from plain numbers, class by class innermost; whether they suffice."""
     fits = True
     for i in range(n_touched):
         loud[touched[i]] = False
     for i in range(n_touched - 1, -1, -1):
         j = touched[i]
-        n, p, own = n_categories[j], tree.parent[j], entry[j]
+        n, p, own = n_categories[j], parent[j], entry[j]
         missing = x[j] == n
         if missing and not loud[j]:
             continue  # silent
@@ -170,11 +170,14 @@ def _score(s, tree, codes, rows, probabilities, plain, cells, logs, offsets, fir
     place, source = np.empty(d, np.uint64), np.empty(d, np.uint8)
     made, below = np.empty(d * k), np.empty(len(m.below_m) * k)
     total_m, total_e = np.empty(d), np.empty(d, np.int64)
-    parent, n_categories = tree.parent, s.n_categories
+    # Fields of tuples are counted in and out wherever they are asked for.
+    n_categories, order, parent, begin, child = s.n_categories, s.order, tree.parent, tree.begin, tree.child
+    totals, total_begin, each, radix = tree.totals, tree.offsets, tree.each, tree.radix
+    touched, loud, entry = m.touched, m.loud, m.begin
     for i in range(len(rows)):
         n = 0
         for t in range(d):
-            j = s.order[t]
+            j = order[t]
             z = np.int64(codes[i, j])
             code[j] = z
             gone[n] = j
@@ -182,9 +185,9 @@ def _score(s, tree, codes, rows, probabilities, plain, cells, logs, offsets, fir
         for t in range(n - 1, -1, -1):  # missing cells under missing ones are told what is behind them
             j = gone[t]
             p = parent[j]
-            if maximize or p < 0 or code[p] != n_categories[p] or tree.begin[j] == tree.begin[j + 1]:
+            if maximize or p < 0 or code[p] != n_categories[p] or begin[j] == begin[j + 1]:
                 continue
-            silent, number = _look(n_categories, tree, code, j)
+            silent, number = _look(n_categories, begin, child, each, radix, code, j)
             if not silent:
                 code[j] = n_categories[j] + 1 + number if number >= 0 else _NO_NUMBER
         n = n_made = 0
@@ -201,23 +204,23 @@ def _score(s, tree, codes, rows, probabilities, plain, cells, logs, offsets, fir
                 n += 1
                 continue
             if not maximize:
-                if tree.begin[j] == tree.begin[j + 1]:
+                if begin[j] == begin[j + 1]:
                     continue
-                silent, number = _look(n_categories, tree, code, j)
+                silent, number = _look(n_categories, begin, child, each, radix, code, j)
                 if silent:
                     continue
                 if number >= 0:
-                    place[n] = tree.offsets[j] + a * tree.each[j] + number * k
+                    place[n] = total_begin[j] + a * each[j] + number * k
                     source[n] = _TOTALS
                     n += 1
                     continue
             at, x = n_made * k, codes[i]
-            n_touched = _touch_behind(tree, n_categories, x, j, m.touched)
+            n_touched = _touch_behind(n_categories, begin, child, x, j, touched)
             if (
                 plain
                 and not maximize
                 and _make_total(
-                    tree, n_categories, x, cells, offsets, k, m.touched, n_touched, m.loud, m.begin, below, made, at
+                    parent, n_categories, x, cells, offsets, k, touched, n_touched, loud, entry, below, made, at
                 )
             ):  # fmt: skip
                 for c in range(k):
@@ -232,10 +235,10 @@ def _score(s, tree, codes, rows, probabilities, plain, cells, logs, offsets, fir
             n_made += 1
         c = 0
         while c + 8 <= k:
-            _add_8(first, place, source, n, logs, tree.totals, made, c, out, rows[i] * k)
+            _add_8(first, place, source, n, logs, totals, made, c, out, rows[i] * k)
             c += 8
         while c < k:
-            _add_1(first, place, source, n, logs, tree.totals, made, c, out, rows[i] * k)
+            _add_1(first, place, source, n, logs, totals, made, c, out, rows[i] * k)
             c += 1
 
 
