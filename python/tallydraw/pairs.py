@@ -195,12 +195,9 @@ class PairTables:
         if self.n_classes is None:
             raise ValueError("these PairTables have no classes")
         k = _check.natural("k", k, most=self.n_classes - 1)
-        offsets = pair_offsets(self.n_categories, None)
-        cells = np.diff(offsets)
-        # Class k's cells of a pair begin after those of k classes.
-        values = self.values[np.repeat(self.offsets[:-1] + k * cells - offsets[:-1], cells) + np.arange(offsets[-1])]
-        single = make_structure(self.n_categories)
-        marginals = np.concatenate([table[k] for table in self.marginals])
+        offsets, single = pair_offsets(self.n_categories, None), make_structure(self.n_categories)
+        values = _of_class(self.values, self.offsets, k, offsets)
+        marginals = _of_class(self.marginals.values, self.marginals.offsets, k, single.offsets)
         return PairTables(values, Tables(marginals, self.n_categories, structure=single), offsets=offsets)
 
     # Arithmetic ------------------------------------------------------------------------------------------------------
@@ -261,6 +258,13 @@ class PairTables:
             p -= len(self) - i - 1
             i += 1
         return i, i + 1 + p
+
+
+def _of_class(values: NDArray[Any], begin: NDArray[np.int64], k: int, offsets: NDArray[np.int64]) -> NDArray[Any]:
+    """The cells of class k of tables that begin at `begin`, those of each at `offsets`."""
+    cells = np.diff(offsets)
+    chosen: NDArray[Any] = values[np.repeat(begin[:-1] + k * cells - offsets[:-1], cells) + np.arange(offsets[-1])]
+    return chosen
 
 
 def pair_number(i: Any, j: Any, d: int) -> Any:
