@@ -16,8 +16,9 @@ from tallydraw._structure import Structure
 
 # Up to so many categories a feature is columns of bits; columns of features that are taken together, at least.
 _FEW, _TOGETHER = 16, 2 * BLOCK
-# Rows of a class from which on bits are worth a table that is scattered; bytes of all columns of a chunk of rows.
-_CLASS_ROWS, _BIT_BYTES = 32, 1 << 20
+# Rows of a class from which on bits are worth a table that is scattered; bytes of all columns of a chunk of rows;
+# rows whose codes stay in cache where cells are counted one by one.
+_CLASS_ROWS, _BIT_BYTES, _ROWS = 32, 1 << 20, 1 << 11
 # Cells up to which a thread that owns rows has tables of its own; cells, of rows together, that are worth a thread.
 _PRIVATE_CELLS, _THREAD_CELLS = 1 << 17, 1 << 24
 _NOWHERE = np.uint64(2**64 - 1)
@@ -197,26 +198,61 @@ def _count_shared(
                     j += 1
 
 
+@inline
+def _add_four(plain, y, r0, r1, i, j0, j1, j2, j3, n_categories, pair_offsets, counts):
+    """The pairs of feature i and four others, cell by cell: increments seldom meet the one before."""
+    d = len(n_categories)
+    ci, c0, c1 = n_categories[i], n_categories[j0], n_categories[j1]
+    c2, c3 = n_categories[j2], n_categories[j3]
+    at0, at1 = pair_offsets[pair_of(i, j0, d)], pair_offsets[pair_of(i, j1, d)]
+    at2, at3 = pair_offsets[pair_of(i, j2, d)], pair_offsets[pair_of(i, j3, d)]
+    for r in range(r0, r1):
+        a = np.int64(plain[r, i])
+        if a >= ci:
+            continue
+        row = y[r] * ci + a
+        b0, b1 = np.int64(plain[r, j0]), np.int64(plain[r, j1])
+        b2, b3 = np.int64(plain[r, j2]), np.int64(plain[r, j3])
+        if b0 < c0:
+            counts[np.uint64(at0 + row * c0 + b0)] += 1
+        if b1 < c1:
+            counts[np.uint64(at1 + row * c1 + b1)] += 1
+        if b2 < c2:
+            counts[np.uint64(at2 + row * c2 + b2)] += 1
+        if b3 < c3:
+            counts[np.uint64(at3 + row * c3 + b3)] += 1
+
+
 @kernel
 def _count_direct(plain, y, n_categories, offsets, few, f0, f1, pair_offsets, marginals, counts):
     """The pairs (i, j > i) of which one has many categories, f0 <= i < f1, and the counts of such i."""
     n, d = plain.shape
-    for i in range(f0, f1):
-        ci = n_categories[i]
-        if ci > few:
-            for r in range(n):
-                a = np.int64(plain[r, i])
-                if a < ci:
-                    marginals[offsets[i] + y[r] * ci + a] += 1
-        for j in range(i + 1, d):
-            cj = n_categories[j]
-            if ci <= few and cj <= few:
-                continue
-            at = pair_offsets[pair_of(i, j, d)]
-            for r in range(n):
-                a, b = np.int64(plain[r, i]), np.int64(plain[r, j])
-                if a < ci and b < cj:
-                    counts[at + (y[r] * ci + a) * cj + b] += 1
+    for r0 in range(0, n, _ROWS):
+        r1 = min(n, r0 + _ROWS)
+        for i in range(f0, f1):
+            ci = n_categories[i]
+            if ci > few:
+                for r in range(r0, r1):
+                    a = np.int64(plain[r, i])
+                    if a < ci:
+                        marginals[offsets[i] + y[r] * ci + a] += 1
+            j = i + 1
+            while j < d:
+                if j + 3 < d and (
+                    ci > few
+                    or min(n_categories[j], n_categories[j + 1], n_categories[j + 2], n_categories[j + 3]) > few
+                ):
+                    _add_four(plain, y, r0, r1, i, j, j + 1, j + 2, j + 3, n_categories, pair_offsets, counts)
+                    j += 4
+                    continue
+                cj = n_categories[j]
+                if ci > few or cj > few:
+                    at = pair_offsets[pair_of(i, j, d)]
+                    for r in range(r0, r1):
+                        a, b = np.int64(plain[r, i]), np.int64(plain[r, j])
+                        if a < ci and b < cj:
+                            counts[at + (y[r] * ci + a) * cj + b] += 1
+                j += 1
 
 
 def count_pairs(
