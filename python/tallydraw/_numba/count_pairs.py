@@ -20,7 +20,7 @@ _FEW, _TOGETHER = 16, 2 * BLOCK
 # rows whose codes stay in cache where cells are counted one by one.
 _CLASS_ROWS, _BIT_BYTES, _ROWS = 32, 1 << 20, 1 << 11
 # Cells up to which a thread that owns rows has tables of its own; cells, of rows together, that are worth a thread.
-_PRIVATE_CELLS, _THREAD_CELLS = 1 << 17, 1 << 24
+_PRIVATE_CELLS, _THREAD_CELLS = 1 << 17, 1 << 26
 _NOWHERE = np.uint64(2**64 - 1)
 _0, _8, _ALL = np.uint64(0), np.uint64(LANES), np.uint64(2**64 - 1)
 
@@ -305,7 +305,7 @@ def _count_rows(
     is_few = c <= few
     width = int(c[is_few].sum())
     chunk = min(max(4096, 8 * _BIT_BYTES // (width + 64) // 64 * 64), 1 << 16)
-    grain = -(-d // (8 * threads)) if threads > 1 else d
+    grain = -(-d // (4 * threads)) if threads > 1 else d
     zeros = np.zeros(LANES, np.int64)
     for begin in range(0, n, chunk):
         plain, complete, bad = encode_pairs(X[begin : begin + chunk], missing, unseen_is_missing, s, threads)

@@ -224,7 +224,7 @@ def count_pairs_weighted(
     n, d, columns = len(X), s.n_features, weights.shape[1]
     c, has_y = s.n_categories, y is not None
     tasks = -(-d // _TILE) * -(-d // _BLOCK)
-    grain = -(-tasks // (8 * threads)) if threads > 1 else tasks
+    grain = -(-tasks // (4 * threads)) if threads > 1 else tasks
     width = _width_of(columns)
     chunk = max(1024, _BYTES // (8 * width + d))
     padded = np.zeros((chunk, width))

@@ -19,7 +19,7 @@ from tallydraw._structure import Structure
 # Tables side by side; their cells, which stay in the nearest cache; tables of more cells are taken one by one.
 _LEAST, _MOST, _CELLS, _TABLE_CELLS = 8, 256, 1 << 12, 1 << 16
 # Cells that are worth a thread.
-_THREAD_CELLS = 1 << 15
+_THREAD_CELLS = 1 << 16
 # Rows of a room beside the cells and their sums: of one number a table.
 _SEEN, _TOTAL, _SHARED, _FAR, _LOG_Q, _MORE = range(6)
 _SINGLE = 6
@@ -253,5 +253,5 @@ def pair_information(
     before = (counts, pair_offsets, structure.n_categories, structure.n_classes, by_size, pseudocounts)
     after = (information, seen is not None, information if seen is None else seen)
     threads = min(threads, 1 + counts.size // _THREAD_CELLS)
-    grain = -(-(last - first) // (8 * threads)) if threads > 1 else max(1, last - first)
+    grain = -(-(last - first) // (4 * threads)) if threads > 1 else max(1, last - first)
     parallel_blocks(last - first, grain, threads, lambda a, b, _: _inform(*before, first + a, first + b, *after))
