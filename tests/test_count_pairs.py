@@ -102,6 +102,9 @@ def test_pairs_equal_a_matrix_product_at_real_sizes(backend, n, d, c, k, gaps):
     y = None if k is None else rng.integers(0, k, n)
     products = [one_hot_product(X if k is None else X[y == i], c) for i in range(k or 1)]
     pairs = td.count_pairs(X, y=y, n_categories=c, n_classes=k, n_threads=2)
+    for threads in (1, 7):
+        bytes_ = td.count_pairs(X.astype(np.uint8), y=y, n_categories=c, n_classes=k, missing=255, n_threads=threads)
+        assert bytes_ == pairs
     for i, product in enumerate(products):
         blocks = product.reshape(d, c, d, c).swapaxes(1, 2)
         expected = np.concatenate([blocks[a, a + 1 :].reshape(-1) for a in range(d)])

@@ -7,22 +7,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tallydraw._numba.bits import popcount
-from tallydraw._numba.codes import encode
+from tallydraw._numba.bit_columns import BLOCK, LANES, shared_bits, words_equal
+from tallydraw._numba.bits import add_shared
+from tallydraw._numba.lanes import WORD, load, store
+from tallydraw._numba.pair_codes import encode_pairs, incomplete_features, pair_of
 from tallydraw._numba.parallel import first_index, inline, kernel, parallel_blocks
 from tallydraw._structure import Structure
 
-# Up to so many categories a feature is columns of bits; eight columns lie side by side.
-_FEW, _LANES = 16, 8
-# Rows of a class from which on bits are worth a table that is scattered; bytes of all columns of a chunk of rows.
-_CLASS_ROWS, _BIT_BYTES = 32, 1 << 20
-_ONE = np.uint64(1)
-
-
-@inline
-def pair_of(i, j, d):
-    """Where pair i < j stands among all pairs in lexicographic order."""
-    return i * (2 * d - i - 1) // 2 + (j - i - 1)
+# Up to so many categories a feature is columns of bits; columns of features that are taken together, at least.
+_FEW, _TOGETHER = 16, 2 * BLOCK
+# Rows of a class from which on bits are worth a table that is scattered; bytes of all columns of a chunk of rows;
+# rows whose codes stay in cache where cells are counted one by one.
+_CLASS_ROWS, _BIT_BYTES, _ROWS = 32, 1 << 20, 1 << 11
+# Cells up to which a thread that owns rows has tables of its own; cells, of rows together, that are worth a thread.
+_PRIVATE_CELLS, _THREAD_CELLS = 1 << 17, 1 << 26
+_NOWHERE = np.uint64(2**64 - 1)
+_0, _8, _ALL = np.uint64(0), np.uint64(LANES), np.uint64(2**64 - 1)
 
 
 @kernel
@@ -43,92 +43,81 @@ def _group(y, n_classes):
     return rows, group, word
 
 
-@kernel
-def _seen_columns(plain, n_categories, few, kept, first):
-    """Columns of bits of each feature: none for the last category where no cell is missing."""
-    n, d = plain.shape
-    for j in range(d):
-        kept[j] = n_categories[j] - 1 if n_categories[j] <= few else 0
-    for r in range(n):
-        for j in range(d):
-            if plain[r, j] == n_categories[j] and n_categories[j] <= few:
-                kept[j] = n_categories[j]
-    first[0] = 0
-    for j in range(d):
-        first[j + 1] = first[j] + kept[j]
+@inline
+def _set_words(codes, place, most, where, j0, width, w, parts, words, bits):
+    """Word w of every column of features j0 to j0 + width - 1, of the rows whose codes begin at `place`."""
+    for c in range(most):
+        words_equal(codes, place, np.uint8(c), parts, words)
+        for j in range(width):
+            at = where[c, j0 + j]
+            if at != _NOWHERE:
+                bits[at + w] = words[j]
 
 
 @kernel
-def _pack(plain, rows, group, word, first, kept, w0, w1, bits):
-    """Words w0 to w1 - 1 of every column."""
-    d = plain.shape[1]
+def _pack(codes, d, rows, group, word, kept, where, w0, w1, bits):
+    """Words w0 to w1 - 1 of every column; word 0 of that of category c of feature j stands at where[c, j]."""
+    place, words = np.empty(WORD, np.uint64), np.empty(WORD, np.uint64)
+    parts, copies = np.empty(8 * WORD, np.uint8), np.empty(WORD * WORD, np.uint8)
     k = 0
     for w in range(w0, w1):
         while word[k + 1] <= w:
             k += 1
-        begin = group[k] + 64 * (w - word[k])
-        end = min(group[k + 1], begin + 64)
-        bits[:, w, :] = 0
-        for t in range(begin, end):
-            r = rows[t]
-            bit = _ONE << np.uint64(t - begin)
-            for j in range(d):
-                z = np.int64(plain[r, j])
-                if z < kept[j]:
-                    q = first[j] + z
-                    bits[q >> 3, w, q & 7] |= bit
+        begin = group[k] + WORD * (w - word[k])
+        m = min(WORD, group[k + 1] - begin)
+        for j0 in range(0, d, WORD):
+            width = min(WORD, d - j0)
+            most = np.int64(0)
+            for j in range(j0, j0 + width):
+                most = max(most, kept[j])
+            at = np.uint64(w) * _8
+            if m == WORD and rows[begin + WORD - 1] * d + j0 + WORD <= codes.size:
+                for t in range(WORD):
+                    place[t] = rows[begin + t] * d + j0
+                _set_words(codes, place, most, where, j0, width, at, parts, words, bits)
+                continue
+            for t in range(len(copies)):
+                copies[t] = 255  # no row has this code
+            for t in range(m):
+                for j in range(width):
+                    copies[t * WORD + j] = codes[rows[begin + t] * d + j0 + j]
+            for t in range(WORD):
+                place[t] = t * WORD
+            _set_words(copies, place, most, where, j0, width, at, parts, words, bits)
 
 
 @kernel
-def _total(bits, group, word, n_categories, offsets, few, first, kept, f0, f1, totals, marginals):
-    """Bits set in each column and class, and so the counts of features f0 to f1 - 1."""
-    for j in range(f0, f1):
-        c = n_categories[j]
-        if c > few:
-            continue
-        for k in range(totals.shape[0]):
+def _total(bits, n_words, group, word, n_categories, offsets, few, first, kept, zeros, totals, marginals):
+    """Bits set in each column and class, and so the counts of the features of few categories."""
+    for k in range(totals.shape[0]):
+        for q in range(0, totals.shape[1], LANES):
+            begin = np.uint64(q * n_words + LANES * word[k])
+            end = np.uint64(q * n_words + LANES * word[k + 1])
+            sums = load(8, zeros, _0)
+            for at in range(begin, end, _8):
+                sums = add_shared(sums, bits, at, _ALL)
+            store(totals[k], np.uint64(q), sums)
+        for j in range(len(n_categories)):
+            c = n_categories[j]
+            if c > few:
+                continue
             rest = group[k + 1] - group[k]
             for b in range(kept[j]):
-                q = first[j] + b
-                total = 0
-                for w in range(word[k], word[k + 1]):
-                    total += popcount(bits[q >> 3, w, q & 7])
-                totals[k, q] = total
-                marginals[offsets[j] + k * c + b] += total
-                rest -= total
+                marginals[offsets[j] + k * c + b] += totals[k, first[j] + b]
+                rest -= totals[k, first[j] + b]
             if kept[j] < c:
                 marginals[offsets[j] + k * c + c - 1] += rest
 
 
 @inline
-def _share(bits, q, g0, begin, end, shared):
-    """shared[g] = bits that column q has in common with the columns from group g0 on, in words begin to end - 1."""
-    group, lane = q >> 3, q & 7
-    for g in range(g0, bits.shape[0]):
-        s0 = s1 = s2 = s3 = s4 = s5 = s6 = s7 = np.int64(0)
-        for w in range(begin, end):
-            v = bits[group, w, lane]
-            s0 += popcount(v & bits[g, w, 0])
-            s1 += popcount(v & bits[g, w, 1])
-            s2 += popcount(v & bits[g, w, 2])
-            s3 += popcount(v & bits[g, w, 3])
-            s4 += popcount(v & bits[g, w, 4])
-            s5 += popcount(v & bits[g, w, 5])
-            s6 += popcount(v & bits[g, w, 6])
-            s7 += popcount(v & bits[g, w, 7])
-        shared[g, 0], shared[g, 1], shared[g, 2], shared[g, 3] = s0, s1, s2, s3
-        shared[g, 4], shared[g, 5], shared[g, 6], shared[g, 7] = s4, s5, s6, s7
-
-
-@inline
-def _add_table(ci, cj, ki, kj, shared, q, totals, p, n, at, counts):
+def _add_table(ci, cj, ki, kj, shared, stride, ni, nj, n, at, counts):
     """Adds a table from what its columns share, the last category of a complete feature from what is left."""
     last = np.int64(n)
     for a in range(ki):
-        left = totals[p + a]
+        left = ni[a]
         last -= left
         for b in range(kj):
-            both = shared[a, q + b]
+            both = shared[a * stride + b]
             counts[at + a * cj + b] += both
             left -= both
         if kj < cj:
@@ -136,56 +125,134 @@ def _add_table(ci, cj, ki, kj, shared, q, totals, p, n, at, counts):
     if ki == ci:
         return
     for b in range(kj):
-        rest = totals[q + b]
+        rest = nj[b]
         for a in range(ki):
-            rest -= shared[a, q + b]
+            rest -= shared[a * stride + b]
         counts[at + ki * cj + b] += rest
         last -= rest
     if kj < cj:
         counts[at + ki * cj + kj] += last
 
 
+@inline
+def _add_twos(shared, ni, nj, m, n, at, step, counts):
+    """The same of a complete feature of two categories and m others after each other."""
+    place, further = np.uint64(at), np.uint64(step)
+    one, two, three = np.uint64(1), np.uint64(2), np.uint64(3)
+    for x in range(m):
+        both, other = shared[x], nj[x]
+        counts[place] += both
+        counts[place + one] += ni - both
+        counts[place + two] += other - both
+        counts[place + three] += n - ni - other + both
+        place += further
+
+
 @kernel
-def _count_shared(bits, group, word, n_categories, few, first, kept, totals, i, pair_offsets, counts):
-    """The pairs of feature i with features j > i, both of few categories."""
-    d, n_groups = len(n_categories), bits.shape[0]
-    ci = n_categories[i]
-    if ci > few:
-        return
-    shared = np.empty((max(1, kept[i]), n_groups, _LANES), np.int64)
-    flat = shared.reshape(shared.shape[0], n_groups * _LANES)
-    for k in range(totals.shape[0]):
-        n = group[k + 1] - group[k]
-        if n == 0:
+def _count_shared(
+    bits, n_words, group, word, n_categories, few, twos, first, kept, zeros, totals, f0, f1, pair_offsets, counts
+):  # fmt: skip
+    """The pairs (i, j > i) of features of few categories, f0 <= i < f1; features from `twos` on are complete and have
+    two.
+    """
+    d, stride, n_classes = len(n_categories), totals.shape[1], totals.shape[0]
+    shared = np.empty((_TOGETHER + _FEW + BLOCK) * stride, np.int64)
+    apart = np.uint64(stride)
+    i1 = f0
+    while i1 < f1:
+        i0 = i1
+        i1 += 1
+        while i1 < f1 and first[i1] - first[i0] < _TOGETHER:
+            i1 += 1
+        p0, p1 = first[i0], first[i1]
+        for k in range(n_classes):
+            n = group[k + 1] - group[k]
+            if n == 0:
+                continue
+            begin, size = LANES * word[k], np.uint64(word[k + 1] - word[k])
+            for p in range(p0, p1, BLOCK):
+                q = p
+                a0 = np.uint64((q >> 3) * n_words * LANES + (q & 7) + begin)
+                q = min(p + 1, p1 - 1)
+                a1 = np.uint64((q >> 3) * n_words * LANES + (q & 7) + begin)
+                q = min(p + 2, p1 - 1)
+                a2 = np.uint64((q >> 3) * n_words * LANES + (q & 7) + begin)
+                q = min(p + 3, p1 - 1)
+                a3 = np.uint64((q >> 3) * n_words * LANES + (q & 7) + begin)
+                for g in range(first[i0 + 1] & -LANES, stride, LANES):
+                    at = np.uint64((p - p0) * stride + g)
+                    shared_bits(bits, a0, a1, a2, a3, np.uint64(g * n_words + begin), size, zeros, shared, at, apart)
+            for i in range(i0, i1):
+                ci = n_categories[i]
+                if ci > few:
+                    continue
+                row, ni, j = shared[(first[i] - p0) * stride :], totals[k, first[i] :], i + 1
+                while j < d:
+                    cj, q = n_categories[j], first[j]
+                    at = pair_offsets[pair_of(i, j, d)] + k * ci * cj
+                    if i >= twos:
+                        _add_twos(row[q:], ni[0], totals[k, q:], d - j, n, at, 4 * n_classes, counts)
+                        break
+                    if cj <= few:
+                        _add_table(ci, cj, kept[i], kept[j], row[q:], stride, ni, totals[k, q:], n, at, counts)
+                    j += 1
+
+
+@inline
+def _add_four(plain, y, r0, r1, i, j0, j1, j2, j3, n_categories, pair_offsets, counts):
+    """The pairs of feature i and four others, cell by cell: increments seldom meet the one before."""
+    d = len(n_categories)
+    ci, c0, c1 = n_categories[i], n_categories[j0], n_categories[j1]
+    c2, c3 = n_categories[j2], n_categories[j3]
+    at0, at1 = pair_offsets[pair_of(i, j0, d)], pair_offsets[pair_of(i, j1, d)]
+    at2, at3 = pair_offsets[pair_of(i, j2, d)], pair_offsets[pair_of(i, j3, d)]
+    for r in range(r0, r1):
+        a = np.int64(plain[r, i])
+        if a >= ci:
             continue
-        for a in range(kept[i]):
-            _share(bits, first[i] + a, first[i + 1] >> 3, word[k], word[k + 1], shared[a])
-        for j in range(i + 1, d):
-            cj = n_categories[j]
-            if cj <= few:
-                at = pair_offsets[pair_of(i, j, d)] + k * ci * cj
-                _add_table(ci, cj, kept[i], kept[j], flat, first[j], totals[k], first[i], n, at, counts)
+        row = y[r] * ci + a
+        b0, b1 = np.int64(plain[r, j0]), np.int64(plain[r, j1])
+        b2, b3 = np.int64(plain[r, j2]), np.int64(plain[r, j3])
+        if b0 < c0:
+            counts[np.uint64(at0 + row * c0 + b0)] += 1
+        if b1 < c1:
+            counts[np.uint64(at1 + row * c1 + b1)] += 1
+        if b2 < c2:
+            counts[np.uint64(at2 + row * c2 + b2)] += 1
+        if b3 < c3:
+            counts[np.uint64(at3 + row * c3 + b3)] += 1
 
 
 @kernel
-def _count_direct(plain, y, n_categories, offsets, few, i, pair_offsets, marginals, counts):
-    """The pairs of feature i and those j > i where one of the two has many categories, and i's counts if it has."""
+def _count_direct(plain, y, n_categories, offsets, few, f0, f1, pair_offsets, marginals, counts):
+    """The pairs (i, j > i) of which one has many categories, f0 <= i < f1, and the counts of such i."""
     n, d = plain.shape
-    ci = np.int64(n_categories[i])
-    if ci > few:
-        for r in range(n):
-            a = np.int64(plain[r, i])
-            if a < ci:
-                marginals[offsets[i] + y[r] * ci + a] += 1
-    for j in range(i + 1, d):
-        cj = np.int64(n_categories[j])
-        if ci <= few and cj <= few:
-            continue
-        at = pair_offsets[pair_of(i, j, d)]
-        for r in range(n):
-            a, b = np.int64(plain[r, i]), np.int64(plain[r, j])
-            if a < ci and b < cj:
-                counts[at + (y[r] * ci + a) * cj + b] += 1
+    for r0 in range(0, n, _ROWS):
+        r1 = min(n, r0 + _ROWS)
+        for i in range(f0, f1):
+            ci = n_categories[i]
+            if ci > few:
+                for r in range(r0, r1):
+                    a = np.int64(plain[r, i])
+                    if a < ci:
+                        marginals[offsets[i] + y[r] * ci + a] += 1
+            j = i + 1
+            while j < d:
+                if j + 3 < d and (
+                    ci > few
+                    or min(n_categories[j], n_categories[j + 1], n_categories[j + 2], n_categories[j + 3]) > few
+                ):
+                    _add_four(plain, y, r0, r1, i, j, j + 1, j + 2, j + 3, n_categories, pair_offsets, counts)
+                    j += 4
+                    continue
+                cj = n_categories[j]
+                if ci > few or cj > few:
+                    at = pair_offsets[pair_of(i, j, d)]
+                    for r in range(r0, r1):
+                        a, b = np.int64(plain[r, i]), np.int64(plain[r, j])
+                        if a < ci and b < cj:
+                            counts[at + (y[r] * ci + a) * cj + b] += 1
+                j += 1
 
 
 def count_pairs(
@@ -201,46 +268,80 @@ def count_pairs(
 ) -> int:
     s = structure
     n, d, k = len(X), s.n_features, s.n_classes
-    c = s.n_categories
     few = _FEW if n >= _CLASS_ROWS * k else 0
-    width = int(c[c <= few].sum())
+    rules = (missing, unseen_is_missing, s, few, pair_offsets)
+    if counts.size <= _PRIVATE_CELLS:
+        threads = min(threads, 1 + n * counts.size // _THREAD_CELLS)
+    if threads == 1 or counts.size > _PRIVATE_CELLS:
+        return _count_rows(X, y, *rules, marginals, counts, threads)
+
+    def rows(a: int, b: int, _: int) -> tuple[int, NDArray[np.int64], NDArray[np.int64]]:
+        own = np.zeros(marginals.size, np.int64), np.zeros(counts.size, np.int64)
+        bad = _count_rows(X[a:b], None if y is None else y[a:b], *rules, *own, 1)
+        return a * d + bad if bad >= 0 else -1, *own
+
+    found = parallel_blocks(n, -(-n // threads), threads, rows)
+    for _, single, pairs in found:
+        marginals += single
+        counts += pairs
+    return first_index([bad for bad, _, _ in found])
+
+
+def _count_rows(
+    X: NDArray[Any],
+    y: NDArray[np.int64] | None,
+    missing: int | None,
+    unseen_is_missing: bool,
+    s: Structure,
+    few: int,
+    pair_offsets: NDArray[np.int64],
+    marginals: NDArray[np.int64],
+    counts: NDArray[np.int64],
+    threads: int,
+) -> int:
+    """Threads own tables."""
+    n, d, k = len(X), s.n_features, s.n_classes
+    c = s.n_categories
+    is_few = c <= few
+    width = int(c[is_few].sum())
     chunk = min(max(4096, 8 * _BIT_BYTES // (width + 64) // 64 * 64), 1 << 16)
-    kept, first = np.zeros(d, np.int64), np.zeros(d + 1, np.int64)
+    grain = -(-d // (4 * threads)) if threads > 1 else d
+    zeros = np.zeros(LANES, np.int64)
     for begin in range(0, n, chunk):
-        rows = X[begin : begin + chunk]
-        m = len(rows)
-        share = -(-m // threads)
-
-        def encoded(a: int, b: int, _: int) -> Any:
-            return encode(rows[a:b], missing, unseen_is_missing, s)  # noqa: B023 - called at once
-
-        parts = parallel_blocks(m, share, threads, encoded)
-        bad = first_index([(begin + i * share) * d + part.bad if part.bad >= 0 else -1 for i, part in enumerate(parts)])
+        plain, complete, bad = encode_pairs(X[begin : begin + chunk], missing, unseen_is_missing, s, threads)
         if bad >= 0:
-            return bad
-        plain = parts[0].plain if len(parts) == 1 else np.concatenate([part.plain for part in parts])
-        classes = np.zeros(m, np.int64) if y is None else y[begin : begin + chunk]
-        if width < c.sum():
-            _each(d, 1, threads, _count_direct, (plain, classes, c, s.offsets, few), (pair_offsets, marginals, counts))
+            return begin * d + bad
+        classes = np.zeros(len(plain), np.int64) if y is None else y[begin : begin + chunk]
+        if not is_few.all():
+            direct = (plain, classes, c, s.offsets, few)
+            _ranges(d, grain, threads, _count_direct, direct, (pair_offsets, marginals, counts))
         if width == 0:
             continue
-        grouped, group, word = _group(classes, k)
-        _seen_columns(plain, c, few, kept, first)
-        bits = np.empty((-(-int(first[d]) // _LANES), int(word[k]), _LANES), np.uint64)
-        totals = np.zeros((k, bits.shape[0] * _LANES), np.int64)
-        columns = (plain, grouped, group, word, first, kept)
-        _ranges(int(word[k]), 8, threads, _pack, columns, (bits,))
-        _ranges(d, 16, threads, _total, (bits, group, word, c, s.offsets, few, first, kept), (totals, marginals))
-        shared = (bits, group, word, c, few, first, kept, totals)
-        _each(d, 1, threads, _count_shared, shared, (pair_offsets, counts))
+        codes = plain if plain.dtype == np.uint8 else np.minimum(plain, 255).astype(np.uint8)
+        kept = np.where(is_few, c - 1, 0)
+        if not complete:
+            kept += is_few & incomplete_features(codes, s, threads)
+        first = np.concatenate([[0], np.cumsum(kept)])
+        rows, group, word = _group(classes, k)
+        n_words, n_columns = int(word[k]), -(-int(first[d]) // LANES) * LANES
+        bits, totals = np.empty(n_columns * n_words, np.uint64), np.empty((k, n_columns), np.int64)
+        columns = (codes.reshape(-1), d, rows, group, word, kept, _places(first, kept, n_words))
+        _ranges(n_words, max(8, -(-n_words // threads)), threads, _pack, columns, (bits,))
+        shape = (bits, n_words, group, word, c)
+        _total(*shape, s.offsets, few, first, kept, zeros, totals, marginals)
+        others = np.flatnonzero((kept != 1) | (c != 2))
+        shared = (*shape, few, int(others[-1]) + 1 if len(others) else 0, first, kept, zeros, totals)
+        _ranges(d, grain, threads, _count_shared, shared, (pair_offsets, counts))
     return -1
+
+
+def _places(first: NDArray[np.int64], kept: NDArray[np.int64], n_words: int) -> NDArray[np.uint64]:
+    """(C, d) where the column of category c of feature j begins, or _NOWHERE."""
+    category = np.arange(int(kept.max(initial=0)))[:, None]
+    q = first[:-1] + category
+    return np.where(category < kept, (q // LANES * n_words * LANES + q % LANES).astype(np.uint64), _NOWHERE)
 
 
 def _ranges(n: int, grain: int, threads: int, run: Any, before: tuple[Any, ...], after: tuple[Any, ...]) -> None:
     """run(*before, begin, end, *after) for pieces of [0, n)."""
-    parallel_blocks(n, grain if threads > 1 else max(1, n), threads, lambda a, b, _: run(*before, a, b, *after))
-
-
-def _each(n: int, grain: int, threads: int, run: Any, before: tuple[Any, ...], after: tuple[Any, ...]) -> None:
-    """run(*before, i, *after) for each i < n."""
-    parallel_blocks(n, grain, threads, lambda i, _, __: run(*before, i, *after))
+    parallel_blocks(n, grain, threads, lambda a, b, _: run(*before, a, b, *after))

@@ -7,7 +7,7 @@ from numba import types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from tallydraw._numba.parallel import inline, kernel
+from tallydraw._numba.parallel import inline, kernel, unrolled
 
 _TWO52_BITS, _TWO52 = np.uint64(0x4330000000000000), 2.0**52
 _LOG2_HIGH, _LOG2_LOW = float.fromhex("0x1.62e43p-1"), float.fromhex("-0x1.05c610ca86c39p-29")
@@ -169,13 +169,13 @@ def exp_of(x):
     return value if x == x else _NAN
 
 
-@inline
+@unrolled
 def is_near_one(t):
     """Whether 1 + t is so near one that near_divergence(t) is exact enough."""
-    return -_SMALL < t < _SMALL
+    return np.abs(t) < _SMALL
 
 
-@inline
+@unrolled
 def near_divergence(t):
     """(1 + t) log(1 + t) - t by a series, |t| < 1/16."""
     series = -1.0 / 210
@@ -195,21 +195,23 @@ def near_divergence(t):
     return t * t * series
 
 
-@inline
+@unrolled
 def log_probability_of(p):
     """Logarithm, 0 of what passes one by rounding."""
     y = log_of(p)
     return y if y < 0.0 else 0.0
 
 
-@inline
+@unrolled
 def divergence_term(p, q, log_q):
     """The term p log(p / q) - p + q = q ((1 + t) log(1 + t) - t), t = p / q - 1: by a series where t is small."""
     t = (p - q) / q
-    if is_near_one(t):  # not where q = 0
-        return q * near_divergence(t)
-    logs = log_probability_of(p) - log_q if p > 0.0 else 0.0
-    return p * logs - p + q
+    near = is_near_one(t)  # not where q = 0
+    series = near_divergence(t if near else 0.0)
+    log_p = log_probability_of(p)
+    logs = log_p - log_q if p > 0.0 else 0.0
+    far = p * logs - p + q
+    return q * series if near else far
 
 
 @kernel

@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 
 from tallydraw._numba.codes import encode
 from tallydraw._numba.elementary import log_scaled_of
+from tallydraw._numba.log_prob_tree import make_tree, score_tree
 from tallydraw._numba.messages import find_touched, known_context, make_messages, send_messages
 from tallydraw._numba.parallel import first_index, kernel, parallel_blocks
-from tallydraw._structure import Structure
+from tallydraw._structure import Structure, make_structure
 from tallydraw._totals import Totals
 
 
@@ -55,14 +56,23 @@ def log_prob_messages(
     out: NDArray[np.float64],
     threads: int,
 ) -> int:
+    tree = make_tree(structure, totals)
+    # With trees plain codes alone are looked at: those of features without contexts.
+    alone = structure if tree is None else make_structure(structure.n_categories)
+
     def score(a: int, b: int, piece: int) -> int:
         some = rows[a:b]
-        encoded = encode(X[some], missing, unseen_is_missing, structure)
+        together = int(some[-1]) - int(some[0]) == len(some) - 1
+        x = X[some[0] : some[-1] + 1] if together else X[some]
+        encoded = encode(x, missing, unseen_is_missing, alone)
+        tables = (probabilities, plain)
         m = make_messages(structure)
-        _score(
-            structure, encoded.plain, encoded.codes, some, probabilities, plain, logs, log_offsets, first, maximize, m,
-            out,
-        )  # fmt: skip
+        if tree is None:
+            _score(structure, encoded.plain, encoded.codes, some, *tables, logs, log_offsets, first, maximize, m, out)
+        else:
+            score_tree(
+                structure, tree, encoded.plain, some, *tables, cells, logs, log_offsets, first, maximize, m, out
+            )  # fmt: skip
         i, j = divmod(encoded.bad, structure.n_features)
         return -1 if encoded.bad < 0 else int(some[i]) * structure.n_features + j
 

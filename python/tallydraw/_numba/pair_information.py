@@ -1,4 +1,8 @@
-"""Mutual information of all pairs of features: the twin of pair_information.hpp, one pair after the other."""
+"""Mutual information of all pairs of features: the twin of pair_information.hpp.
+
+Tables of one shape are taken side by side: a cell of all of them in one loop, which LLVM makes vectors of. Every sum
+runs over the cells from left to right. Only tables of which some cell needs a logarithm get them.
+"""
 
 from __future__ import annotations
 
@@ -7,63 +11,231 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tallydraw._numba.count_pairs import pair_of
-from tallydraw._numba.elementary import divergence_term, log_probability_of
-from tallydraw._numba.parallel import kernel, parallel_blocks
+from tallydraw._numba.elementary import divergence_term, is_near_one, log_probability_of, near_divergence
+from tallydraw._numba.pair_codes import pair_of
+from tallydraw._numba.parallel import inline, kernel, parallel_blocks
 from tallydraw._structure import Structure
+
+# Tables side by side; their cells, which stay in the nearest cache; tables of more cells are taken one by one.
+_LEAST, _MOST, _CELLS, _TABLE_CELLS = 8, 256, 1 << 12, 1 << 16
+# Cells that are worth a thread.
+_THREAD_CELLS = 1 << 16
+# Rows of a room beside the cells and their sums: of one number a table.
+_SEEN, _TOTAL, _SHARED, _FAR, _LOG_Q, _MORE = range(6)
+_SINGLE = 6
+
+
+@inline
+def _side_by_side(cells):
+    return min(_MOST, max(_CELLS // cells, _LEAST)) if cells <= _TABLE_CELLS else 1
+
+
+@inline
+def _rows_of(cells, sides):
+    """Rows of a room: single ones, then p and q of every cell, its sums and their logs."""
+    return _SINGLE + 2 * (cells + sides)
+
+
+# Rows are named by where they begin, in numbers without a sign: so LLVM sees which ones they are, and makes vectors.
+
+
+@inline
+def _clear(room, out, n):
+    for t in range(n):
+        room[out + t] = 0.0
+
+
+@inline
+def _add(room, x, n, out):
+    for t in range(n):
+        room[out + t] += room[x + t]
+
+
+@inline
+def _normalize(room, p, cells, n, width):
+    """Counts of all cells to their shares, with pseudocounts; their sums without."""
+    seen, total, more = np.uint64(_SEEN) * width, np.uint64(_TOTAL) * width, np.uint64(_MORE) * width
+    _clear(room, seen, n)
+    _clear(room, total, n)
+    for c in range(cells):
+        at = p + c * width
+        for t in range(n):
+            x = room[at + t]
+            room[seen + t] += x
+            x += room[more + t]
+            room[total + t] += x
+            room[at + t] = x
+    for t in range(n):
+        x = room[total + t]
+        room[total + t] = x if x > 0.0 else 1.0
+    for c in range(cells):
+        at = p + c * width
+        for t in range(n):
+            room[at + t] /= room[total + t]
+
+
+@inline
+def _add_up(room, x, count, step, n, out):
+    """A row is the sum of `count` others, `step` apart, from 0.0 on."""
+    _clear(room, out, n)
+    for i in range(np.uint64(count)):
+        _add(room, x + i * step, n, out)
+
+
+@inline
+def _multiply(room, x, y, n, out):
+    for t in range(n):
+        room[out + t] = room[x + t] * room[y + t]
+
+
+@inline
+def _divide_where_positive(room, x, n, out):
+    for t in range(n):
+        room[out + t] /= room[x + t] if room[x + t] > 0.0 else 1.0
+
+
+@inline
+def _add_near(room, p, q, n, shared, far):
+    """Adds terms, right where no logarithm is needed; far[t] != 0: one is."""
+    for t in range(n):
+        x, e = room[p + t], room[q + t]
+        s = (x - e) / e
+        near = is_near_one(s)  # not where e = 0
+        series = near_divergence(s if near else 0.0)
+        room[shared + t] += e * series if near else e  # where x = 0, e is left
+        room[far + t] += 0.0 if near else x
+
+
+@inline
+def _logs(room, x, n, out):
+    for t in range(n):
+        room[out + t] = log_probability_of(room[x + t])
+
+
+@inline
+def _log_products(room, x, y, n, out):
+    for t in range(n):
+        room[out + t] = room[x + t] + room[y + t]
+
+
+@inline
+def _subtract_where_positive(room, log_x, x, n, out):
+    for t in range(n):
+        room[out + t] -= room[log_x + t] if room[x + t] > 0.0 else 0.0
+
+
+@inline
+def _add_terms(room, p, q, log_q, n, shared):
+    for t in range(n):
+        room[shared + t] += divergence_term(room[p + t], room[q + t], room[log_q + t])
+
+
+@inline
+def _inform_alike(room, side, k, ci, cj, n, pair, information, wants_seen, all_seen):
+    """n tables of k x ci x cj counts, those of pair[t]: the first rows of a room after single ones."""
+    cells, sides = k * ci * cj, k * (ci + cj + 1)
+    width = np.uint64(side)
+    p, q = np.uint64(_SINGLE * side), np.uint64((_SINGLE + cells) * side)
+    first_a = _SINGLE + 2 * cells
+    first_b, first_y = first_a + k * ci, first_a + k * (ci + cj)
+    seen, shared = np.uint64(_SEEN * side), np.uint64(_SHARED * side)
+    far, log_q = np.uint64(_FAR * side), np.uint64(_LOG_Q * side)
+    kept = np.empty(side, np.uint64)
+    _normalize(room, p, np.uint64(cells), n, width)
+    _clear(room, shared, n)
+    _clear(room, far, n)
+    for y in range(k):
+        for u in range(ci):
+            a = np.uint64((first_a + y * ci + u) * side)
+            _add_up(room, np.uint64((_SINGLE + (y * ci + u) * cj) * side), cj, width, n, a)
+        for v in range(cj):
+            b = np.uint64((first_b + y * cj + v) * side)
+            _add_up(room, np.uint64((_SINGLE + y * ci * cj + v) * side), ci, np.uint64(cj * side), n, b)
+        of_class = np.uint64((first_y + y) * side)
+        _add_up(room, np.uint64((first_a + y * ci) * side), ci, width, n, of_class)
+        for u in range(ci):
+            for v in range(cj):
+                cell = np.uint64(((y * ci + u) * cj + v) * side)
+                a, b = np.uint64((first_a + y * ci + u) * side), np.uint64((first_b + y * cj + v) * side)
+                _multiply(room, a, b, n, q + cell)
+                if k > 1:
+                    _divide_where_positive(room, of_class, n, q + cell)
+                _add_near(room, p + cell, q + cell, n, shared, far)
+    m = np.uint64(0)
+    for t in range(n):
+        information[pair[t]] = room[shared + t] if room[seen + t] > 0.0 else -np.inf
+        if wants_seen:
+            all_seen[pair[t]] = room[seen + t]
+        if room[far + t] != 0.0 and room[seen + t] > 0.0:
+            kept[m] = t
+            m += np.uint64(1)
+    if m == 0:
+        return
+    for row in range(np.uint64(_SINGLE), np.uint64(first_a + sides)):  # of these tables alone
+        for t in range(m):
+            room[row * width + t] = room[row * width + kept[t]]
+    for row in range(first_a, first_a + (sides if k > 1 else sides - 1)):
+        _logs(room, np.uint64(row * side), m, np.uint64((row + sides) * side))
+    _clear(room, shared, m)
+    for y in range(k):
+        of_class, log_y = np.uint64((first_y + y) * side), np.uint64((first_y + sides + y) * side)
+        for u in range(ci):
+            log_a = np.uint64((first_a + sides + y * ci + u) * side)
+            for v in range(cj):
+                log_b = np.uint64((first_b + sides + y * cj + v) * side)
+                cell = np.uint64(((y * ci + u) * cj + v) * side)
+                _log_products(room, log_a, log_b, m, log_q)
+                if k > 1:
+                    _subtract_where_positive(room, log_y, of_class, m, log_q)
+                _add_terms(room, p + cell, q + cell, log_q, m, shared)
+    for t in range(m):
+        information[pair[kept[t]]] = room[shared + t]
+
+
+@inline
+def _end(by_size, n_categories, begin):
+    """Where the features of as many categories as by_size[begin] end."""
+    end = begin + 1
+    while end < len(by_size) and n_categories[by_size[end]] == n_categories[by_size[begin]]:
+        end += 1
+    return end
 
 
 @kernel
-def _inform(counts, pair_offsets, n_categories, k, pseudocounts, i, information, wants_seen, seen):
-    """The pairs of feature i with features j > i."""
-    d, ci = len(n_categories), n_categories[i]
-    most = np.int64(1)
-    for j in range(i + 1, d):
-        most = max(most, n_categories[j])
-    p, a, b = np.empty((k, ci, most)), np.empty((k, ci)), np.empty((k, most))
-    log_a, log_b = np.empty((k, ci)), np.empty((k, most))
-    for j in range(i + 1, d):
-        cj = n_categories[j]
-        pair = pair_of(i, j, d)
-        at, more = pair_offsets[pair], min(pseudocounts[i], pseudocounts[j])
-        plain = total = 0.0
-        for cell in range(k * ci * cj):
-            x = np.float64(counts[at + cell])
-            plain += x
-            total += x + more
-        if wants_seen:
-            seen[pair] = plain
-        if not plain > 0.0:
-            information[pair] = -np.inf
-            continue
-        a[:], b[:] = 0.0, 0.0
-        for y in range(k):
-            for u in range(ci):
-                for v in range(cj):
-                    share = (np.float64(counts[at]) + more) / total
-                    at += 1
-                    p[y, u, v] = share
-                    a[y, u] += share
-                    b[y, v] += share
-        for y in range(k):
-            for u in range(ci):
-                log_a[y, u] = log_probability_of(a[y, u])
-            for v in range(cj):
-                log_b[y, v] = log_probability_of(b[y, v])
-        shared = 0.0
-        for y in range(k):
-            of_class = 0.0
-            for u in range(ci):
-                of_class += a[y, u]
-            given = k > 1 and of_class > 0.0
-            log_class = log_probability_of(of_class) if given else 0.0
-            for u in range(ci):
-                for v in range(cj):
-                    q, log_q = a[y, u] * b[y, v], log_a[y, u] + log_b[y, v]
-                    if given:
-                        q, log_q = q / of_class, log_q - log_class
-                    shared += divergence_term(p[y, u, v], q, log_q)
-        information[pair] = shared
+def _inform(
+    counts, pair_offsets, n_categories, k, by_size, pseudocounts, first, last, information, wants_seen, seen
+):  # fmt: skip
+    """The pairs of features i in [first, last) and j > i."""
+    d = len(n_categories)
+    pair = np.empty(_MOST, np.int64)
+    i_end = 0
+    while i_end < d:
+        i_begin, i_end = i_end, _end(by_size, n_categories, i_end)
+        j_end = 0
+        while j_end < d:
+            j_begin, j_end = j_end, _end(by_size, n_categories, j_end)
+            ci, cj = n_categories[by_size[i_begin]], n_categories[by_size[j_begin]]
+            cells = k * ci * cj
+            side = _side_by_side(cells)
+            room = np.empty(_rows_of(cells, k * (ci + cj + 1)) * side)
+            n = 0
+            for i in by_size[i_begin:i_end]:
+                if i < first or i >= last:
+                    continue
+                for j in by_size[j_begin:j_end]:
+                    if j <= i:
+                        continue
+                    pair[n] = pair_of(i, j, d)
+                    at = pair_offsets[pair[n]]
+                    for c in range(cells):
+                        room[(_SINGLE + c) * side + n] = counts[at + c]
+                    room[_MORE * side + n] = min(pseudocounts[i], pseudocounts[j])
+                    n += 1
+                    if n == side:
+                        _inform_alike(room, side, k, ci, cj, np.uint64(n), pair, information, wants_seen, seen)
+                        n = 0
+            if n > 0:
+                _inform_alike(room, side, k, ci, cj, np.uint64(n), pair, information, wants_seen, seen)
 
 
 def pair_information(
@@ -78,6 +250,8 @@ def pair_information(
     seen: NDArray[np.float64] | None,
     threads: int,
 ) -> None:
-    before = (counts, pair_offsets, structure.n_categories, structure.n_classes, pseudocounts)
+    before = (counts, pair_offsets, structure.n_categories, structure.n_classes, by_size, pseudocounts)
     after = (information, seen is not None, information if seen is None else seen)
-    parallel_blocks(last - first, 1, threads, lambda i, _, __: _inform(*before, first + i, *after))
+    threads = min(threads, 1 + counts.size // _THREAD_CELLS)
+    grain = -(-(last - first) // (4 * threads)) if threads > 1 else max(1, last - first)
+    parallel_blocks(last - first, grain, threads, lambda a, b, _: _inform(*before, first + a, first + b, *after))

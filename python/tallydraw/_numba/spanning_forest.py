@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from tallydraw._numba.count_pairs import pair_of
+from tallydraw._numba.pair_codes import pair_of
 from tallydraw._numba.parallel import kernel
 
 
