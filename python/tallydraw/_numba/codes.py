@@ -212,8 +212,8 @@ def _interleave_halves(a, b):
 
 @kernel
 def _turn(columns, apart, rows):
-    """rows[r, j] = columns[j * apart + r], of bytes, at least 16 columns: 16 of them at a time by interleaving halves, as
-    transpose.hpp does.
+    """rows[r, j] = columns[j * apart + r], of bytes, at least 16 columns: 16 of them at a time by interleaving halves,
+    as transpose.hpp does.
     """
     n, d = rows.shape
     flat = rows.reshape(-1)

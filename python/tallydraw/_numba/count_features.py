@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from threading import Lock
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tallydraw._numba import count_tiles
 from tallydraw._numba.class_lanes import part_width
-from tallydraw._numba.codes import Encoded, canonical, code_type, encode, named
-from tallydraw._numba.parallel import first_index, inline, kernel, parallel_blocks
+from tallydraw._numba.codes import MET_BAD, Encoded, Encoder, encode, span
+from tallydraw._numba.parallel import first_index, kernel, parallel_blocks, worth
 from tallydraw._structure import Structure
 
-# Cells up to which a thread that owns rows has tables of its own.
-_PRIVATE_CELLS = 1 << 17
 # Bytes of codes that are encoded at once: many rows, since tables come to the cache anew for each block of them; and
 # cells of the tables that are counted into at a time.
 _CODE_BYTES, _TILE_CELLS = 1 << 24, 5 << 12
-# Up to so many categories eight are counted in the bytes of one word; at most so many words.
-_FEW, _WORDS = 16, 1 << 20
-_0, _3, _7, _8, _63, _255 = (np.uint64(i) for i in (0, 3, 7, 8, 63, 255))
+# Features of a tile; small counts of a tile; classes whose rows are brought together for byte lanes; pairs of class and
+# category that are counted as bits.
+_WIDTH, _SMALL_CELLS, _LANE_CLASSES, _BIT_CELLS = 64, 1 << 20, 64, 512
 
 
 @kernel
@@ -57,52 +57,6 @@ def _count_soft(codes, f0, f1, lane_offsets, rows, weights, lanes):
                     lanes[at + np.uint64(k)] += weights[r, c + k]
 
 
-@inline
-def _flush(words, k, n_categories, offsets, counts):
-    """Adds what the words of class k have counted, and clears them."""
-    for j in range(n_categories.shape[0]):
-        for c in range(n_categories[j]):
-            word = words[k, c >> 3, j] >> np.uint64((c & 7) << 3)
-            counts[offsets[j] + k * n_categories[j] + c] += np.int64(word & _255)
-    words[k] = 0
-
-
-@kernel
-def _count_few(x, y, has_y, missing, lenient, n_classes, n_categories, offsets, last, counts):
-    """Counts codes without contexts of features of few categories; last[j] is the last one, in the type of x.
-    Eight categories of a feature are counted in the bytes of a word, until one could overflow. Returns the first cell
-    that is no category, or -1.
-    """
-    n, d = x.shape
-    parts = (np.int64(last.max()) >> 3) + 1
-    words = np.zeros((n_classes, parts, d), np.uint64)
-    rows = np.zeros(n_classes, np.int64)
-    for r in range(n):
-        k = y[r] if has_y else np.int64(0)
-        strange = _0
-        for part in range(parts):
-            first = np.uint64(part) << _3
-            for j in range(d):
-                z = np.uint64(x[r, j])
-                over = np.uint64(x[r, j] > last[j])
-                gone = np.uint64(z == missing)
-                strange |= over & ~gone & ~(z >> _63)  # negative codes are missing
-                one = ~over & ~gone & np.uint64(z - first < _8)
-                words[k, part, j] += one << ((z & _7) << _3)
-        if strange != _0 and not lenient:
-            for j in range(d):
-                if x[r, j] > last[j] and np.uint64(x[r, j]) != missing and np.int64(x[r, j]) >= 0:
-                    return r * d + j
-        rows[k] += 1
-        if rows[k] == 255:
-            _flush(words, k, n_categories, offsets, counts)
-            rows[k] = 0
-    for k in range(n_classes):
-        if rows[k] > 0:
-            _flush(words, k, n_categories, offsets, counts)
-    return -1
-
-
 def count_features(
     X: NDArray[Any],
     y: NDArray[np.int64] | None,
@@ -113,26 +67,100 @@ def count_features(
     threads: int,
 ) -> int:
     s = structure
-    n, d = len(X), s.n_features
-    rules = (missing, unseen_is_missing)
-    ones = np.broadcast_to(np.int64(1), n)
-    most = int(s.n_categories.max())
-    words = s.n_classes * d * -(-most // 8)
-    few = most <= _FEW and not len(s.context) and s.n_classes * most <= n and words <= _WORDS
-    if not few and (threads == 1 or counts.size > _PRIVATE_CELLS):
-        return _add(X, y, *rules, s, ones, counts, threads)
+    n, k, most = len(X), s.n_classes, int(s.n_categories.max())
+    threads = worth(threads, n * s.n_features)
+    # Small counts are cleared and added once: a few rows are better counted straight into the result.
+    if len(s.context) or k > 512 or k * (most + 1) > _SMALL_CELLS // 8 or n < k * most // 2:
+        return _add(X, y, missing, unseen_is_missing, s, np.broadcast_to(np.int64(1), n), counts, threads)
+    return _count_tiles(X, np.zeros(n, np.int64) if y is None else y, missing, unseen_is_missing, s, counts, threads)
 
-    def rows(a: int, b: int, _: int) -> tuple[int, NDArray[np.int64]]:
-        own = np.zeros(counts.size, np.int64) if threads > 1 else counts
-        part = (X[a:b], None if y is None else y[a:b], *rules, s)
-        bad = _add_few(*part, own) if few else _add(*part, ones[a:b], own, 1)
-        return (bad + a * d if bad >= 0 else -1), own
 
-    found = parallel_blocks(n, max(1, -(-n // threads)), threads, rows)
-    for _, own in found:
-        if own is not counts:
-            counts += own
-    return first_index([bad for bad, _ in found])
+def _count_tiles(
+    X: NDArray[Any],
+    y: NDArray[np.int64],
+    missing: int | None,
+    unseen_is_missing: bool,
+    s: Structure,
+    counts: NDArray[np.int64],
+    threads: int,
+) -> int:
+    """A task counts some rows of some features. Bytes are counted as they are: that some are no categories shows in the
+    counts. Others are encoded first.
+    """
+    n, d, k, most = len(X), s.n_features, s.n_classes, int(s.n_categories.max())
+    encoder = Encoder(X, missing, unseen_is_missing, s)
+    x = encoder.x
+    row, column = x.strides
+    by_column = row == 1 and column >= n
+    raw = x.itemsize == 1 and most <= encoder.top + 1 and (by_column or (column == 1 and row >= d))
+    by_column &= raw
+    few = most <= count_tiles.FEW and (k * most <= _BIT_CELLS if by_column else k <= _LANE_CLASSES)
+    lanes = few and (raw or encoder.type == np.uint8)
+    apart = count_tiles.FEW if lanes else 256 if raw else most + 1
+    width = min(_WIDTH, max(8, _SMALL_CELLS // (k * apart)), d)
+    class_apart, feature_apart = (apart, k * apart) if by_column else (width * apart, apart)
+    skipped = int(encoder.missing) if raw and encoder.named else 2**62
+    block = count_tiles.BLOCK
+    if by_column and few:
+        bits = np.empty((k, -(-n // 64)), np.uint64)
+        parallel_blocks(
+            n, 8 * block, threads, lambda a, b, _: count_tiles.class_bits(y[a:b], bits[:, a // 64 : -(-b // 64)])
+        )
+    elif by_column:
+        shift = (y * apart).astype(np.int32)
+    else:
+        rows, group = np.empty(n, np.int32), np.empty((-(-n // block), k + 1), np.int64)
+        parallel_blocks(
+            n, 8 * block, threads,
+            lambda a, b, _: count_tiles.group_rows(y[a:b], rows[a:b], group[a // block : -(-b // block)]),
+        )  # fmt: skip
+    codes = span(x) if raw else None
+
+    def count(a: int, b: int, j0: int, j1: int, table: NDArray[np.uint16]) -> bool:
+        """Counts rows [a, b); whether one of their cells is bad for certain."""
+        place = (class_apart, feature_apart)
+        if by_column and few:
+            count_tiles.count_bits(codes, a + j0 * column, column, b - a, j1 - j0, bits, a // 64, table, *place, most)
+        elif by_column:
+            count_tiles.count_columns(codes, a + j0 * column, column, b - a, j1 - j0, shift[a:b], table, feature_apart)
+        else:
+            part, begin, stride = codes, a * row + j0, row
+            if not raw:
+                plain, met = encoder.plain(a, b, j0, j1)
+                if met & MET_BAD:
+                    return True
+                part, begin, stride = plain.reshape(-1), 0, j1 - j0
+            names = (rows[a:b], group[a // block : -(-b // block)])
+            if lanes:
+                count_tiles.count_lanes(part, begin, stride, j1 - j0, *names, table, *place, most)
+            else:
+                count_tiles.count_rows(part, begin, stride, j1 - j0, *names, table, *place)
+        return False
+
+    lock = Lock()
+    tiles = -(-d // width)
+    parts = threads if tiles < 2 * threads else 1
+    share = -(-n // (parts * block)) * block
+    step = count_tiles.MOST_ROWS if raw else 2 * block
+
+    def task(i: int, _: int, __: int) -> int:
+        j0, begin = i // parts * width, i % parts * share
+        j1, end = min(d, j0 + width), min(n, begin + share)
+        table = np.zeros(k * width * apart, np.uint16)
+        for a in range(begin, end, count_tiles.MOST_ROWS):
+            b = min(end, a + count_tiles.MOST_ROWS)
+            bad = False
+            for p in range(a, b, step):
+                bad |= count(p, min(b, p + step), j0, j1, table)
+            features = (s.n_categories[j0:j1], s.offsets[j0 : j1 + 1], skipped)
+            with lock:  # integers: whichever thread comes first, the sums are the same
+                whole = count_tiles.empty(table, class_apart, feature_apart, b - a, *features, counts)
+            found = encoder.first_bad(a, b) if bad or (raw and not whole) else -1
+            if found >= 0:
+                return found
+        return -1
+
+    return first_index(parallel_blocks(tiles * parts, 1, threads, task))
 
 
 def count_features_weighted(
@@ -164,21 +192,6 @@ def count_features_soft(
         _count_soft(part.codes, f0, f1, lane_offsets, rows, weights[a:b], lanes)
 
     return _add_features(X, missing, unseen_is_missing, structure, lanes.size, add, threads)
-
-
-def _add_few(
-    X: NDArray[Any],
-    y: NDArray[np.int64] | None,
-    missing: int | None,
-    unseen_is_missing: bool,
-    s: Structure,
-    counts: NDArray[np.int64],
-) -> int:
-    x = canonical(X, missing)
-    last = (s.n_categories - 1).astype(x.dtype)
-    rows = (x, s.n_categories if y is None else y, y is not None)
-    rules = (named(missing), unseen_is_missing)
-    return int(_count_few(*rows, *rules, s.n_classes, s.n_categories, s.offsets, last, counts))
 
 
 def _add(
@@ -227,7 +240,7 @@ def _add_features(
 
         parallel_blocks(d, width, threads, piece)
 
-    step = max(16, _CODE_BYTES // (d * code_type(s).itemsize))
+    step = max(16, _CODE_BYTES // d)
     for begin in range(0, n, step):
         parts = encoded(begin, min(n, begin + step))
         bad = first_index([a * d + part.bad if part.bad >= 0 else -1 for a, _, part in parts])

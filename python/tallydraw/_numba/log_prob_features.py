@@ -64,8 +64,8 @@ _add8, _add4, _add2, _add1 = _adder(8), _adder(4), _adder(2), _adder(1)
 
 @kernel
 def _add_logs(codes, f0, lanes, lane_offsets, lane_rows, first, out):
-    """out[i, k] += the logs of cells (i, f0 + j), from left to right over the features j of codes; from first[k] on where
-    f0 is 0.
+    """out[i, k] += the logs of cells (i, f0 + j), from left to right over the features j of codes; from first[k] on
+    where f0 is 0.
     """
     rows, n_features = np.uint64(codes.shape[0]), codes.shape[1]
     n_classes = out.shape[1]
