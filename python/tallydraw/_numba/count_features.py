@@ -155,9 +155,10 @@ def _count_tiles(
             features = (s.n_categories[j0:j1], s.offsets[j0 : j1 + 1], skipped)
             with lock:  # integers: whichever thread comes first, the sums are the same
                 whole = count_tiles.empty(table, class_apart, feature_apart, b - a, *features, counts)
-            found = encoder.first_bad(a, b) if bad or (raw and not whole) else -1
-            if found >= 0:
-                return found
+            if raw and not whole and not unseen_is_missing:  # missing codes, or bad ones
+                bad = bool(encoder.plain(a, b, j0, j1)[1] & MET_BAD)
+            if bad:
+                return encoder.first_bad(a, b)
         return -1
 
     return first_index(parallel_blocks(tiles * parts, 1, threads, task))
