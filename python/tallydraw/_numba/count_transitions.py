@@ -63,8 +63,8 @@ def _count_steps(x, offsets, y, has_y, a, b, n_states, top, order, n_contexts, t
 
 @kernel
 def _count_single_steps(x, offsets, y, has_y, a, b, n_states, last, top, apart, table):
-    """The same for order 1, which needs no division; four tables `apart` take turns so that a step repeated at once does
-    not wait for the store of the one before it. last: the last state, of the type of x.
+    """The same for order 1, which needs no division; four tables `apart` take turns so that a step repeated at once
+    does not wait for the store of the one before it. last: the last state, of the type of x.
     """
     c, one = np.uint64(n_states), np.uint64(apart)
     i = np.searchsorted(offsets, a, side="right") - 1

@@ -175,6 +175,7 @@ def _is_float(item):
 
 _operator(operator.add, lambda b, item, x, y: b.fadd(x, y) if _is_float(item) else b.add(x, y))
 _operator(operator.sub, lambda b, item, x, y: b.fsub(x, y) if _is_float(item) else b.sub(x, y))
+_operator(operator.mul, lambda b, item, x, y: b.fmul(x, y) if _is_float(item) else b.mul(x, y))
 _operator(operator.and_, lambda b, item, x, y: b.and_(x, y))
 _operator(operator.or_, lambda b, item, x, y: b.or_(x, y))
 _operator(operator.eq, lambda b, item, x, y: b.icmp_unsigned("==", x, y), truth=True)
