@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tallydraw._numba import count_tiles
-from tallydraw._numba.class_lanes import part_width
 from tallydraw._numba.codes import MET_BAD, Encoded, Encoder, encode, span
-from tallydraw._numba.parallel import first_index, kernel, parallel_blocks, worth
+from tallydraw._numba.lanes import load, load_some, store
+from tallydraw._numba.parallel import first_index, inline, kernel, parallel_blocks, worth
 from tallydraw._structure import Structure
 
 # Bytes of codes that are encoded at once: many rows, since tables come to the cache anew for each block of them; and
@@ -20,6 +20,7 @@ from tallydraw._structure import Structure
 _CODE_BYTES, _TILE_CELLS = 1 << 24, 5 << 12
 # Features of a tile; small counts of a tile; classes whose rows are brought together for byte lanes; pairs of class and
 # category that are counted as bits.
+_8 = np.uint64(8)
 _WIDTH, _SMALL_CELLS, _LANE_CLASSES, _BIT_CELLS = 64, 1 << 20, 64, 512
 
 
@@ -41,20 +42,44 @@ def _count(codes, y, has_y, f0, f1, n_classes, cells, offsets, weights, tables):
                 tables[begin[k, i] + z] += weight
 
 
-@kernel
-def _count_soft(codes, f0, f1, lane_offsets, rows, weights, lanes):
-    """Adds weights[r, k] for features f0 to f1 - 1 of every row r of combined codes and every class k, in row order."""
-    n_classes = weights.shape[1]
-    begin = lane_offsets.astype(np.uint64)
-    size = rows.astype(np.uint64)
-    for c in range(0, n_classes, 8):
-        n = min(n_classes - c, 8)
-        width = np.uint64(part_width(n))
-        for r in range(codes.shape[0]):
+def _adder(width):
+    """Adds each row's weights of n classes from c on, whose lanes are of this width, to the lanes of its cells."""
+
+    @inline
+    def add(codes, stride, f0, f1, place, weights, c, k, n, lanes, rows):
+        for r in range(rows):
+            weight = load_some(width, weights, r * k + c, n)
+            at = r * stride
             for j in range(f0, f1):
-                at = begin[j] + np.uint64(c) * size[j] + np.uint64(codes[r, j]) * width
-                for k in range(n):
-                    lanes[at + np.uint64(k)] += weights[r, c + k]
+                lane = place[j - f0] + np.uint64(codes[at + j]) * np.uint64(width)
+                store(lanes, lane, load(width, lanes, lane) + weight)
+
+    return add
+
+
+_add8, _add4, _add2, _add1 = _adder(8), _adder(4), _adder(2), _adder(1)
+
+
+@kernel
+def _count_soft(codes, f0, f1, lane_offsets, lane_rows, weights, lanes):
+    """Adds weights[r, k] for features f0 to f1 - 1 of every row r of combined codes and every class k, in row order."""
+    rows, stride, k = np.uint64(codes.shape[0]), np.uint64(codes.shape[1]), np.uint64(weights.shape[1])
+    flat, weight = codes.reshape(-1), weights.reshape(-1)
+    j0, j1 = np.uint64(f0), np.uint64(f1)
+    place = np.empty(f1 - f0, np.uint64)
+    for part in range(0, weights.shape[1], 8):
+        for j in range(f0, f1):
+            place[j - f0] = lane_offsets[j] + part * lane_rows[j]
+        c = np.uint64(part)
+        n = min(k - c, _8)
+        if n > 4:
+            _add8(flat, stride, j0, j1, place, weight, c, k, n, lanes, rows)
+        elif n > 2:
+            _add4(flat, stride, j0, j1, place, weight, c, k, n, lanes, rows)
+        elif n == 2:
+            _add2(flat, stride, j0, j1, place, weight, c, k, n, lanes, rows)
+        else:
+            _add1(flat, stride, j0, j1, place, weight, c, k, n, lanes, rows)
 
 
 def count_features(
