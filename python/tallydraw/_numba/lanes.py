@@ -179,7 +179,11 @@ _operator(operator.mul, lambda b, item, x, y: b.fmul(x, y) if _is_float(item) el
 _operator(operator.and_, lambda b, item, x, y: b.and_(x, y))
 _operator(operator.or_, lambda b, item, x, y: b.or_(x, y))
 _operator(operator.eq, lambda b, item, x, y: b.icmp_unsigned("==", x, y), truth=True)
-_operator(operator.gt, lambda b, item, x, y: b.icmp_unsigned(">", x, y), truth=True)
+_operator(
+    operator.gt,
+    lambda b, item, x, y: b.fcmp_ordered(">", x, y) if _is_float(item) else b.icmp_unsigned(">", x, y),
+    truth=True,
+)
 
 
 @overload(operator.invert, inline="always")

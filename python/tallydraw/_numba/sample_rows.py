@@ -7,43 +7,29 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tallydraw._numba.lanes import bits, convert, fill, load, store
 from tallydraw._numba.parallel import first_index, inline, kernel, parallel_blocks
-from tallydraw._numba.philox import FLAT, counter_tag, philox_block
+from tallydraw._numba.philox import FLAT, counter_tag, fill_flat
 
-_LOW, _32, _0, _1, _2, _3 = (np.uint64(i) for i in (0xFFFFFFFF, 32, 0, 1, 2, 3))
+_LOW, _32, _0, _1, _2, _3, _8 = (np.uint64(i) for i in (0xFFFFFFFF, 32, 0, 1, 2, 3, 8))
 _MOST = np.uint64(2**64 - 2)
 _TOP_BIT = np.uint64(63)
 _LARGEST = float(np.finfo(np.float64).max)
 _SMALL = 2.0**-900
 _LOWERED = (1.0 - 2.0**-50) * 2.0**-63
-_STRETCH, _MARKS = 16, 256
+_STRETCH, _MARKS, _NARROW = 16, 256, 64
 
 
 @kernel
 def _uniforms(key, start, u):
     """u[i] of flat draw start + i: word t mod 4 of row t div 4."""
-    i = 0
-    while i < u.shape[0]:
-        t = start + np.uint64(i)
-        row = t >> _2
-        h0, h1, h2, h3 = philox_block(row & _LOW, row >> _32, _0, _HIGH_TAG, key)
-        l0, l1, l2, l3 = philox_block(row & _LOW, row >> _32, _0, _LOW_TAG, key)
-        word = t & _3
-        if word == _0:
-            u[i] = min(h0 << _32 | l0, _MOST)
-            i += 1
-            word += _1
-        if word == _1 and i < u.shape[0]:
-            u[i] = min(h1 << _32 | l1, _MOST)
-            i += 1
-            word += _1
-        if word == _2 and i < u.shape[0]:
-            u[i] = min(h2 << _32 | l2, _MOST)
-            i += 1
-            word += _1
-        if word == _3 and i < u.shape[0]:
-            u[i] = min(h3 << _32 | l3, _MOST)
-            i += 1
+    skip = start & _3
+    blocks = (np.int64(skip) + u.shape[0] + 3) // 4
+    high, low = np.empty(4 * blocks, np.uint32), np.empty(4 * blocks, np.uint32)
+    fill_flat(key, _HIGH_TAG, start >> _2, blocks, high)
+    fill_flat(key, _LOW_TAG, start >> _2, blocks, low)
+    for i in range(np.uint64(u.shape[0])):
+        u[i] = min(np.uint64(high[skip + i]) << _32 | np.uint64(low[skip + i]), _MOST)
 
 
 _HIGH_TAG, _LOW_TAG = counter_tag(FLAT, 0), counter_tag(FLAT, 1)
@@ -151,6 +137,49 @@ def _find(w, negative, mark, lane, stretch, u):
 
 
 @kernel
+def _draw_narrow(weights, rows, first, u, drawn):
+    """As _draw_floats, of rows of few columns: eight of them turned into columns, a row a lane."""
+    columns = weights.shape[1]
+    n = drawn.shape[0]
+    flat = weights.reshape(-1)
+    sums, table = np.empty(8 * columns), np.empty(8, np.int64)
+    signs, total, threshold, passed = sums.view(np.int64), np.empty(8), np.empty(8), np.empty(8, np.int64)
+    bad = np.int64(-1)
+    for i in range(0, n, 8):
+        for lane in range(8):
+            j = first + min(i + lane, n - 1)
+            table[lane] = rows[j] if rows.shape[0] > 0 else j
+            at = np.uint64(table[lane] * columns)
+            for c in range(np.uint64(columns)):
+                sums[c * _8 + np.uint64(lane)] = flat[at + c]
+        running, seen = fill(8, 0.0), fill(8, np.int64(0))
+        for c in range(np.uint64(columns)):
+            seen = seen | load(8, signs, c * _8)
+            running = running + load(8, sums, c * _8)
+            store(sums, c * _8, running)
+        store(total, _0, running)
+        for lane in range(8):
+            threshold[lane] = float(np.int64(u[min(i + lane, n - 1)] >> _1)) * _LOWERED * total[lane]
+        least, below = load(8, threshold, _0), fill(8, np.int64(0))
+        for c in range(np.uint64(columns)):
+            below = below + convert(least > load(8, sums, c * _8), passed.dtype)
+        store(passed, _0, below)
+        negative = bits(seen > fill(8, np.int64(2**63 - 1)))
+        for lane in range(min(8, n - i)):
+            b, c = table[lane], passed[lane]
+            whole = total[lane]
+            if (negative >> np.uint64(lane)) & _1 != _0 or not (whole > _SMALL and whole <= _LARGEST):
+                c, is_bad = _careful_row(weights[b], u[i + lane])
+                place = b * columns + c
+                bad = min(bad, place) if is_bad and bad >= 0 else place if is_bad else bad
+            else:
+                while not _below_level(u[i + lane], sums[8 * c + lane], whole):
+                    c += 1
+            drawn[i + lane] = c
+    return bad
+
+
+@kernel
 def _draw_floats(weights, bits, rows, first, u, mark, stretch, drawn):
     """drawn[i] from row rows[first + i], or first + i where rows is empty; the least bad place, or -1."""
     columns = weights.shape[1]
@@ -205,6 +234,8 @@ def sample_rows(
         drawn = np.empty(end - begin, np.int64)
         if weights.dtype.kind == "i":
             bad = _draw_integers(weights, chosen, begin, u, drawn)
+        elif columns <= _NARROW:
+            bad = _draw_narrow(weights, chosen, begin, u, drawn)
         else:
             mark = np.empty((-(-columns // stretch), 4))
             bad = _draw_floats(weights, weights.view(np.int64), chosen, begin, u, mark, stretch, drawn)
