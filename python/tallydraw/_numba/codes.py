@@ -224,8 +224,9 @@ def _turn(columns, apart, rows):
         for first in range(0, d, _COLUMNS):
             j0 = min(first, d - _COLUMNS)  # some columns again
             for j in range(_COLUMNS):
-                at = (j0 + j) * apart + r0
-                a[j * _COLUMN_ROWS : j * _COLUMN_ROWS + m] = columns[at : at + m]
+                at, to = np.uint64((j0 + j) * apart + r0), np.uint64(j * _COLUMN_ROWS)
+                for r in range(np.uint64(m)):
+                    a[to + r] = columns[at + r]
             _interleave_halves(a, b)
             _interleave_halves(b, a)
             _interleave_halves(a, b)
