@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -12,10 +14,19 @@ from tallydraw._structure import Structure
 _GRAIN = 1 << 15  # cells
 
 
-@inline
-def _part_width(rest):
+def part_width(rest: int) -> int:
     """Width of the part that begins where `rest` classes are left."""
     return 8 if rest > 4 else 4 if rest > 2 else rest
+
+
+_part_width = inline(part_width)
+
+
+def parts_at_once(n_classes: int) -> Iterator[tuple[int, int, int]]:
+    """(class, width, rest): parts of this width that begin with this class, and of width `rest` behind them, or 0."""
+    for c in range(0, n_classes, 16):
+        left = n_classes - c
+        yield (c, 8, part_width(min(left - 8, 8))) if left > 8 else (c, part_width(left), 0)
 
 
 @kernel

@@ -2,104 +2,106 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tallydraw._numba.class_lanes import parts_at_once
 from tallydraw._numba.codes import MET_BAD, MET_MISSING, Encoder
 from tallydraw._numba.lanes import load, load_some, prefetch, store_some
 from tallydraw._numba.parallel import first_index, inline, kernel, parallel_blocks, worth
 from tallydraw._structure import Structure
 
-# Tiles are ended by the features whose tables exceed this together.
-_TABLE_BYTES = 1 << 17
-# Bytes of codes that are encoded at once, and where all tables are near; features, where none has a context.
+# Lanes that are near together; bytes of codes that are encoded at once, where all tables are near, and where features
+# have contexts; features encoded at once of other tables, where none has a context.
+_TABLE = np.uint64(1 << 14)
 _CODE_BYTES, _NEAR_CODE_BYTES, _CONTEXT_CODE_BYTES = 1 << 18, 1 << 15, 1 << 20
 _WIDTH = 64
-_1, _2, _3, _8 = (np.uint64(i) for i in (1, 2, 3, 8))
+_0, _1, _2, _3, _4, _8 = (np.uint64(i) for i in (0, 1, 2, 3, 4, 8))
 
 
-def _adder(width):
-    """Adds to the sums of n classes, whose lanes are of this width: four rows side by side, which hides the latency of
-    sums; brings lanes [soon, end) near meanwhile.
+@functools.cache
+def _adder(width, rest):
+    """add(codes, f0, c, lanes, lane_offsets, lane_rows, first, out): out[i, k] += the logs of cells (i, f0 + j), from
+    left to right over the features j of codes, for the classes k of the parts of these widths from class c on; from
+    first[k] on where f0 is 0.
     """
 
-    @inline
-    def add(codes, stride, j0, j1, place, lanes, rows, sums, at, apart, out, to, k, n, soon, end):
-        whole = rows - rows % np.uint64(4)
-        step = (end - soon) // (whole + _1) * np.uint64(4) + _8
-        for r in range(np.uint64(0), whole, np.uint64(4)):
-            for line in range(soon, min(soon + step, end), _8):
-                prefetch(lanes, line)
-            soon += step
-            z0 = r * stride
-            z1, z2, z3 = z0 + stride, z0 + _2 * stride, z0 + _3 * stride
-            a0 = load_some(width, sums, at + r * apart, n)
-            a1 = load_some(width, sums, at + (r + _1) * apart, n)
-            a2 = load_some(width, sums, at + (r + _2) * apart, n)
-            a3 = load_some(width, sums, at + (r + _3) * apart, n)
-            for j in range(j0, j1):
-                table = place[j]
-                a0 = a0 + load(width, lanes, table + np.uint64(codes[z0 + j]) * np.uint64(width))
-                a1 = a1 + load(width, lanes, table + np.uint64(codes[z1 + j]) * np.uint64(width))
-                a2 = a2 + load(width, lanes, table + np.uint64(codes[z2 + j]) * np.uint64(width))
-                a3 = a3 + load(width, lanes, table + np.uint64(codes[z3 + j]) * np.uint64(width))
-            store_some(out, to + r * k, a0, n)
-            store_some(out, to + (r + _1) * k, a1, n)
-            store_some(out, to + (r + _2) * k, a2, n)
-            store_some(out, to + (r + _3) * k, a3, n)
-        for r in range(whole, rows):
-            z0 = r * stride
-            a0 = load_some(width, sums, at + r * apart, n)
-            for j in range(j0, j1):
-                a0 = a0 + load(width, lanes, place[j] + np.uint64(codes[z0 + j]) * np.uint64(width))
-            store_some(out, to + r * k, a0, n)
+    @kernel
+    def add(codes, f0, c, lanes, lane_offsets, lane_rows, first, out):
+        rows, n_features = np.uint64(codes.shape[0]), codes.shape[1]
+        k, stride, at = np.uint64(out.shape[1]), np.uint64(n_features), np.uint64(c)
+        n = min(k - at, np.uint64(width))
+        if rest > 0:
+            m = min(k - at - n, np.uint64(rest))
+        flat, to = codes.reshape(-1), out.reshape(-1)
+        place, other = np.empty(n_features, np.uint64), np.empty(n_features, np.uint64)
+        for j in range(n_features):
+            place[j] = lane_offsets[f0 + j] + c * lane_rows[f0 + j]
+            other[j] = place[j] + 8 * lane_rows[f0 + j]
+        begin = 0
+        while begin < n_features:
+            end = _tile_end(lane_offsets, f0 + begin, f0 + n_features) - f0
+            j0, j1 = np.uint64(begin), np.uint64(end)
+            soon = np.uint64(lane_offsets[f0 + end] if f0 + end < lane_rows.size else 0)
+            near = min(soon + _TABLE, np.uint64(lanes.size)) if lanes.size > _TABLE and c == 0 else soon
+            step = (near - soon) // (rows + _1) * _4 + _8
+            sums, apart = (first, _0) if f0 + begin == 0 else (to, k)
+            for r in range(_0, rows, _4):
+                for line in range(soon, min(soon + step, near), _8):
+                    prefetch(lanes, line)
+                soon += step
+                # Four rows side by side, which hides the latency of sums; the last one again where there are fewer.
+                r1, r2, r3 = min(r + _1, rows - _1), min(r + _2, rows - _1), min(r + _3, rows - _1)
+                z0, z1, z2, z3 = r * stride, r1 * stride, r2 * stride, r3 * stride
+                a0, a1 = load_some(width, sums, r * apart + at, n), load_some(width, sums, r1 * apart + at, n)
+                a2, a3 = load_some(width, sums, r2 * apart + at, n), load_some(width, sums, r3 * apart + at, n)
+                if rest > 0:
+                    b0, b1 = (
+                        load_some(rest, sums, r * apart + at + _8, m),
+                        load_some(rest, sums, r1 * apart + at + _8, m),
+                    )
+                    b2, b3 = (
+                        load_some(rest, sums, r2 * apart + at + _8, m),
+                        load_some(rest, sums, r3 * apart + at + _8, m),
+                    )
+                for j in range(j0, j1):
+                    y0, y1 = np.uint64(flat[z0 + j]), np.uint64(flat[z1 + j])
+                    y2, y3 = np.uint64(flat[z2 + j]), np.uint64(flat[z3 + j])
+                    table = place[j]
+                    a0 = a0 + load(width, lanes, table + y0 * np.uint64(width))
+                    a1 = a1 + load(width, lanes, table + y1 * np.uint64(width))
+                    a2 = a2 + load(width, lanes, table + y2 * np.uint64(width))
+                    a3 = a3 + load(width, lanes, table + y3 * np.uint64(width))
+                    if rest > 0:
+                        table = other[j]
+                        b0 = b0 + load(rest, lanes, table + y0 * np.uint64(rest))
+                        b1 = b1 + load(rest, lanes, table + y1 * np.uint64(rest))
+                        b2 = b2 + load(rest, lanes, table + y2 * np.uint64(rest))
+                        b3 = b3 + load(rest, lanes, table + y3 * np.uint64(rest))
+                store_some(to, r * k + at, a0, n)
+                store_some(to, r1 * k + at, a1, n)
+                store_some(to, r2 * k + at, a2, n)
+                store_some(to, r3 * k + at, a3, n)
+                if rest > 0:
+                    store_some(to, r * k + at + _8, b0, m)
+                    store_some(to, r1 * k + at + _8, b1, m)
+                    store_some(to, r2 * k + at + _8, b2, m)
+                    store_some(to, r3 * k + at + _8, b3, m)
+            begin = end
 
     return add
 
 
-_add8, _add4, _add2, _add1 = _adder(8), _adder(4), _adder(2), _adder(1)
-
-
-@kernel
-def _add_logs(codes, f0, lanes, lane_offsets, lane_rows, first, out):
-    """out[i, k] += the logs of cells (i, f0 + j), from left to right over the features j of codes; from first[k] on
-    where f0 is 0.
-    """
-    rows, n_features = np.uint64(codes.shape[0]), codes.shape[1]
-    n_classes = out.shape[1]
-    k, stride = np.uint64(n_classes), np.uint64(n_features)
-    flat, to = codes.reshape(-1), out.reshape(-1)
-    place = np.empty(n_features, np.uint64)
-    begin = 0
-    while begin < n_features:
-        end = begin + 1
-        most = lane_offsets[f0 + begin] + _TABLE_BYTES // 8
-        while end < n_features and lane_offsets[f0 + end + 1] <= most:
-            end += 1
-        j0, j1 = np.uint64(begin), np.uint64(end)
-        soon = np.uint64(lane_offsets[f0 + end] if f0 + end < lane_rows.size else 0)
-        near = (
-            min(soon + np.uint64(_TABLE_BYTES // 8), np.uint64(lanes.size)) if lanes.size > _TABLE_BYTES // 8 else soon
-        )
-        sums, apart = (first, np.uint64(0)) if f0 + begin == 0 else (to, k)
-        for part in range(0, n_classes, 8):
-            for j in range(begin, end):
-                place[j] = lane_offsets[f0 + j] + part * lane_rows[f0 + j]
-            c = np.uint64(part)
-            n = k - c
-            if n > 4:
-                n = min(n, _8)
-                _add8(flat, stride, j0, j1, place, lanes, rows, sums, c, apart, to, c, k, n, soon, near)
-            elif n > 2:
-                _add4(flat, stride, j0, j1, place, lanes, rows, sums, c, apart, to, c, k, n, soon, near)
-            elif n == 2:
-                _add2(flat, stride, j0, j1, place, lanes, rows, sums, c, apart, to, c, k, n, soon, near)
-            else:
-                _add1(flat, stride, j0, j1, place, lanes, rows, sums, c, apart, to, c, k, n, soon, near)
-            soon = near
-        begin = end
+@inline
+def _tile_end(lane_offsets, begin, most):
+    """Tiles are ended by the features whose tables exceed _TABLE lanes together."""
+    end = begin + 1
+    while end < most and lane_offsets[end + 1] <= lane_offsets[begin] + np.int64(_TABLE):
+        end += 1
+    return end
 
 
 def log_prob_features(
@@ -116,8 +118,9 @@ def log_prob_features(
 ) -> int:
     n, d = len(X), structure.n_features
     encoder = Encoder(X, missing, unseen_is_missing, structure)
-    width = d if encoder.contexts else min(d, _WIDTH)
-    near = 8 * int(lane_offsets[-1]) <= _TABLE_BYTES
+    adders = [(c, _adder(part, rest)) for c, part, rest in parts_at_once(structure.n_classes)]
+    near = lane_offsets[-1] <= int(_TABLE)
+    width = d if encoder.contexts or near else min(d, _WIDTH)
     room = _NEAR_CODE_BYTES if near else _CONTEXT_CODE_BYTES if encoder.contexts else _CODE_BYTES
     lane_rows = structure.n_contexts * structure.n_categories + 1
     incomplete[:] = 0
@@ -129,7 +132,9 @@ def log_prob_features(
                 return encoder.first_bad(a, b)
             if met & MET_MISSING:
                 encoder.mark_incomplete(plain, f0, incomplete[a:b])
-            _add_logs(encoder.combine(plain), f0, lanes, lane_offsets, lane_rows, first, out[a:b])
+            codes = encoder.combine(plain)
+            for c, add in adders:
+                add(codes, f0, c, lanes, lane_offsets, lane_rows, first, out[a:b])
         return -1
 
     threads = worth(threads, n * d)
