@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from threading import Lock
 from typing import Any
@@ -10,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tallydraw._numba import count_tiles
+from tallydraw._numba.class_lanes import parts_at_once
 from tallydraw._numba.codes import MET_BAD, Encoded, Encoder, encode, span
 from tallydraw._numba.lanes import load, load_some, store
-from tallydraw._numba.parallel import first_index, inline, kernel, parallel_blocks, worth
+from tallydraw._numba.parallel import first_index, kernel, parallel_blocks, worth
 from tallydraw._structure import Structure
 
 # Bytes of codes that are encoded at once: many rows, since tables come to the cache anew for each block of them; and
@@ -20,7 +22,6 @@ from tallydraw._structure import Structure
 _CODE_BYTES, _TILE_CELLS = 1 << 24, 5 << 12
 # Features of a tile; small counts of a tile; classes whose rows are brought together for byte lanes; pairs of class and
 # category that are counted as bits.
-_8 = np.uint64(8)
 _WIDTH, _SMALL_CELLS, _LANE_CLASSES, _BIT_CELLS = 64, 1 << 20, 64, 512
 
 
@@ -42,44 +43,37 @@ def _count(codes, y, has_y, f0, f1, n_classes, cells, offsets, weights, tables):
                 tables[begin[k, i] + z] += weight
 
 
-def _adder(width):
-    """Adds each row's weights of n classes from c on, whose lanes are of this width, to the lanes of its cells."""
+@functools.cache
+def _soft_adder(width, rest):
+    """add(codes, f0, f1, c, lane_offsets, lane_rows, weights, lanes): adds weights[r, k] for features f0 to f1 - 1 of
+    every row r of combined codes, in row order, and the classes k of the parts of these widths from class c on.
+    """
 
-    @inline
-    def add(codes, stride, f0, f1, place, weights, c, k, n, lanes, rows):
-        for r in range(rows):
-            weight = load_some(width, weights, r * k + c, n)
-            at = r * stride
-            for j in range(f0, f1):
-                lane = place[j - f0] + np.uint64(codes[at + j]) * np.uint64(width)
-                store(lanes, lane, load(width, lanes, lane) + weight)
+    @kernel
+    def add(codes, f0, f1, c, lane_offsets, lane_rows, weights, lanes):
+        stride, k, at = np.uint64(codes.shape[1]), np.uint64(weights.shape[1]), np.uint64(c)
+        n = min(k - at, np.uint64(width))
+        if rest > 0:
+            m = min(k - at - n, np.uint64(rest))
+        flat, weight = codes.reshape(-1), weights.reshape(-1)
+        place, other = np.empty(f1, np.uint64), np.empty(f1, np.uint64)
+        for j in range(f0, f1):
+            place[j] = lane_offsets[j] + c * lane_rows[j]
+            other[j] = place[j] + 8 * lane_rows[j]
+        j0, j1 = np.uint64(f0), np.uint64(f1)
+        for r in range(np.uint64(codes.shape[0])):
+            a = load_some(width, weight, r * k + at, n)
+            if rest > 0:
+                b = load_some(rest, weight, r * k + at + np.uint64(width), m)
+            for j in range(j0, j1):
+                z = np.uint64(flat[r * stride + j])
+                lane = place[j] + z * np.uint64(width)
+                store(lanes, lane, load(width, lanes, lane) + a)
+                if rest > 0:
+                    lane = other[j] + z * np.uint64(rest)
+                    store(lanes, lane, load(rest, lanes, lane) + b)
 
     return add
-
-
-_add8, _add4, _add2, _add1 = _adder(8), _adder(4), _adder(2), _adder(1)
-
-
-@kernel
-def _count_soft(codes, f0, f1, lane_offsets, lane_rows, weights, lanes):
-    """Adds weights[r, k] for features f0 to f1 - 1 of every row r of combined codes and every class k, in row order."""
-    rows, stride, k = np.uint64(codes.shape[0]), np.uint64(codes.shape[1]), np.uint64(weights.shape[1])
-    flat, weight = codes.reshape(-1), weights.reshape(-1)
-    j0, j1 = np.uint64(f0), np.uint64(f1)
-    place = np.empty(f1 - f0, np.uint64)
-    for part in range(0, weights.shape[1], 8):
-        for j in range(f0, f1):
-            place[j - f0] = lane_offsets[j] + part * lane_rows[j]
-        c = np.uint64(part)
-        n = min(k - c, _8)
-        if n > 4:
-            _add8(flat, stride, j0, j1, place, weight, c, k, n, lanes, rows)
-        elif n > 2:
-            _add4(flat, stride, j0, j1, place, weight, c, k, n, lanes, rows)
-        elif n == 2:
-            _add2(flat, stride, j0, j1, place, weight, c, k, n, lanes, rows)
-        else:
-            _add1(flat, stride, j0, j1, place, weight, c, k, n, lanes, rows)
 
 
 def count_features(
@@ -215,7 +209,8 @@ def count_features_soft(
     rows = structure.n_contexts * structure.n_categories + 1
 
     def add(part: Encoded, a: int, b: int, f0: int, f1: int) -> None:
-        _count_soft(part.codes, f0, f1, lane_offsets, rows, weights[a:b], lanes)
+        for c, width, rest in parts_at_once(structure.n_classes):
+            _soft_adder(width, rest)(part.codes, f0, f1, c, lane_offsets, rows, weights[a:b], lanes)
 
     return _add_features(X, missing, unseen_is_missing, structure, lanes.size, add, threads)
 
