@@ -14,7 +14,7 @@ from tallydraw._structure import Structure
 
 # What was met: some missing cell; a code that is no category and not missing.
 MET_MISSING, MET_BAD = 1, 2
-_0, _1, _WORD = np.uint64(0), np.uint64(1), np.uint64(WORD)
+_0, _WORD = np.uint64(0), np.uint64(WORD)
 _COLUMNS, _COLUMN_ROWS = 16, 512  # turned into rows at once
 
 
@@ -75,9 +75,16 @@ class Encoder:
         """Combined codes from the plain codes of all features."""
         if not self.contexts:
             return plain
-        s, codes = self.structure, np.empty_like(plain)
-        _combine(plain, s.n_categories, s.n_contexts, s.context_begin, s.context, codes)
-        return codes
+        s, degree, codes = self.structure, np.diff(self.structure.context_begin), np.empty_like(plain)
+        if degree.max() > 1 or len(plain) < WORD:
+            _combine(plain, s.n_categories, s.n_contexts, s.context_begin, s.context, codes)
+            return codes
+        parent = np.full(len(degree), -1)
+        parent[degree > 0] = s.context
+        columns = _turned(plain)
+        whole = (s.n_contexts * s.n_categories).astype(self.type)
+        _combine_columns(columns, parent, self.slot, whole, codes.reshape(columns.shape))
+        return _turned(codes.reshape(columns.shape))
 
     def mark_incomplete(self, plain: NDArray[Any], f0: int, incomplete: NDArray[np.uint8]) -> None:
         """incomplete[r] = 1 where row r of the plain codes of features f0 … has a missing cell."""
@@ -106,11 +113,16 @@ def _smallest(most: int) -> np.dtype[Any]:
 def _in_rows(x: NDArray[Any]) -> NDArray[Any]:
     """The same C-contiguous."""
     n, d = x.shape
-    if x.itemsize > 1 or d < _COLUMNS or x.strides[0] != 1 or x.strides[1] < n:
+    if d < _COLUMNS or x.strides[0] != x.itemsize or x.strides[1] < n * x.itemsize:
         return np.ascontiguousarray(x)
-    rows = np.empty(x.shape, np.uint8)
-    _turn(span(x), x.strides[1], rows)
+    rows = np.empty(x.shape, x.dtype)
+    _turn(span(x), x.strides[1] // x.itemsize, rows)
     return rows
+
+
+def _turned(x: NDArray[Any]) -> NDArray[Any]:
+    """Its transpose, C-contiguous."""
+    return _in_rows(x.T)
 
 
 def span(x: NDArray[Any]) -> NDArray[Any]:
@@ -201,62 +213,61 @@ def _combine(plain, n_categories, n_contexts, context_begin, context, codes):
             codes[i, j] = n_contexts[j] * c if gone else z * c + v
 
 
+@kernel
+def _combine_columns(columns, parent, slot, whole, codes):
+    """The same of features that have one parent, or -1, as columns; whole[j] = Z_j. Arithmetic modulo the type is exact
+    where no cell is missing, and otherwise not used.
+    """
+    d, n = columns.shape
+    x, z = columns.reshape(-1), codes.reshape(-1)
+    for j in range(d):
+        if parent[j] < 0:
+            for i in range(n):
+                codes[j, i] = columns[j, i]
+            continue
+        c, c_parent, gone = slot[j], slot[parent[j]], whole[j]
+        own, above, last = np.uint64(j * n), np.uint64(parent[j] * n), np.uint64(n) // _WORD * _WORD
+        for i in range(_0, last, _WORD):
+            v, p = load(64, x, own + i), load(64, x, above + i)
+            missing = (v == fill(64, c)) | (p == fill(64, c_parent))
+            store(z, own + i, select(missing, fill(64, gone), p * fill(64, c) + v))
+        for i in range(last, np.uint64(n)):
+            v, p = x[own + i], x[above + i]
+            if v == c or p == c_parent:
+                z[own + i] = gone
+            else:
+                z[own + i] = p * c + v
+
+
 @inline
-def _interleave_halves(a, b):
+def _interleave_halves(a, b, size):
     """b = a's two halves, interleaved; of whole words."""
-    half = np.uint64(a.size // 2)
-    for i in range(0, a.size // 2, WORD):
-        at = np.uint64(i)
-        store(b, at + at, interleave(load(64, a, at), load(64, a, at + half)))
+    half = np.uint64(size // 2)
+    for i in range(_0, half, _WORD):
+        store(b, i + i, interleave(load(64, a, i), load(64, a, i + half)))
 
 
 @kernel
 def _turn(columns, apart, rows):
-    """rows[r, j] = columns[j * apart + r], of bytes, at least 16 columns: 16 of them at a time by interleaving halves,
-    as transpose.hpp does.
+    """rows[r, j] = columns[j * apart + r], of at least 16 columns: 16 of them at a time by interleaving halves, as
+    transpose.hpp does.
     """
     n, d = rows.shape
     flat = rows.reshape(-1)
-    a = np.empty(_COLUMNS * _COLUMN_ROWS, np.uint8)
-    b = np.empty(_COLUMNS * _COLUMN_ROWS, np.uint8)
+    a = np.empty(_COLUMNS * _COLUMN_ROWS, rows.dtype)
+    b = np.empty(_COLUMNS * _COLUMN_ROWS, rows.dtype)
     for r0 in range(0, n, _COLUMN_ROWS):
         m = min(_COLUMN_ROWS, n - r0)
+        room = (m + 7) // 8 * 8
         for first in range(0, d, _COLUMNS):
             j0 = min(first, d - _COLUMNS)  # some columns again
             for j in range(_COLUMNS):
-                at, to = np.uint64((j0 + j) * apart + r0), np.uint64(j * _COLUMN_ROWS)
+                at, to = np.uint64((j0 + j) * apart + r0), np.uint64(j * room)
                 for r in range(np.uint64(m)):
                     a[to + r] = columns[at + r]
-            _interleave_halves(a, b)
-            _interleave_halves(b, a)
-            _interleave_halves(a, b)
-            _interleave_halves(b, a)
+            _interleave_halves(a, b, _COLUMNS * room)
+            _interleave_halves(b, a, _COLUMNS * room)
+            _interleave_halves(a, b, _COLUMNS * room)
+            _interleave_halves(b, a, _COLUMNS * room)
             for r in range(m):
                 store(flat, np.uint64((r0 + r) * d + j0), load(16, a, np.uint64(r * _COLUMNS)))
-
-
-_I64_MAX = 2**63 - 1
-
-
-def code_type(structure: Structure) -> np.dtype[Any]:
-    """The type of combined codes and their slots."""
-    most = int((structure.n_contexts * structure.n_categories).max(initial=0))
-    return np.dtype(np.uint16 if most < 2**16 else np.int64)
-
-
-def canonical(X: NDArray[Any], missing: int | None = None) -> NDArray[Any]:
-    """(n, d) C-contiguous codes as uint8 where they are, else as uint64, where negative codes lie above all others: few
-    types to compile kernels for. Copies at most one block.
-    """
-    x = X[:, None] if X.ndim == 1 else X
-    if x.dtype == np.bool_ or x.dtype == np.uint8:
-        return np.ascontiguousarray(x.view(np.uint8))
-    if x.dtype == np.uint64 and x.size and int(x.max()) > _I64_MAX:
-        neither = np.uint64(_I64_MAX - (missing == _I64_MAX))  # no category, not missing
-        x = np.where(x > np.uint64(_I64_MAX), neither, x)
-    return np.ascontiguousarray(x, dtype=np.int64).view(np.uint64)
-
-
-def named(missing: int | None) -> np.uint64:
-    """The missing code as an unsigned number; one that is missing anyway where none is named."""
-    return np.uint64((-1 if missing is None else missing) % 2**64)
