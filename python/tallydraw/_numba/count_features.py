@@ -10,9 +10,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tallydraw._numba import count_tiles
 from tallydraw._numba.class_lanes import parts_at_once
 from tallydraw._numba.codes import MET_BAD, Encoded, Encoder, encode, span
+from tallydraw._numba.count_tiles import (
+    BLOCK,
+    FEW,
+    MOST_ROWS,
+    class_bits,
+    count_bits,
+    count_columns,
+    count_lanes,
+    count_rows,
+    empty,
+    group_rows,
+)  # fmt: skip
 from tallydraw._numba.lanes import load, load_some, store
 from tallydraw._numba.parallel import first_index, kernel, parallel_blocks, worth
 from tallydraw._structure import Structure
@@ -94,6 +105,10 @@ def count_features(
     return _count_tiles(X, np.zeros(n, np.int64) if y is None else y, missing, unseen_is_missing, s, counts, threads)
 
 
+# Counts rows [a, b) of features [j0, j1) into small counts: count(a, b, j0, j1, table); what was met.
+Counter = Callable[[int, int, int, int, NDArray[np.uint16]], int]
+
+
 def _count_tiles(
     X: NDArray[Any],
     y: NDArray[np.int64],
@@ -104,83 +119,111 @@ def _count_tiles(
     threads: int,
 ) -> int:
     """A task counts some rows of some features. Bytes are counted as they are: that some are no categories shows in the
-    counts. Others are encoded first.
+    counts. Other codes are encoded first.
     """
     n, d, k, most = len(X), s.n_features, s.n_classes, int(s.n_categories.max())
     encoder = Encoder(X, missing, unseen_is_missing, s)
-    x = encoder.x
-    row, column = x.strides
+    row, column = encoder.x.strides
     by_column = row == 1 and column >= n
-    raw = x.itemsize == 1 and most <= encoder.top + 1 and (by_column or (column == 1 and row >= d))
+    raw = encoder.x.itemsize == 1 and most <= encoder.top + 1 and (by_column or (column == 1 and row >= d))
     by_column &= raw
-    few = most <= count_tiles.FEW and (k * most <= _BIT_CELLS if by_column else k <= _LANE_CLASSES)
-    lanes = few and (raw or encoder.type == np.uint8)
-    apart = count_tiles.FEW if lanes else 256 if raw else most + 1
+    few = most <= FEW and (k * most <= _BIT_CELLS if by_column else k <= _LANE_CLASSES)
+    few &= raw or encoder.type == np.uint8
+    apart = FEW if few else 256 if raw else most + 1
     width = min(_WIDTH, max(8, _SMALL_CELLS // (k * apart)), d)
-    class_apart, feature_apart = (apart, k * apart) if by_column else (width * apart, apart)
+    place = (apart, k * apart) if by_column else (width * apart, apart)
+    counter = _column_counter if by_column else _row_counter
+    count = counter(encoder, y, k, raw, few, most, place, threads)
     skipped = int(encoder.missing) if raw and encoder.named else 2**62
-    block = count_tiles.BLOCK
-    if by_column and few:
-        bits = np.empty((k, -(-n // 64)), np.uint64)
-        parallel_blocks(
-            n, 8 * block, threads, lambda a, b, _: count_tiles.class_bits(y[a:b], bits[:, a // 64 : -(-b // 64)])
-        )
-    elif by_column:
-        shift = (y * apart).astype(np.int32)
-    else:
-        rows, group = np.empty(n, np.int32), np.empty((-(-n // block), k + 1), np.int64)
-        parallel_blocks(
-            n, 8 * block, threads,
-            lambda a, b, _: count_tiles.group_rows(y[a:b], rows[a:b], group[a // block : -(-b // block)]),
-        )  # fmt: skip
-    codes = span(x) if raw else None
-
-    def count(a: int, b: int, j0: int, j1: int, table: NDArray[np.uint16]) -> bool:
-        """Counts rows [a, b); whether one of their cells is bad for certain."""
-        place = (class_apart, feature_apart)
-        if by_column and few:
-            count_tiles.count_bits(codes, a + j0 * column, column, b - a, j1 - j0, bits, a // 64, table, *place, most)
-        elif by_column:
-            count_tiles.count_columns(codes, a + j0 * column, column, b - a, j1 - j0, shift[a:b], table, feature_apart)
-        else:
-            part, begin, stride = codes, a * row + j0, row
-            if not raw:
-                plain, met = encoder.plain(a, b, j0, j1)
-                if met & MET_BAD:
-                    return True
-                part, begin, stride = plain.reshape(-1), 0, j1 - j0
-            names = (rows[a:b], group[a // block : -(-b // block)])
-            if lanes:
-                count_tiles.count_lanes(part, begin, stride, j1 - j0, *names, table, *place, most)
-            else:
-                count_tiles.count_rows(part, begin, stride, j1 - j0, *names, table, *place)
-        return False
-
-    lock = Lock()
     tiles = -(-d // width)
     parts = threads if tiles < 2 * threads else 1
-    share = -(-n // (parts * block)) * block
-    step = count_tiles.MOST_ROWS if raw else 2 * block
+    share = -(-n // (parts * BLOCK)) * BLOCK
+    step = MOST_ROWS if raw else 2 * BLOCK
+    lock = Lock()
 
     def task(i: int, _: int, __: int) -> int:
         j0, begin = i // parts * width, i % parts * share
         j1, end = min(d, j0 + width), min(n, begin + share)
+        features = (s.n_categories[j0:j1], s.offsets[j0 : j1 + 1], skipped)
         table = np.zeros(k * width * apart, np.uint16)
-        for a in range(begin, end, count_tiles.MOST_ROWS):
-            b = min(end, a + count_tiles.MOST_ROWS)
-            bad = False
+        for a in range(begin, end, MOST_ROWS):
+            b, met = min(end, a + MOST_ROWS), 0
             for p in range(a, b, step):
-                bad |= count(p, min(b, p + step), j0, j1, table)
-            features = (s.n_categories[j0:j1], s.offsets[j0 : j1 + 1], skipped)
+                met |= count(p, min(b, p + step), j0, j1, table)
             with lock:  # integers: whichever thread comes first, the sums are the same
-                whole = count_tiles.empty(table, class_apart, feature_apart, b - a, *features, counts)
-            if raw and not whole and not unseen_is_missing:  # missing codes, or bad ones
-                bad = bool(encoder.plain(a, b, j0, j1)[1] & MET_BAD)
-            if bad:
+                whole = empty(table, *place, b - a, *features, counts)
+            if raw and not whole:  # missing codes, or bad ones
+                met = encoder.plain(a, b, j0, j1)[1]
+            if met & MET_BAD:
                 return encoder.first_bad(a, b)
         return -1
 
     return first_index(parallel_blocks(tiles * parts, 1, threads, task))
+
+
+def _row_counter(
+    encoder: Encoder,
+    y: NDArray[np.int64],
+    k: int,
+    raw: bool,
+    few: bool,
+    most: int,
+    place: tuple[int, int],
+    threads: int,
+) -> Counter:
+    n = len(y)
+    rows, group = np.empty(n, np.int32), np.empty((-(-n // BLOCK), k + 1), np.int64)
+
+    def name(a: int, b: int, _: int) -> None:
+        group_rows(y[a:b], rows[a:b], group[a // BLOCK : -(-b // BLOCK)])
+
+    parallel_blocks(n, 8 * BLOCK, threads, name)
+    bytes_, stride = (span(encoder.x), encoder.x.strides[0]) if raw else (None, 0)
+
+    def count(a: int, b: int, j0: int, j1: int, table: NDArray[np.uint16]) -> int:
+        codes, begin, apart, met = bytes_, a * stride + j0, stride, 0
+        if codes is None:
+            plain, met = encoder.plain(a, b, j0, j1)
+            codes, begin, apart = plain.reshape(-1), 0, j1 - j0
+        if met & MET_BAD:
+            return met
+        tile = (codes, begin, apart, j1 - j0, rows[a:b], group[a // BLOCK : -(-b // BLOCK)], table, *place)
+        if few:
+            count_lanes(*tile, most)
+        else:
+            count_rows(*tile)
+        return met
+
+    return count
+
+
+def _column_counter(
+    encoder: Encoder,
+    y: NDArray[np.int64],
+    k: int,
+    raw: bool,
+    few: bool,
+    most: int,
+    place: tuple[int, int],
+    threads: int,
+) -> Counter:
+    n, codes, column = len(y), span(encoder.x), encoder.x.strides[1]
+    if not few:
+        shift = (y * place[0]).astype(np.int32)
+
+        def increment(a: int, b: int, j0: int, j1: int, table: NDArray[np.uint16]) -> int:
+            count_columns(codes, a + j0 * column, column, b - a, j1 - j0, shift[a:b], table, place[1])
+            return 0
+
+        return increment
+    bits = np.empty((k, -(-n // 64)), np.uint64)
+    parallel_blocks(n, 8 * BLOCK, threads, lambda a, b, _: class_bits(y[a:b], bits[:, a // 64 : -(-b // 64)]))
+
+    def compare(a: int, b: int, j0: int, j1: int, table: NDArray[np.uint16]) -> int:
+        count_bits(codes, a + j0 * column, column, b - a, j1 - j0, bits, a // 64, table, *place, most)
+        return 0
+
+    return compare
 
 
 def count_features_weighted(
