@@ -107,7 +107,7 @@ def test_layouts_and_missing_codes_at_real_sizes(backend, dtype, c, k, named):
     wide[rng.random(wide.shape) < 0.05] = -1 if wide.dtype.kind == "i" else 120 if named == 120 else 0
     y = rng.integers(0, k, n)
     for X in (wide[2:-1, :d], wide[2:-1, ::2], np.asfortranarray(wide)[2:-1, 5 : 5 + d], wide[2:-1, d - 1 :: -1]):
-        seen = (X >= 0) & (X != (-1 if named is None else named))
+        seen = (X >= 0) & np.isin(X, [-1 if named is None else named], invert=True)
         expected = [
             np.bincount(y[s] * c + x[s].astype(np.int64), minlength=k * c) for x, s in zip(X.T, seen.T, strict=True)
         ]
