@@ -8,14 +8,14 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
-from tallydraw._numba.lanes import WORD, bits, convert, fill, interleave, load, select, store
-from tallydraw._numba.parallel import inline, kernel
+from tallydraw._numba.lanes import WORD, bits, convert, fill, load, select, store
+from tallydraw._numba.parallel import kernel
+from tallydraw._numba.transpose import COLUMNS, turn
 from tallydraw._structure import Structure
 
 # What was met: some missing cell; a code that is no category and not missing.
 MET_MISSING, MET_BAD = 1, 2
 _0, _WORD = np.uint64(0), np.uint64(WORD)
-_COLUMNS, _COLUMN_ROWS = 16, 512  # turned into rows at once
 
 
 class Encoded(NamedTuple):
@@ -113,10 +113,10 @@ def _smallest(most: int) -> np.dtype[Any]:
 def _in_rows(x: NDArray[Any]) -> NDArray[Any]:
     """The same C-contiguous."""
     n, d = x.shape
-    if d < _COLUMNS or x.strides[0] != x.itemsize or x.strides[1] < n * x.itemsize:
+    if d < COLUMNS or x.strides[0] != x.itemsize or x.strides[1] < n * x.itemsize:
         return np.ascontiguousarray(x)
     rows = np.empty(x.shape, x.dtype)
-    _turn(span(x), x.strides[1] // x.itemsize, rows)
+    turn(span(x), x.strides[1] // x.itemsize, rows)
     return rows
 
 
@@ -237,37 +237,3 @@ def _combine_columns(columns, parent, slot, whole, codes):
                 z[own + i] = gone
             else:
                 z[own + i] = p * c + v
-
-
-@inline
-def _interleave_halves(a, b, size):
-    """b = a's two halves, interleaved; of whole words."""
-    half = np.uint64(size // 2)
-    for i in range(_0, half, _WORD):
-        store(b, i + i, interleave(load(64, a, i), load(64, a, i + half)))
-
-
-@kernel
-def _turn(columns, apart, rows):
-    """rows[r, j] = columns[j * apart + r], of at least 16 columns: 16 of them at a time by interleaving halves, as
-    transpose.hpp does.
-    """
-    n, d = rows.shape
-    flat = rows.reshape(-1)
-    a = np.empty(_COLUMNS * _COLUMN_ROWS, rows.dtype)
-    b = np.empty(_COLUMNS * _COLUMN_ROWS, rows.dtype)
-    for r0 in range(0, n, _COLUMN_ROWS):
-        m = min(_COLUMN_ROWS, n - r0)
-        room = (m + 7) // 8 * 8
-        for first in range(0, d, _COLUMNS):
-            j0 = min(first, d - _COLUMNS)  # some columns again
-            for j in range(_COLUMNS):
-                at, to = np.uint64((j0 + j) * apart + r0), np.uint64(j * room)
-                for r in range(np.uint64(m)):
-                    a[to + r] = columns[at + r]
-            _interleave_halves(a, b, _COLUMNS * room)
-            _interleave_halves(b, a, _COLUMNS * room)
-            _interleave_halves(a, b, _COLUMNS * room)
-            _interleave_halves(b, a, _COLUMNS * room)
-            for r in range(m):
-                store(flat, np.uint64((r0 + r) * d + j0), load(16, a, np.uint64(r * _COLUMNS)))
