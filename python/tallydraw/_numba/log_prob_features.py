@@ -14,10 +14,10 @@ from tallydraw._numba.lanes import load, load_some, prefetch, store_some
 from tallydraw._numba.parallel import first_index, inline, kernel, parallel_blocks, worth
 from tallydraw._structure import Structure
 
-# Lanes that are near together; bytes of codes that are encoded at once, where all tables are near, and where features
-# have contexts; features encoded at once of other tables, where none has a context.
+# Lanes that are near together; bytes of codes encoded at once; features encoded at once where not all tables are
+# near and no feature has a context.
 _TABLE = np.uint64(1 << 14)
-_CODE_BYTES, _NEAR_CODE_BYTES, _CONTEXT_CODE_BYTES = 1 << 18, 1 << 15, 1 << 20
+_CODE_BYTES = 1 << 18
 _WIDTH = 64
 _0, _1, _2, _3, _4, _8 = (np.uint64(i) for i in (0, 1, 2, 3, 4, 8))
 
@@ -121,7 +121,6 @@ def log_prob_features(
     adders = [(c, _adder(part, rest)) for c, part, rest in parts_at_once(structure.n_classes)]
     near = lane_offsets[-1] <= int(_TABLE)
     width = d if encoder.contexts or near else min(d, _WIDTH)
-    room = _NEAR_CODE_BYTES if near else _CONTEXT_CODE_BYTES if encoder.contexts else _CODE_BYTES
     lane_rows = structure.n_contexts * structure.n_categories + 1
     incomplete[:] = 0
 
@@ -138,5 +137,5 @@ def log_prob_features(
         return -1
 
     threads = worth(threads, n * d)
-    rows = max(16, min(8192, room // (width * encoder.type.itemsize), -(-n // threads)))
+    rows = max(16, min(8192, _CODE_BYTES // (width * encoder.type.itemsize), -(-n // threads)))
     return first_index(parallel_blocks(n, rows, threads, score))
