@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -87,51 +88,58 @@ def _adder(width):
 _add8, _add4, _add2, _add1 = _adder(8), _adder(4), _adder(2), _adder(1)
 
 
-@kernel
-def _known_paths(x, offsets, a, b, order, n_states, logs, log_offsets, use_start, first, sums):
-    """Paths a … b - 1, no state missing; where fewer than eight are left, the last one several times."""
-    k = first.size
-    steps = np.int64(_STEPS)
-    z, place = np.empty(8 * steps, np.uint32), np.empty(8, np.uint64)
-    transition = logs[log_offsets[order] :]
-    for i in range(a, b):
-        for c in range(k):
-            sums[i * k + c] = first[c]
-        code = np.int64(0)
-        for t in range(min(order, offsets[i + 1] - offsets[i]) if use_start else 0):
-            code = code * n_states + np.int64(x[offsets[i] + t])
+@functools.cache
+def _known_paths(eights, fours, twos, ones):
+    """The kernel below for numbers of classes with or without these binary digits: it adds in lanes as wide."""
+
+    @kernel
+    def known_paths(x, offsets, a, b, order, n_states, logs, log_offsets, use_start, first, sums):
+        """Paths a … b - 1, no state missing; where fewer than eight are left, the last one several times."""
+        k = first.size
+        steps = np.int64(_STEPS)
+        z, place = np.empty(8 * steps, np.uint32), np.empty(8, np.uint64)
+        transition = logs[log_offsets[order] :]
+        for i in range(a, b):
             for c in range(k):
-                sums[i * k + c] += logs[log_offsets[t] + code * k + c]
-    for i in range(a, b, 8):
-        common = offsets[i + 1] - offsets[i]
-        for g in range(8):
-            path = min(i + g, b - 1)
-            place[g] = path * k
-            common = min(common, offsets[path + 1] - offsets[path])
-        for t in range(order, common, steps):
-            n = min(steps, common - t)
+                sums[i * k + c] = first[c]
+            code = np.int64(0)
+            for t in range(min(order, offsets[i + 1] - offsets[i]) if use_start else 0):
+                code = code * n_states + np.int64(x[offsets[i] + t])
+                for c in range(k):
+                    sums[i * k + c] += logs[log_offsets[t] + code * k + c]
+        for i in range(a, b, 8):
+            common = offsets[i + 1] - offsets[i]
             for g in range(8):
-                _combine(x, offsets[min(i + g, b - 1)] + t, n, order, n_states, k, z, g * steps)
-            c, left = np.uint64(0), np.uint64(k)
-            while left >= _8:
-                _add8(z, n, transition, c, place, sums)
-                c, left = c + _8, left - _8
-            if left >= _4:
-                _add4(z, n, transition, c, place, sums)
-                c, left = c + _4, left - _4
-            if left >= _2:
-                _add2(z, n, transition, c, place, sums)
-                c, left = c + _2, left - _2
-            if left >= _1:
-                _add1(z, n, transition, c, place, sums)
-        for path in range(i, min(i + 8, b)):
-            end = offsets[path + 1]
-            for t in range(offsets[path] + max(common, order), end, steps):
-                n = min(steps, end - t)
-                _combine(x, t, n, order, n_states, k, z, 0)
-                for step in range(n):
-                    for c in range(k):
-                        sums[path * k + c] += transition[np.int64(z[step]) + c]
+                path = min(i + g, b - 1)
+                place[g] = path * k
+                common = min(common, offsets[path + 1] - offsets[path])
+            for t in range(order, common, steps):
+                n = min(steps, common - t)
+                for g in range(8):
+                    _combine(x, offsets[min(i + g, b - 1)] + t, n, order, n_states, k, z, g * steps)
+                c = np.uint64(0)
+                if eights > 0:
+                    while c + _8 <= np.uint64(k):
+                        _add8(z, n, transition, c, place, sums)
+                        c += _8
+                if fours > 0:
+                    _add4(z, n, transition, c, place, sums)
+                    c += _4
+                if twos > 0:
+                    _add2(z, n, transition, c, place, sums)
+                    c += _2
+                if ones > 0:
+                    _add1(z, n, transition, c, place, sums)
+            for path in range(i, min(i + 8, b)):
+                end = offsets[path + 1]
+                for t in range(offsets[path] + max(common, order), end, steps):
+                    n = min(steps, end - t)
+                    _combine(x, t, n, order, n_states, k, z, 0)
+                    for step in range(n):
+                        for c in range(k):
+                            sums[path * k + c] += transition[np.int64(z[step]) + c]
+
+    return known_paths
 
 
 @kernel
@@ -204,12 +212,13 @@ def log_prob_paths(
     states = np.ascontiguousarray(unsigned(x)).reshape(-1)
     top = 1 if x.dtype == np.bool_ else int(np.iinfo(x.dtype).max)
     last, top = states.dtype.type(min(m - 1, top)), states.dtype.type(top)
-    sums, near = out.reshape(-1), logs.size < 2**32
+    sums, near, k = out.reshape(-1), logs.size < 2**32, structure.n_classes
+    known = _known_paths(min(k & ~7, 8), k & 4, k & 2, k & 1)
 
     def score(a: int, b: int, _: int) -> int:
         bad, some_missing = _check(states, offsets[a], offsets[b], m, last, top, order == 1)
         if bad < 0 and not some_missing and near:
-            _known_paths(states, offsets, a, b, order, m, logs, log_offsets, use_start, first, sums)
+            known(states, offsets, a, b, order, m, logs, log_offsets, use_start, first, sums)
         elif bad < 0:
             _paths(
                 states, offsets, a, b, order, m, top, structure.offsets, probabilities,
