@@ -70,7 +70,7 @@ def _soft_adder(width, rest):
         place, other = np.empty(f1, np.uint64), np.empty(f1, np.uint64)
         for j in range(f0, f1):
             place[j] = lane_offsets[j] + c * lane_rows[j]
-            other[j] = place[j] + 8 * lane_rows[j]
+            other[j] = lane_offsets[j] + (c + 8) * lane_rows[j]
         j0, j1 = np.uint64(f0), np.uint64(f1)
         for r in range(np.uint64(codes.shape[0])):
             a = load_some(width, weight, r * k + at, n)

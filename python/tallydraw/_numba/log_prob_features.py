@@ -40,7 +40,7 @@ def _adder(width, rest):
         place, other = np.empty(n_features, np.uint64), np.empty(n_features, np.uint64)
         for j in range(n_features):
             place[j] = lane_offsets[f0 + j] + c * lane_rows[f0 + j]
-            other[j] = place[j] + 8 * lane_rows[f0 + j]
+            other[j] = lane_offsets[f0 + j] + (c + 8) * lane_rows[f0 + j]
         begin = 0
         while begin < n_features:
             end = _tile_end(lane_offsets, f0 + begin, f0 + n_features) - f0
