@@ -31,9 +31,9 @@ from tallydraw._structure import Structure
 # Bytes of codes that are encoded at once: many rows, since tables come to the cache anew for each block of them; and
 # cells of the tables that are counted into at a time.
 _CODE_BYTES, _TILE_CELLS = 1 << 24, 5 << 12
-# Features of a tile; small counts of a tile; classes whose rows are brought together for byte lanes; pairs of class and
-# category that are counted as bits.
-_WIDTH, _SMALL_CELLS, _LANE_CLASSES, _BIT_CELLS = 64, 1 << 20, 64, 512
+# Features of a tile; small counts of a tile, and of a feature; classes whose rows are brought together for byte lanes;
+# pairs of class and category that are counted as bits.
+_WIDTH, _SMALL_CELLS, _MOST_CELLS, _LANE_CLASSES, _BIT_CELLS = 64, 1 << 20, 1 << 15, 64, 512
 
 
 @kernel
@@ -100,18 +100,14 @@ def count_features(
     n, k, most = len(X), s.n_classes, int(s.n_categories.max())
     threads = worth(threads, n * s.n_features)
     # Small counts are cleared and added once: a few rows are better counted straight into the result.
-    if len(s.context) or k > 512 or k * (most + 1) > _SMALL_CELLS // 8 or n < k * most // 2:
+    if len(s.context) or k > 512 or k * most > _MOST_CELLS or n < k * most // 2:
         return _add(X, y, missing, unseen_is_missing, s, np.broadcast_to(np.int64(1), n), counts, threads)
-    return _count_tiles(X, np.zeros(n, np.int64) if y is None else y, missing, unseen_is_missing, s, counts, threads)
-
-
-# Counts rows [a, b) of features [j0, j1) into small counts: count(a, b, j0, j1, table); what was met.
-Counter = Callable[[int, int, int, int, NDArray[np.uint16]], int]
+    return _count_tiles(X, y, missing, unseen_is_missing, s, counts, threads)
 
 
 def _count_tiles(
     X: NDArray[Any],
-    y: NDArray[np.int64],
+    y: NDArray[np.int64] | None,
     missing: int | None,
     unseen_is_missing: bool,
     s: Structure,
@@ -124,21 +120,24 @@ def _count_tiles(
     n, d, k, most = len(X), s.n_features, s.n_classes, int(s.n_categories.max())
     encoder = Encoder(X, missing, unseen_is_missing, s)
     row, column = encoder.x.strides
-    by_column = row == 1 and column >= n
-    raw = encoder.x.itemsize == 1 and most <= encoder.top + 1 and (by_column or (column == 1 and row >= d))
-    by_column &= raw
+    by_column = row == 1 and (d == 1 or column >= n)
+    raw = encoder.x.itemsize == 1 and most <= encoder.top + 1 and (by_column or (d > 1 and column == 1 and row >= d))
+    by_column = d == 1 or (raw and by_column)
     few = most <= FEW and (k * most <= _BIT_CELLS if by_column else k <= _LANE_CLASSES)
     few &= raw or encoder.type == np.uint8
     apart = FEW if few else 256 if raw else most + 1
     width = min(_WIDTH, max(8, _SMALL_CELLS // (k * apart)), d)
     place = (apart, k * apart) if by_column else (width * apart, apart)
-    counter = _column_counter if by_column else _row_counter
-    count = counter(encoder, y, k, raw, few, most, place, threads)
+    if by_column:
+        count = _bit_counter(n, y, k, most, place, threads) if few else _column_counter(y, place)
+    else:
+        count = _row_counter(n, y, k, most if few else 0, place, threads)
+    bytes_ = span(encoder.x) if raw else None
     skipped = int(encoder.missing) if raw and encoder.named else 2**62
     tiles = -(-d // width)
     parts = threads if tiles < 2 * threads else 1
     share = -(-n // (parts * BLOCK)) * BLOCK
-    step = MOST_ROWS if raw else 2 * BLOCK
+    step = min(MOST_ROWS, 2 * BLOCK * (_WIDTH // width))
     lock = Lock()
 
     def task(i: int, _: int, __: int) -> int:
@@ -148,12 +147,17 @@ def _count_tiles(
         table = np.zeros(k * width * apart, np.uint16)
         for a in range(begin, end, MOST_ROWS):
             b, met = min(end, a + MOST_ROWS), 0
-            for p in range(a, b, step):
-                met |= count(p, min(b, p + step), j0, j1, table)
+            if bytes_ is not None:
+                count(bytes_, a * row + j0 * column, column if by_column else row, a, b, j1 - j0, table)
+            for p in range(a, b, step) if bytes_ is None else ():
+                codes, met_here = encoder.plain(p, min(b, p + step), j0, j1)
+                met |= met_here
+                if not met & MET_BAD:
+                    count(codes.reshape(-1), 0, j1 - j0, p, p + len(codes), j1 - j0, table)
             with lock:  # integers: whichever thread comes first, the sums are the same
                 whole = empty(table, *place, b - a, *features, counts)
-            if raw and not whole:  # missing codes, or bad ones
-                met = encoder.plain(a, b, j0, j1)[1]
+            for p in range(a, b, step) if raw and not whole else ():  # missing codes, or bad ones
+                met |= encoder.plain(p, min(b, p + step), j0, j1)[1]
             if met & MET_BAD:
                 return encoder.first_bad(a, b)
         return -1
@@ -161,69 +165,53 @@ def _count_tiles(
     return first_index(parallel_blocks(tiles * parts, 1, threads, task))
 
 
+# count(codes, begin, apart, a, b, width, table): counts rows [a, b) of so many features into small counts; the rows, or
+# the columns where these are counted one by one, begin at codes[begin], codes[begin + apart], …
+Counter = Callable[[NDArray[Any], int, int, int, int, int, NDArray[np.uint16]], None]
+
+
 def _row_counter(
-    encoder: Encoder,
-    y: NDArray[np.int64],
-    k: int,
-    raw: bool,
-    few: bool,
-    most: int,
-    place: tuple[int, int],
-    threads: int,
+    n: int, y: NDArray[np.int64] | None, k: int, few: int, place: tuple[int, int], threads: int
 ) -> Counter:
-    n = len(y)
+    """few: the number of categories where byte lanes count them, else 0."""
     rows, group = np.empty(n, np.int32), np.empty((-(-n // BLOCK), k + 1), np.int64)
+    classes = np.zeros(n, np.int64) if y is None else y
 
     def name(a: int, b: int, _: int) -> None:
-        group_rows(y[a:b], rows[a:b], group[a // BLOCK : -(-b // BLOCK)])
+        group_rows(classes[a:b], rows[a:b], group[a // BLOCK : -(-b // BLOCK)])
 
     parallel_blocks(n, 8 * BLOCK, threads, name)
-    bytes_, stride = (span(encoder.x), encoder.x.strides[0]) if raw else (None, 0)
 
-    def count(a: int, b: int, j0: int, j1: int, table: NDArray[np.uint16]) -> int:
-        codes, begin, apart, met = bytes_, a * stride + j0, stride, 0
-        if codes is None:
-            plain, met = encoder.plain(a, b, j0, j1)
-            codes, begin, apart = plain.reshape(-1), 0, j1 - j0
-        if met & MET_BAD:
-            return met
-        tile = (codes, begin, apart, j1 - j0, rows[a:b], group[a // BLOCK : -(-b // BLOCK)], table, *place)
+    def count(codes: Any, begin: int, apart: int, a: int, b: int, width: int, table: Any) -> None:
+        tile = (codes, begin, apart, width, rows[a:b], group[a // BLOCK : -(-b // BLOCK)], table, *place)
         if few:
-            count_lanes(*tile, most)
+            count_lanes(*tile, few)
         else:
             count_rows(*tile)
-        return met
 
     return count
 
 
-def _column_counter(
-    encoder: Encoder,
-    y: NDArray[np.int64],
-    k: int,
-    raw: bool,
-    few: bool,
-    most: int,
-    place: tuple[int, int],
-    threads: int,
+def _bit_counter(
+    n: int, y: NDArray[np.int64] | None, k: int, most: int, place: tuple[int, int], threads: int
 ) -> Counter:
-    n, codes, column = len(y), span(encoder.x), encoder.x.strides[1]
-    if not few:
-        shift = (y * place[0]).astype(np.int32)
+    bits = np.full((k, -(-n // 64)), 2**64 - 1, np.uint64)
+    if y is not None:
+        parallel_blocks(n, 8 * BLOCK, threads, lambda a, b, _: class_bits(y[a:b], bits[:, a // 64 : -(-b // 64)]))
 
-        def increment(a: int, b: int, j0: int, j1: int, table: NDArray[np.uint16]) -> int:
-            count_columns(codes, a + j0 * column, column, b - a, j1 - j0, shift[a:b], table, place[1])
-            return 0
+    def count(codes: Any, begin: int, apart: int, a: int, b: int, width: int, table: Any) -> None:
+        count_bits(codes, begin, apart, b - a, width, bits, a // 64, table, *place, most)
 
-        return increment
-    bits = np.empty((k, -(-n // 64)), np.uint64)
-    parallel_blocks(n, 8 * BLOCK, threads, lambda a, b, _: class_bits(y[a:b], bits[:, a // 64 : -(-b // 64)]))
+    return count
 
-    def compare(a: int, b: int, j0: int, j1: int, table: NDArray[np.uint16]) -> int:
-        count_bits(codes, a + j0 * column, column, b - a, j1 - j0, bits, a // 64, table, *place, most)
-        return 0
 
-    return compare
+def _column_counter(y: NDArray[np.int64] | None, place: tuple[int, int]) -> Counter:
+    shift = np.empty(0, np.int32) if y is None else (y * place[0]).astype(np.int32)
+
+    def count(codes: Any, begin: int, apart: int, a: int, b: int, width: int, table: Any) -> None:
+        count_columns(codes, begin, apart, b - a, width, y is not None, shift[a:b], table, place[1])
+
+    return count
 
 
 def count_features_weighted(

@@ -133,9 +133,9 @@ def count_bits(codes, begin, column, n, width, bits, first_word, table, class_ap
 
 
 @kernel
-def count_columns(codes, begin, column, n, width, shift, table, feature_apart):
-    """Columns of bytes: an increment a cell, of table[shift[r] + code] of its feature; four columns take turns, so that
-    an increment seldom waits for the store of the one before it.
+def count_columns(codes, begin, column, n, width, has_shift, shift, table, feature_apart):
+    """Columns of any codes: an increment a cell, of table[shift[r] + code] of its feature, where has_shift. Four columns
+    take turns, so that an increment seldom waits for the store of the one before it.
     """
     apart, next_ = np.uint64(feature_apart), np.uint64(column)
     for r0 in range(0, n, BLOCK):
@@ -145,7 +145,7 @@ def count_columns(codes, begin, column, n, width, shift, table, feature_apart):
             t1, t2, t3 = t0 + apart, t0 + _2 * apart, t0 + _3 * apart
             at = np.uint64(begin + j * column)
             for r in range(np.uint64(r0), np.uint64(r1)):
-                row = np.uint64(shift[r])
+                row = np.uint64(shift[r]) if has_shift else _0
                 z = at + r
                 table[t0 + row + np.uint64(codes[z])] += 1
                 table[t1 + row + np.uint64(codes[z + next_])] += 1
@@ -154,7 +154,8 @@ def count_columns(codes, begin, column, n, width, shift, table, feature_apart):
         for j in range(width - width % 4, width):
             own, at = np.uint64(j) * apart, np.uint64(begin + j * column)
             for r in range(np.uint64(r0), np.uint64(r1)):
-                table[own + np.uint64(shift[r]) + np.uint64(codes[at + r])] += 1
+                row = np.uint64(shift[r]) if has_shift else _0
+                table[own + row + np.uint64(codes[at + r])] += 1
 
 
 @kernel
