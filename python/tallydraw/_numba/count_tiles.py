@@ -134,8 +134,8 @@ def count_bits(codes, begin, column, n, width, bits, first_word, table, class_ap
 
 @kernel
 def count_columns(codes, begin, column, n, width, has_shift, shift, table, feature_apart):
-    """Columns of any codes: an increment a cell, of table[shift[r] + code] of its feature, where has_shift. Four columns
-    take turns, so that an increment seldom waits for the store of the one before it.
+    """Columns of any codes: an increment a cell, of table[shift[r] + code] of its feature, where has_shift. Four
+    columns take turns, so that an increment seldom waits for the store of the one before it.
     """
     apart, next_ = np.uint64(feature_apart), np.uint64(column)
     for r0 in range(0, n, BLOCK):
