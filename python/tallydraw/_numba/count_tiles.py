@@ -17,8 +17,8 @@ BLOCK = 2048
 # Rows until a small count could overflow, in whole blocks; categories that byte lanes and bits count.
 MOST_ROWS, FEW = (2**16 - 1) // BLOCK * BLOCK, 16
 _BYTE = 255
-_0, _1, _2, _3, _4, _8, _63, _WORD = (np.uint64(i) for i in (0, 1, 2, 3, 4, 8, 63, WORD))
 _AHEAD = 16  # rows
+_0, _1, _2, _3, _4, _8, _63, _WORD = (np.uint64(i) for i in (0, 1, 2, 3, 4, 8, 63, WORD))
 
 
 @kernel
@@ -44,6 +44,13 @@ def _add_bytes(counted, width, table, at, apart):
         table[at + j * apart] += counted[j]
 
 
+@inline
+def _bring_near(codes, at, width):
+    """A row to come: rows of a class lie too irregularly for the processor to see the next one coming."""
+    prefetch(codes, np.uint64(at))
+    prefetch(codes, np.uint64(at + width - 1))
+
+
 @kernel
 def count_lanes(codes, begin, stride, width, rows, group, table, class_apart, apart, most):
     """Bytes of few categories: up to 64 features are compared with four categories, and the bytes that are equal added.
@@ -60,6 +67,8 @@ def count_lanes(codes, begin, stride, width, rows, group, table, class_apart, ap
                     c0, c1 = fill(64, np.uint8(c)), fill(64, np.uint8(c + 1))
                     c2, c3 = fill(64, np.uint8(c + 2)), fill(64, np.uint8(c + 3))
                     for g in range(g0, g1):
+                        if c == 0:
+                            _bring_near(codes, begin + (g + BLOCK) * stride, width)
                         at = begin + (i * BLOCK + np.int64(rows[g])) * stride
                         if at <= last:
                             z = load(64, codes, np.uint64(at))
@@ -92,7 +101,7 @@ def count_rows(codes, begin, stride, width, rows, group, table, class_apart, apa
             own = np.uint64(k * class_apart)
             g1 = i * BLOCK + group[i, k + 1]
             for g in range(i * BLOCK + group[i, k], g1):
-                prefetch(codes, first + np.uint64(rows[min(g + _AHEAD, g1 - 1)]) * np.uint64(stride))
+                _bring_near(codes, begin + (i * BLOCK + np.int64(rows[min(g + _AHEAD, g1 - 1)])) * stride, width)
                 at = first + np.uint64(rows[g]) * np.uint64(stride)
                 for j in range(w):
                     table[own + j * step + np.uint64(codes[at + j])] += 1
