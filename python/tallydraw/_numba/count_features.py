@@ -238,10 +238,11 @@ def count_features_soft(
     threads: int,
 ) -> int:
     rows = structure.n_contexts * structure.n_categories + 1
+    adders = [(c, _soft_adder(width, rest)) for c, width, rest in parts_at_once(structure.n_classes)]
 
     def add(part: Encoded, a: int, b: int, f0: int, f1: int) -> None:
-        for c, width, rest in parts_at_once(structure.n_classes):
-            _soft_adder(width, rest)(part.codes, f0, f1, c, lane_offsets, rows, weights[a:b], lanes)
+        for c, adder in adders:
+            adder(part.codes, f0, f1, c, lane_offsets, rows, weights[a:b], lanes)
 
     return _add_features(X, missing, unseen_is_missing, structure, lanes.size, add, threads)
 
