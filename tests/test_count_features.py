@@ -132,6 +132,39 @@ def test_bytes_whatever_they_mean(backend, dtype, missing, k):
                 td.count_features(layout(strange), n_threads=threads, **rules)
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.int64])
+@pytest.mark.parametrize(("c", "k"), [(3, 2), (16, 70), (17, 3), (100, 10)])
+@pytest.mark.parametrize("named", [None, 1, 120])
+def test_layouts_and_missing_codes_at_real_sizes(backend, dtype, c, k, named):
+    rng = np.random.default_rng(c)
+    n, d = 3_000, 66
+    wide = rng.integers(0, c, (n + 3, 2 * d)).astype(dtype)
+    wide[rng.random(wide.shape) < 0.05] = -1 if wide.dtype.kind == "i" else 120 if named == 120 else 0
+    y = rng.integers(0, k, n)
+    for X in (wide[2:-1, :d], wide[2:-1, ::2], np.asfortranarray(wide)[2:-1, 5 : 5 + d], wide[2:-1, d - 1 :: -1]):
+        seen = (X >= 0) & np.isin(X, [-1 if named is None else named], invert=True)
+        expected = [
+            np.bincount(y[s] * c + x[s].astype(np.int64), minlength=k * c) for x, s in zip(X.T, seen.T, strict=True)
+        ]
+        for threads in (1, 3):
+            t = td.count_features(X, y=y, n_categories=c, n_classes=k, missing=named, n_threads=threads)
+            assert np.array_equal(t.values, np.concatenate(expected))
+    bad = np.asfortranarray(wide[:n, :d])
+    bad[2_900, 3], bad[2_901, 0] = 101, 102
+    for X in (bad, np.ascontiguousarray(bad)):
+        with pytest.raises(ValueError, match=r"X\[2900, 3\] is 101"):
+            td.count_features(X, y=y, n_categories=c, n_classes=k, missing=named, n_threads=2)
+
+
+@pytest.mark.parametrize("c", [2, 200])
+def test_more_rows_than_small_counts_hold(backend, c):
+    X = np.zeros((140_000, 9), np.uint8)
+    X[::7] = c - 1
+    expected = np.tile(np.bincount(X[:, 0], minlength=c), 9)
+    for data in (X, np.asfortranarray(X), X.astype(np.int16)):
+        assert np.array_equal(td.count_features(data, n_categories=c, n_threads=2).values, expected)
+
+
 def test_weighted_counts_have_the_bits_of_bincount(backend):
     rng = np.random.default_rng(5)
     n, d, c, k = 20_000, 7, 6, 3

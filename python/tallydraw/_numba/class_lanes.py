@@ -2,20 +2,57 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 from numpy.typing import NDArray
 
 from tallydraw._numba.elementary import log
-from tallydraw._numba.parallel import inline
+from tallydraw._numba.parallel import inline, kernel, parallel_blocks, worth
 from tallydraw._structure import Structure
 
+_GRAIN = 1 << 15  # cells
 
-def _part_width(rest):
+
+def part_width(rest: int) -> int:
     """Width of the part that begins where `rest` classes are left."""
     return 8 if rest > 4 else 4 if rest > 2 else rest
 
 
-part_width = inline(_part_width)
+_part_width = inline(part_width)
+
+
+def parts_at_once(n_classes: int) -> Iterator[tuple[int, int, int]]:
+    """(class, width, rest): parts of this width that begin with this class, and of width `rest` behind them, or 0."""
+    for c in range(0, n_classes, 16):
+        left = n_classes - c
+        yield (c, 8, part_width(min(left - 8, 8))) if left > 8 else (c, part_width(left), 0)
+
+
+@kernel
+def _lay_out(logs, offsets, lane_offsets, n_classes, lanes):
+    """Flat logs of features as class lanes; zeros in the slot and in lanes of no class."""
+    for j in range(offsets.size - 1):
+        cells = (offsets[j + 1] - offsets[j]) // n_classes
+        for c0 in range(0, n_classes, 8):
+            width, n = _part_width(n_classes - c0), min(8, n_classes - c0)
+            at, table = lane_offsets[j] + c0 * (cells + 1), offsets[j] - offsets[0] + c0 * cells
+            for z in range(cells):
+                for c in range(width):
+                    lanes[at + z * width + c] = logs[table + c * cells + z] if c < n else 0.0
+            lanes[at + cells * width : at + (cells + 1) * width] = 0.0
+
+
+@kernel
+def _collect(lanes, lane_offsets, offsets, n_classes, tables):
+    for j in range(offsets.size - 1):
+        cells = (offsets[j + 1] - offsets[j]) // n_classes
+        for c0 in range(0, n_classes, 8):
+            width, n = _part_width(n_classes - c0), min(8, n_classes - c0)
+            at, table = lane_offsets[j] + c0 * (cells + 1), offsets[j] + c0 * cells
+            for c in range(n):
+                for z in range(cells):
+                    tables[table + c * cells + z] = lanes[at + z * width + c]
 
 
 def lay_out_logs(
@@ -26,33 +63,18 @@ def lay_out_logs(
     threads: int,
 ) -> None:
     s = structure
-    logs = np.empty(len(probabilities))
-    log(probabilities, logs)
-    lanes[:] = 0.0
-    for j in range(s.n_features):
-        table = logs[s.offsets[j] : s.offsets[j + 1]].reshape(s.n_classes, -1)
-        for c, part in _parts(s, j, lane_offsets, lanes):
-            part[:-1, : len(table) - c] = table[c : c + 8].T
+
+    def lay_out(j0: int, j1: int, _: int) -> None:
+        part = probabilities[s.offsets[j0] : s.offsets[j1]]
+        logs = np.empty(len(part))
+        log(part, logs)
+        _lay_out(logs, s.offsets[j0 : j1 + 1], lane_offsets[j0:j1], s.n_classes, lanes)
+
+    grain = s.n_features * _GRAIN // (lanes.size + 1) + 1
+    parallel_blocks(s.n_features, grain, worth(threads, lanes.size), lay_out)
 
 
 def collect_lanes(
     structure: Structure, lanes: NDArray[np.float64], lane_offsets: NDArray[np.int64], tables: NDArray[np.float64]
 ) -> None:
-    s = structure
-    for j in range(s.n_features):
-        table = tables[s.offsets[j] : s.offsets[j + 1]].reshape(s.n_classes, -1)
-        for c, part in _parts(s, j, lane_offsets, lanes):
-            table[c : c + 8] = part[:-1, : len(table) - c].T
-
-
-def _parts(
-    s: Structure, j: int, lane_offsets: NDArray[np.int64], lanes: NDArray[np.float64]
-) -> list[tuple[int, NDArray[np.float64]]]:
-    """First class and rows of lanes of every part of feature j."""
-    rows = int(s.n_contexts[j] * s.n_categories[j]) + 1
-    parts, at = [], int(lane_offsets[j])
-    for c in range(0, s.n_classes, 8):
-        width = _part_width(s.n_classes - c)
-        parts.append((c, lanes[at : at + rows * width].reshape(rows, width)))
-        at += rows * width
-    return parts
+    _collect(lanes, lane_offsets, structure.offsets, structure.n_classes, tables)

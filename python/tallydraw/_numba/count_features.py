@@ -2,25 +2,38 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
+from threading import Lock
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tallydraw._numba.class_lanes import part_width
-from tallydraw._numba.codes import Encoded, canonical, code_type, encode, named
-from tallydraw._numba.parallel import first_index, inline, kernel, parallel_blocks
+from tallydraw._numba.class_lanes import parts_at_once
+from tallydraw._numba.codes import MET_BAD, Encoded, Encoder, encode, span
+from tallydraw._numba.count_tiles import (
+    BLOCK,
+    FEW,
+    MOST_ROWS,
+    class_bits,
+    count_bits,
+    count_columns,
+    count_lanes,
+    count_rows,
+    empty,
+    group_rows,
+)  # fmt: skip
+from tallydraw._numba.lanes import load, load_some, store
+from tallydraw._numba.parallel import first_index, kernel, parallel_blocks, worth
 from tallydraw._structure import Structure
 
-# Cells up to which a thread that owns rows has tables of its own.
-_PRIVATE_CELLS = 1 << 17
 # Bytes of codes that are encoded at once: many rows, since tables come to the cache anew for each block of them; and
 # cells of the tables that are counted into at a time.
 _CODE_BYTES, _TILE_CELLS = 1 << 24, 5 << 12
-# Up to so many categories eight are counted in the bytes of one word; at most so many words.
-_FEW, _WORDS = 16, 1 << 20
-_0, _3, _7, _8, _63, _255 = (np.uint64(i) for i in (0, 3, 7, 8, 63, 255))
+# Features of a tile; small counts of a tile, and of a feature; classes whose rows are brought together for byte lanes;
+# pairs of class and category that are counted as bits.
+_WIDTH, _SMALL_CELLS, _MOST_CELLS, _LANE_CLASSES, _BIT_CELLS = 64, 1 << 20, 1 << 15, 64, 512
 
 
 @kernel
@@ -41,66 +54,37 @@ def _count(codes, y, has_y, f0, f1, n_classes, cells, offsets, weights, tables):
                 tables[begin[k, i] + z] += weight
 
 
-@kernel
-def _count_soft(codes, f0, f1, lane_offsets, rows, weights, lanes):
-    """Adds weights[r, k] for features f0 to f1 - 1 of every row r of combined codes and every class k, in row order."""
-    n_classes = weights.shape[1]
-    begin = lane_offsets.astype(np.uint64)
-    size = rows.astype(np.uint64)
-    for c in range(0, n_classes, 8):
-        n = min(n_classes - c, 8)
-        width = np.uint64(part_width(n))
-        for r in range(codes.shape[0]):
-            for j in range(f0, f1):
-                at = begin[j] + np.uint64(c) * size[j] + np.uint64(codes[r, j]) * width
-                for k in range(n):
-                    lanes[at + np.uint64(k)] += weights[r, c + k]
-
-
-@inline
-def _flush(words, k, n_categories, offsets, counts):
-    """Adds what the words of class k have counted, and clears them."""
-    for j in range(n_categories.shape[0]):
-        for c in range(n_categories[j]):
-            word = words[k, c >> 3, j] >> np.uint64((c & 7) << 3)
-            counts[offsets[j] + k * n_categories[j] + c] += np.int64(word & _255)
-    words[k] = 0
-
-
-@kernel
-def _count_few(x, y, has_y, missing, lenient, n_classes, n_categories, offsets, last, counts):
-    """Counts codes without contexts of features of few categories; last[j] is the last one, in the type of x.
-    Eight categories of a feature are counted in the bytes of a word, until one could overflow. Returns the first cell
-    that is no category, or -1.
+@functools.cache
+def _soft_adder(width, rest):
+    """add(codes, f0, f1, c, lane_offsets, lane_rows, weights, lanes): adds weights[r, k] for features f0 to f1 - 1 of
+    every row r of combined codes, in row order, and the classes k of the parts of these widths from class c on.
     """
-    n, d = x.shape
-    parts = (np.int64(last.max()) >> 3) + 1
-    words = np.zeros((n_classes, parts, d), np.uint64)
-    rows = np.zeros(n_classes, np.int64)
-    for r in range(n):
-        k = y[r] if has_y else np.int64(0)
-        strange = _0
-        for part in range(parts):
-            first = np.uint64(part) << _3
-            for j in range(d):
-                z = np.uint64(x[r, j])
-                over = np.uint64(x[r, j] > last[j])
-                gone = np.uint64(z == missing)
-                strange |= over & ~gone & ~(z >> _63)  # negative codes are missing
-                one = ~over & ~gone & np.uint64(z - first < _8)
-                words[k, part, j] += one << ((z & _7) << _3)
-        if strange != _0 and not lenient:
-            for j in range(d):
-                if x[r, j] > last[j] and np.uint64(x[r, j]) != missing and np.int64(x[r, j]) >= 0:
-                    return r * d + j
-        rows[k] += 1
-        if rows[k] == 255:
-            _flush(words, k, n_categories, offsets, counts)
-            rows[k] = 0
-    for k in range(n_classes):
-        if rows[k] > 0:
-            _flush(words, k, n_categories, offsets, counts)
-    return -1
+
+    @kernel
+    def add(codes, f0, f1, c, lane_offsets, lane_rows, weights, lanes):
+        stride, k, at = np.uint64(codes.shape[1]), np.uint64(weights.shape[1]), np.uint64(c)
+        n = min(k - at, np.uint64(width))
+        if rest > 0:
+            m = min(k - at - n, np.uint64(rest))
+        flat, weight = codes.reshape(-1), weights.reshape(-1)
+        place, other = np.empty(f1, np.uint64), np.empty(f1, np.uint64)
+        for j in range(f0, f1):
+            place[j] = lane_offsets[j] + c * lane_rows[j]
+            other[j] = lane_offsets[j] + (c + 8) * lane_rows[j]
+        j0, j1 = np.uint64(f0), np.uint64(f1)
+        for r in range(np.uint64(codes.shape[0])):
+            a = load_some(width, weight, r * k + at, n)
+            if rest > 0:
+                b = load_some(rest, weight, r * k + at + np.uint64(width), m)
+            for j in range(j0, j1):
+                z = np.uint64(flat[r * stride + j])
+                lane = place[j] + z * np.uint64(width)
+                store(lanes, lane, load(width, lanes, lane) + a)
+                if rest > 0:
+                    lane = other[j] + z * np.uint64(rest)
+                    store(lanes, lane, load(rest, lanes, lane) + b)
+
+    return add
 
 
 def count_features(
@@ -113,26 +97,121 @@ def count_features(
     threads: int,
 ) -> int:
     s = structure
-    n, d = len(X), s.n_features
-    rules = (missing, unseen_is_missing)
-    ones = np.broadcast_to(np.int64(1), n)
-    most = int(s.n_categories.max())
-    words = s.n_classes * d * -(-most // 8)
-    few = most <= _FEW and not len(s.context) and s.n_classes * most <= n and words <= _WORDS
-    if not few and (threads == 1 or counts.size > _PRIVATE_CELLS):
-        return _add(X, y, *rules, s, ones, counts, threads)
+    n, k, most = len(X), s.n_classes, int(s.n_categories.max())
+    threads = worth(threads, n * s.n_features)
+    # Small counts are cleared and added once: a few rows are better counted straight into the result.
+    if len(s.context) or k > 512 or k * most > _MOST_CELLS or n < k * most // 2:
+        return _add(X, y, missing, unseen_is_missing, s, np.broadcast_to(np.int64(1), n), counts, threads)
+    return _count_tiles(X, y, missing, unseen_is_missing, s, counts, threads)
 
-    def rows(a: int, b: int, _: int) -> tuple[int, NDArray[np.int64]]:
-        own = np.zeros(counts.size, np.int64) if threads > 1 else counts
-        part = (X[a:b], None if y is None else y[a:b], *rules, s)
-        bad = _add_few(*part, own) if few else _add(*part, ones[a:b], own, 1)
-        return (bad + a * d if bad >= 0 else -1), own
 
-    found = parallel_blocks(n, max(1, -(-n // threads)), threads, rows)
-    for _, own in found:
-        if own is not counts:
-            counts += own
-    return first_index([bad for bad, _ in found])
+def _count_tiles(
+    X: NDArray[Any],
+    y: NDArray[np.int64] | None,
+    missing: int | None,
+    unseen_is_missing: bool,
+    s: Structure,
+    counts: NDArray[np.int64],
+    threads: int,
+) -> int:
+    """A task counts some rows of some features. Bytes are counted as they are: that some are no categories shows in the
+    counts. Other codes are encoded first.
+    """
+    n, d, k, most = len(X), s.n_features, s.n_classes, int(s.n_categories.max())
+    encoder = Encoder(X, missing, unseen_is_missing, s)
+    row, column = encoder.x.strides
+    by_column = row == 1 and (d == 1 or column >= n)
+    raw = encoder.x.itemsize == 1 and most <= encoder.top + 1 and (by_column or (d > 1 and column == 1 and row >= d))
+    by_column = d == 1 or (raw and by_column)
+    few = most <= FEW and (k * most <= _BIT_CELLS if by_column else k <= _LANE_CLASSES)
+    few &= raw or encoder.type == np.uint8
+    apart = FEW if few else 256 if raw else most + 1
+    width = min(_WIDTH, max(8, _SMALL_CELLS // (k * apart)), d)
+    place = (apart, k * apart) if by_column else (width * apart, apart)
+    if by_column:
+        count = _bit_counter(n, y, k, most, place, threads) if few else _column_counter(y, place)
+    else:
+        count = _row_counter(n, y, k, most if few else 0, place, threads)
+    bytes_ = span(encoder.x) if raw else None
+    skipped = int(encoder.missing) if raw and encoder.named else 2**62
+    tiles = -(-d // width)
+    parts = threads if tiles < 2 * threads else 1
+    share = -(-n // (parts * BLOCK)) * BLOCK
+    step = min(MOST_ROWS, 2 * BLOCK * (_WIDTH // width))
+    lock = Lock()
+
+    def task(i: int, _: int, __: int) -> int:
+        j0, begin = i // parts * width, i % parts * share
+        j1, end = min(d, j0 + width), min(n, begin + share)
+        features = (s.n_categories[j0:j1], s.offsets[j0 : j1 + 1], skipped)
+        table = np.zeros(k * width * apart, np.uint16)
+        for a in range(begin, end, MOST_ROWS):
+            b, met = min(end, a + MOST_ROWS), 0
+            if bytes_ is not None:
+                count(bytes_, a * row + j0 * column, column if by_column else row, a, b, j1 - j0, table)
+            for p in range(a, b, step) if bytes_ is None else ():
+                codes, met_here = encoder.plain(p, min(b, p + step), j0, j1)
+                met |= met_here
+                if not met & MET_BAD:
+                    count(codes.reshape(-1), 0, j1 - j0, p, p + len(codes), j1 - j0, table)
+            with lock:  # integers: whichever thread comes first, the sums are the same
+                whole = empty(table, *place, b - a, *features, counts)
+            for p in range(a, b, step) if raw and not whole else ():  # missing codes, or bad ones
+                met |= encoder.plain(p, min(b, p + step), j0, j1)[1]
+            if met & MET_BAD:
+                return encoder.first_bad(a, b)
+        return -1
+
+    return first_index(parallel_blocks(tiles * parts, 1, threads, task))
+
+
+# count(codes, begin, apart, a, b, width, table): counts rows [a, b) of so many features into small counts; the rows, or
+# the columns where these are counted one by one, begin at codes[begin], codes[begin + apart], …
+Counter = Callable[[NDArray[Any], int, int, int, int, int, NDArray[np.uint16]], None]
+
+
+def _row_counter(
+    n: int, y: NDArray[np.int64] | None, k: int, few: int, place: tuple[int, int], threads: int
+) -> Counter:
+    """few: the number of categories where byte lanes count them, else 0."""
+    rows, group = np.empty(n, np.int32), np.empty((-(-n // BLOCK), k + 1), np.int64)
+    classes = np.zeros(n, np.int64) if y is None else y
+
+    def name(a: int, b: int, _: int) -> None:
+        group_rows(classes[a:b], rows[a:b], group[a // BLOCK : -(-b // BLOCK)])
+
+    parallel_blocks(n, 8 * BLOCK, threads, name)
+
+    def count(codes: Any, begin: int, apart: int, a: int, b: int, width: int, table: Any) -> None:
+        tile = (codes, begin, apart, width, rows[a:b], group[a // BLOCK : -(-b // BLOCK)], table, *place)
+        if few:
+            count_lanes(*tile, few)
+        else:
+            count_rows(*tile)
+
+    return count
+
+
+def _bit_counter(
+    n: int, y: NDArray[np.int64] | None, k: int, most: int, place: tuple[int, int], threads: int
+) -> Counter:
+    bits = np.full((k, -(-n // 64)), 2**64 - 1, np.uint64)
+    if y is not None:
+        parallel_blocks(n, 8 * BLOCK, threads, lambda a, b, _: class_bits(y[a:b], bits[:, a // 64 : -(-b // 64)]))
+
+    def count(codes: Any, begin: int, apart: int, a: int, b: int, width: int, table: Any) -> None:
+        count_bits(codes, begin, apart, b - a, width, bits, a // 64, table, *place, most)
+
+    return count
+
+
+def _column_counter(y: NDArray[np.int64] | None, place: tuple[int, int]) -> Counter:
+    shift = np.empty(0, np.int32) if y is None else (y * place[0]).astype(np.int32)
+
+    def count(codes: Any, begin: int, apart: int, a: int, b: int, width: int, table: Any) -> None:
+        count_columns(codes, begin, apart, b - a, width, y is not None, shift[a:b], table, place[1])
+
+    return count
 
 
 def count_features_weighted(
@@ -159,26 +238,13 @@ def count_features_soft(
     threads: int,
 ) -> int:
     rows = structure.n_contexts * structure.n_categories + 1
+    adders = [(c, _soft_adder(width, rest)) for c, width, rest in parts_at_once(structure.n_classes)]
 
     def add(part: Encoded, a: int, b: int, f0: int, f1: int) -> None:
-        _count_soft(part.codes, f0, f1, lane_offsets, rows, weights[a:b], lanes)
+        for c, adder in adders:
+            adder(part.codes, f0, f1, c, lane_offsets, rows, weights[a:b], lanes)
 
     return _add_features(X, missing, unseen_is_missing, structure, lanes.size, add, threads)
-
-
-def _add_few(
-    X: NDArray[Any],
-    y: NDArray[np.int64] | None,
-    missing: int | None,
-    unseen_is_missing: bool,
-    s: Structure,
-    counts: NDArray[np.int64],
-) -> int:
-    x = canonical(X, missing)
-    last = (s.n_categories - 1).astype(x.dtype)
-    rows = (x, s.n_categories if y is None else y, y is not None)
-    rules = (named(missing), unseen_is_missing)
-    return int(_count_few(*rows, *rules, s.n_classes, s.n_categories, s.offsets, last, counts))
 
 
 def _add(
@@ -227,7 +293,7 @@ def _add_features(
 
         parallel_blocks(d, width, threads, piece)
 
-    step = max(16, _CODE_BYTES // (d * code_type(s).itemsize))
+    step = max(16, _CODE_BYTES // d)
     for begin in range(0, n, step):
         parts = encoded(begin, min(n, begin + step))
         bad = first_index([a * d + part.bad if part.bad >= 0 else -1 for a, _, part in parts])

@@ -11,12 +11,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tallydraw._numba.lanes import prefetch
 from tallydraw._numba.parallel import inline, kernel
 from tallydraw._numba.philox import one_word
 
 # Tables of at most so many categories have no guide; draws from one table row of at most so many are compared.
 FEW, MOST_COMPARED = 4, 16
-_1, _32 = np.uint64(1), np.uint64(32)
+# Guides of more bytes are far; draws of a group wait for them together.
+_NEAR_BYTES, _GROUP = 1 << 19, np.uint64(256)
+_0, _1, _2, _3, _32 = (np.uint64(i) for i in (0, 1, 2, 3, 32))
 _MOST = np.uint64(2**64 - 2)
 
 
@@ -38,47 +41,57 @@ def outcomes_from_row(high, guide, cell, entry, n, bits, words, out):
     if bits < 0:
         out[:] = 0
         return True
-    shift = np.uint32(32 - bits)
-    for i in range(m):
-        word = words[i]
-        c = np.int64(guide[entry + np.int64(word >> shift)])
-        c += np.int64(word > high[cell + c])  # nearly always enough
-        while word > high[cell + c]:
-            c += 1
-        close |= word == high[cell + c]
-        out[i] = c
+    shift, first, row = np.uint64(32 - bits), np.uint64(entry), np.uint64(cell)
+    far = guide.itemsize << bits > _NEAR_BYTES
+    for begin in range(_0, np.uint64(m), _GROUP):
+        end = min(begin + _GROUP, np.uint64(m))
+        if far:  # lines are asked for a group ahead of the draws that wait for them
+            for i in range(begin, end):
+                prefetch(guide, first + (np.uint64(words[i]) >> shift))
+            for i in range(begin, end):
+                prefetch(high, row + np.uint64(guide[first + (np.uint64(words[i]) >> shift)]))
+        for i in range(begin, end):
+            word = words[i]
+            c = np.uint64(guide[first + (np.uint64(word) >> shift)])
+            c += np.uint64(word > high[row + c])  # nearly always enough
+            while word > high[row + c]:
+                c += _1
+            close |= word == high[row + c]
+            out[i] = c
     return close
 
 
 @inline
 def outcomes_from_rows(high, guide, cell, entry, n, bits, rows, words, out):
     """The same from table row rows[i] of those that begin at `cell` and `entry`."""
-    m = out.shape[0]
+    m = np.uint64(out.shape[0])
     close = False
+    first, size = np.uint64(cell), np.uint64(n)
     if bits >= 0:
-        shift = np.uint32(32 - bits)
+        shift, width, guides = np.uint64(32 - bits), np.uint64(bits), np.uint64(entry)
         for i in range(m):
             word = words[i]
-            at = cell + rows[i] * n
-            c = np.int64(guide[entry + (rows[i] << bits) + np.int64(word >> shift)])
-            c += np.int64(word > high[at + c])
+            row = np.uint64(rows[i])
+            at = first + row * size
+            c = np.uint64(guide[guides + (row << width) + (np.uint64(word) >> shift)])
+            c += np.uint64(word > high[at + c])
             while word > high[at + c]:
-                c += 1
+                c += _1
             close |= word == high[at + c]
             out[i] = c
         return close
     if n > FEW:
         out[:] = 0
         return True
-    last = n - 1  # not below any word: it may stand in for levels past it
+    last = size - _1  # not below any word: it may stand in for levels past it
     for i in range(m):
         word = words[i]
-        at = cell + rows[i] * n
-        c = np.int64(0)
-        for k in range(0, last, 3):
-            c += np.int64(word > high[at + k])
-            c += np.int64(word > high[at + min(k + 1, last)])
-            c += np.int64(word > high[at + min(k + 2, last)])
+        at = first + np.uint64(rows[i]) * size
+        c = _0
+        for k in range(_0, last, _3):
+            c += np.uint64(word > high[at + k])
+            c += np.uint64(word > high[at + min(k + _1, last)])
+            c += np.uint64(word > high[at + min(k + _2, last)])
         close |= word == high[at + c]
         out[i] = c
     return close
@@ -102,14 +115,19 @@ def settle(level, high, at, n, word, c, key, tag, row, feature):
 
 @kernel
 def _build(level, n, bits, guide):
-    size = np.int64(1) << bits
+    size, shift = np.int64(1) << bits, np.uint64(64 - bits)
     for row in range(level.shape[0] // n):
-        c = np.int64(0)
-        for i in range(size):
-            edge = np.uint64(i) << np.uint64(64 - bits)
-            while edge >= level[row * n + c]:
-                c += 1
-            guide[row * size + i] = c
+        first, at = np.uint64(row * n), np.uint64(row * size)
+        end = np.uint64(0)
+        for c in range(np.uint64(n - 1)):
+            # Entries below the level: those that begin with less than it.
+            below = (level[first + c] - _1 >> shift) + _1 if level[first + c] > _0 else _0
+            while end < min(below, np.uint64(size)):
+                guide[at + end] = c
+                end += _1
+        while end < np.uint64(size):
+            guide[at + end] = n - 1
+            end += _1
 
 
 def build_guides(

@@ -2,84 +2,149 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tallydraw._numba.codes import canonical
+from tallydraw._numba.codes import unsigned
+from tallydraw._numba.count_transitions import all_states
 from tallydraw._numba.elementary import log_scaled_of
-from tallydraw._numba.parallel import first_index, inline, kernel, parallel_blocks
+from tallydraw._numba.lanes import WORD, convert, fill, load, store
+from tallydraw._numba.parallel import first_index, inline, kernel, parallel_blocks, worth
 from tallydraw._numba.scaled import make_scaled, sum_of_products
 from tallydraw._structure import Structure
 
 _NONE, _SKIPPED, _FORWARD = range(3)
-_1 = np.uint64(1)
+_1, _2, _3, _4, _8 = (np.uint64(i) for i in (1, 2, 3, 4, 8))
+_STEPS = np.uint64(512)  # of a path, whose logs are found before they are added
 
 
 @kernel
-def _check(x, begin, end, n_states, gaps):
+def _check(x, begin, end, n_states, last, top, gaps):
     """The first index of a state >= n_states, or, where gaps are not allowed, of a missing one; or -1. Whether some
     state is missing.
     """
-    if begin == end:
-        return np.int64(-1), False
-    most = x[begin]
-    for i in range(begin, end):
-        most = max(most, x[i])  # as unsigned numbers negative states lie above all others
-    if np.uint64(most) < np.uint64(n_states):
+    if all_states(x, begin, end, last):
         return np.int64(-1), False
     for i in range(begin, end):
-        v = np.int64(x[i])
-        if v >= n_states or (v < 0 and not gaps):
+        if np.uint64(x[i]) >= np.uint64(n_states) and (x[i] <= top or not gaps):
             return i, True
     return np.int64(-1), True
 
 
 @inline
-def _add_four(x, p0, p1, p2, p3, n, n_states, logs, at, k, s0, s1, s2, s3):
-    """Steps [1, n) of four paths of order 1 side by side, which hides the latency of the sums; all uint64 but these."""
-    v0, v1, v2, v3 = np.uint64(x[p0]), np.uint64(x[p1]), np.uint64(x[p2]), np.uint64(x[p3])
-    for t in range(_1, n):
-        w0, w1, w2, w3 = np.uint64(x[p0 + t]), np.uint64(x[p1 + t]), np.uint64(x[p2 + t]), np.uint64(x[p3 + t])
-        s0 += logs[at + (v0 * n_states + w0) * k]
-        s1 += logs[at + (v1 * n_states + w1) * k]
-        s2 += logs[at + (v2 * n_states + w2) * k]
-        s3 += logs[at + (v3 * n_states + w3) * k]
-        v0, v1, v2, v3 = w0, w1, w2, w3
-    return s0, s1, s2, s3
+def _combine(x, begin, n, order, n_states, k, z, at):
+    """z[at + t] = where the logs of the step that ends at x[begin + t] begin, t < n."""
+    m, classes = fill(64, np.uint32(n_states)), fill(64, np.uint32(k))
+    t = 0
+    while t < n and begin + t + WORD <= x.size:  # past the n-th they are not used
+        code = fill(64, np.uint32(0))
+        for u in range(begin + t - order, begin + t + 1):
+            code = code * m + convert(load(64, x, np.uint64(u)), z.dtype)
+        store(z, np.uint64(at + t), code * classes)
+        t += WORD
+    while t < n:
+        state = np.int64(0)
+        for u in range(begin + t - order, begin + t + 1):
+            state = state * n_states + np.int64(x[u])
+        z[at + t] = state * k
+        t += 1
 
 
-@kernel
-def _known_paths(x, offsets, a, b, n_states, logs, log_offsets, use_start, first, out):
-    """Paths a … b - 1 of order 1, no state missing; where fewer than four are left, the last one several times."""
-    k, m, transition = np.uint64(out.shape[1]), np.uint64(n_states), np.uint64(log_offsets[1])
-    for i in range(a, b):
-        for c in range(out.shape[1]):
-            out[i, c] = first[c]
-            if use_start and offsets[i] < offsets[i + 1]:
-                out[i, c] += logs[log_offsets[0] + np.int64(x[offsets[i]]) * out.shape[1] + c]
-    for i in range(a, b, 4):
-        i1, i2, i3 = min(i + 1, b - 1), min(i + 2, b - 1), min(i + 3, b - 1)
-        p0, p1, p2, p3 = offsets[i], offsets[i1], offsets[i2], offsets[i3]
-        common = min(offsets[i + 1] - p0, offsets[i1 + 1] - p1, offsets[i2 + 1] - p2, offsets[i3 + 1] - p3)
-        for c in range(out.shape[1]):
-            at = transition + np.uint64(c)
-            if common > 1:
-                out[i, c], out[i1, c], out[i2, c], out[i3, c] = _add_four(
-                    x, np.uint64(p0), np.uint64(p1), np.uint64(p2), np.uint64(p3), np.uint64(common), m, logs, at, k,
-                    out[i, c], out[i1, c], out[i2, c], out[i3, c],
-                )  # fmt: skip
-            for j in range(i, i3 + 1):
-                total = out[j, c]
-                for t in range(offsets[j] + max(common, 1), offsets[j + 1]):
-                    total += logs[at + (np.uint64(x[t - 1]) * m + np.uint64(x[t])) * k]
-                out[j, c] = total
+def _adder(width):
+    """Adds n steps of eight paths side by side, which hides the latency of sums, for `width` classes from c on."""
+
+    @inline
+    def add(z, n, logs, c, place, out):
+        s0, s1 = load(width, out, place[0] + c), load(width, out, place[1] + c)
+        s2, s3 = load(width, out, place[2] + c), load(width, out, place[3] + c)
+        s4, s5 = load(width, out, place[4] + c), load(width, out, place[5] + c)
+        s6, s7 = load(width, out, place[6] + c), load(width, out, place[7] + c)
+        z1, z2, z3, z4 = _STEPS, _2 * _STEPS, _3 * _STEPS, _4 * _STEPS
+        z5, z6, z7 = z4 + z1, z4 + z2, z4 + z3
+        for t in range(np.uint64(n)):
+            s0 = s0 + load(width, logs, c + np.uint64(z[t]))
+            s1 = s1 + load(width, logs, c + np.uint64(z[t + z1]))
+            s2 = s2 + load(width, logs, c + np.uint64(z[t + z2]))
+            s3 = s3 + load(width, logs, c + np.uint64(z[t + z3]))
+            s4 = s4 + load(width, logs, c + np.uint64(z[t + z4]))
+            s5 = s5 + load(width, logs, c + np.uint64(z[t + z5]))
+            s6 = s6 + load(width, logs, c + np.uint64(z[t + z6]))
+            s7 = s7 + load(width, logs, c + np.uint64(z[t + z7]))
+        store(out, place[0] + c, s0)
+        store(out, place[1] + c, s1)
+        store(out, place[2] + c, s2)
+        store(out, place[3] + c, s3)
+        store(out, place[4] + c, s4)
+        store(out, place[5] + c, s5)
+        store(out, place[6] + c, s6)
+        store(out, place[7] + c, s7)
+
+    return add
+
+
+_add8, _add4, _add2, _add1 = _adder(8), _adder(4), _adder(2), _adder(1)
+
+
+@functools.cache
+def _known_paths(eights, fours, twos, ones):
+    """The kernel below for numbers of classes with or without these binary digits: it adds in lanes as wide."""
+
+    @kernel
+    def known_paths(x, offsets, a, b, order, n_states, logs, log_offsets, use_start, first, sums):
+        """Paths a … b - 1, no state missing; where fewer than eight are left, the last one several times."""
+        k = first.size
+        steps = np.int64(_STEPS)
+        z, place = np.empty(8 * steps, np.uint32), np.empty(8, np.uint64)
+        transition = logs[log_offsets[order] :]
+        for i in range(a, b):
+            for c in range(k):
+                sums[i * k + c] = first[c]
+            code = np.int64(0)
+            for t in range(min(order, offsets[i + 1] - offsets[i]) if use_start else 0):
+                code = code * n_states + np.int64(x[offsets[i] + t])
+                for c in range(k):
+                    sums[i * k + c] += logs[log_offsets[t] + code * k + c]
+        for i in range(a, b, 8):
+            common = offsets[i + 1] - offsets[i]
+            for g in range(8):
+                path = min(i + g, b - 1)
+                place[g] = path * k
+                common = min(common, offsets[path + 1] - offsets[path])
+            for t in range(order, common, steps):
+                n = min(steps, common - t)
+                for g in range(8):
+                    _combine(x, offsets[min(i + g, b - 1)] + t, n, order, n_states, k, z, g * steps)
+                c = np.uint64(0)
+                if eights > 0:
+                    while c + _8 <= np.uint64(k):
+                        _add8(z, n, transition, c, place, sums)
+                        c += _8
+                if fours > 0:
+                    _add4(z, n, transition, c, place, sums)
+                    c += _4
+                if twos > 0:
+                    _add2(z, n, transition, c, place, sums)
+                    c += _2
+                if ones > 0:
+                    _add1(z, n, transition, c, place, sums)
+            for path in range(i, min(i + 8, b)):
+                end = offsets[path + 1]
+                for t in range(offsets[path] + max(common, order), end, steps):
+                    n = min(steps, end - t)
+                    _combine(x, t, n, order, n_states, k, z, 0)
+                    for step in range(n):
+                        for c in range(k):
+                            sums[path * k + c] += transition[np.int64(z[step]) + c]
+
+    return known_paths
 
 
 @kernel
 def _paths(
-    x, offsets, a, b, order, n_states, table_offsets, probabilities, logs, log_offsets, use_start, first, out,
+    x, offsets, a, b, order, n_states, top, table_offsets, probabilities, logs, log_offsets, use_start, first, out,
 ):  # fmt: skip
     """Paths a … b - 1. Order 1 alone has missing states."""
     k = out.shape[1]
@@ -96,8 +161,8 @@ def _paths(
             state = _NONE
             for t in range(origin, end):
                 step = t - origin
-                v = np.int64(x[t])
-                if v >= 0:
+                if x[t] <= top:
+                    v = np.int64(x[t])
                     if state == _NONE:
                         if step >= order or use_start:
                             feature = min(step, order)
@@ -144,17 +209,22 @@ def log_prob_paths(
 ) -> int:
     n, order = len(offsets) - 1, structure.n_features - 1
     m = int(structure.n_categories[order])
-    states = canonical(x).reshape(-1)
+    states = np.ascontiguousarray(unsigned(x)).reshape(-1)
+    top = 1 if x.dtype == np.bool_ else int(np.iinfo(x.dtype).max)
+    last, top = states.dtype.type(min(m - 1, top)), states.dtype.type(top)
+    sums, near, k = out.reshape(-1), logs.size < 2**32, structure.n_classes
+    known = _known_paths(min(k & ~7, 8), k & 4, k & 2, k & 1)
 
-    def score(a: int, b: int, piece: int) -> int:
-        bad, some_missing = _check(states, offsets[a], offsets[b], m, order == 1)
-        if bad < 0 and order == 1 and not some_missing:
-            _known_paths(states, offsets, a, b, m, logs, log_offsets, use_start, first, out)
+    def score(a: int, b: int, _: int) -> int:
+        bad, some_missing = _check(states, offsets[a], offsets[b], m, last, top, order == 1)
+        if bad < 0 and not some_missing and near:
+            known(states, offsets, a, b, order, m, logs, log_offsets, use_start, first, sums)
         elif bad < 0:
             _paths(
-                states, offsets, a, b, order, m, structure.offsets, probabilities,
+                states, offsets, a, b, order, m, top, structure.offsets, probabilities,
                 logs, log_offsets, use_start, first, out,
             )  # fmt: skip
         return int(bad)
 
-    return first_index(parallel_blocks(n, max(1, min(4096, -(-n // max(1, threads)))), threads, score))
+    threads = worth(threads, int(offsets[-1] - offsets[0]) if n else 0)
+    return first_index(parallel_blocks(n, max(1, min(4096, -(-n // threads))), threads, score))

@@ -7,13 +7,18 @@ from __future__ import annotations
 
 import os
 import sys
+from collections import deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any, TypeVar
 
 import numba
 
 Kernel = TypeVar("Kernel", bound=Callable[..., Any])
+
+_SERIAL_WORK = 1 << 15
+_MOST_HELPERS = 256
+_pool: ThreadPoolExecutor | None = None
 
 
 def kernel(function: Kernel) -> Kernel:
@@ -47,13 +52,54 @@ def max_threads() -> int:
     return min(limits)
 
 
+def _helpers() -> ThreadPoolExecutor:
+    """Kept from call to call: starting a thread takes as long as a small call. It starts threads as they are needed."""
+    global _pool
+    if _pool is None:
+        _pool = ThreadPoolExecutor(_MOST_HELPERS, "tallydraw")
+    return _pool
+
+
+def _after_fork() -> None:
+    global _pool
+    _pool = None  # its threads are not in the child
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+def worth(threads: int, work: int) -> int:
+    """How many threads so many cells, draws or steps are worth: to wake another one takes as long as thousands."""
+    return threads if work >= _SERIAL_WORK else 1
+
+
 def parallel_blocks(n: int, grain: int, threads: int, body: Callable[[int, int, int], Any]) -> list[Any]:
     """body(begin, end, piece) for the pieces [0, grain), [grain, 2 grain), … of [0, n), results in order."""
     pieces = [(a, min(n, a + grain), i) for i, a in enumerate(range(0, n, grain))]
     if threads <= 1 or len(pieces) <= 1:
         return [body(*piece) for piece in pieces]
-    with ThreadPoolExecutor(min(threads, len(pieces))) as pool:
-        return list(pool.map(lambda piece: body(*piece), pieces))
+    found: list[Any] = [None] * len(pieces)
+    open_pieces = deque(pieces)
+
+    def work() -> None:
+        while True:
+            try:
+                piece = open_pieces.popleft()
+            except IndexError:
+                return
+            found[piece[2]] = body(*piece)
+
+    helpers = [_helpers().submit(work) for _ in range(min(threads, len(pieces)) - 1)]
+    try:
+        work()
+    finally:
+        open_pieces.clear()
+        busy = [helper for helper in helpers if not helper.cancel()]
+        wait(busy)
+    for helper in busy:
+        helper.result()
+    return found
 
 
 def first_index(found: list[Any]) -> int:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tallydraw._numba.levels import outcomes_from_row, outcomes_from_rows, settle
-from tallydraw._numba.parallel import inline, kernel, parallel_blocks
+from tallydraw._numba.parallel import inline, kernel, parallel_blocks, worth
 from tallydraw._numba.philox import CELLS, counter_tag, fill_columns
 from tallydraw._numba.tile import PADDING, write_rows
 
@@ -122,4 +122,5 @@ def sample_features(
             np.uint64((start + begin) % 2**64), out[begin:end],
         )  # fmt: skip
 
-    parallel_blocks(len(out), max(64, -(-len(out) // threads)), threads, draw)
+    threads = worth(threads, out.size)
+    parallel_blocks(len(out), max(_LEAST_ROWS, -(-len(out) // (2 * threads))), threads, draw)

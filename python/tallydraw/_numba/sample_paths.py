@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tallydraw._numba.levels import outcomes_from_rows, settle
-from tallydraw._numba.parallel import kernel, parallel_blocks
+from tallydraw._numba.parallel import kernel, parallel_blocks, worth
 from tallydraw._numba.philox import CELLS, counter_tag, fill_columns
 from tallydraw._numba.tile import PADDING, write_rows
 
@@ -98,4 +98,5 @@ def sample_paths(
             counter_tag(CELLS, 0), np.uint64(key), np.uint64((start + begin) % 2**64), np.int64(step), out[begin:end],
         )  # fmt: skip
 
-    parallel_blocks(len(out), max(1, -(-len(out) // threads)), threads, draw)
+    threads = worth(threads, out.size)
+    parallel_blocks(len(out), -(-len(out) // (4 * threads * _PATHS)) * _PATHS, threads, draw)

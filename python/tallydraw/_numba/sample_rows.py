@@ -7,43 +7,29 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tallydraw._numba.lanes import convert, fill, load, prefetch, store
 from tallydraw._numba.parallel import first_index, inline, kernel, parallel_blocks
-from tallydraw._numba.philox import FLAT, counter_tag, philox_block
+from tallydraw._numba.philox import FLAT, counter_tag, fill_flat
 
-_LOW, _32, _0, _1, _2, _3 = (np.uint64(i) for i in (0xFFFFFFFF, 32, 0, 1, 2, 3))
+_LOW, _32, _0, _1, _2, _3, _8 = (np.uint64(i) for i in (0xFFFFFFFF, 32, 0, 1, 2, 3, 8))
 _MOST = np.uint64(2**64 - 2)
 _TOP_BIT = np.uint64(63)
 _LARGEST = float(np.finfo(np.float64).max)
 _SMALL = 2.0**-900
 _LOWERED = (1.0 - 2.0**-50) * 2.0**-63
-_STRETCH, _MARKS = 16, 256
+_STRETCH, _MARKS, _NARROW = 16, 256, 64
 
 
 @kernel
 def _uniforms(key, start, u):
     """u[i] of flat draw start + i: word t mod 4 of row t div 4."""
-    i = 0
-    while i < u.shape[0]:
-        t = start + np.uint64(i)
-        row = t >> _2
-        h0, h1, h2, h3 = philox_block(row & _LOW, row >> _32, _0, _HIGH_TAG, key)
-        l0, l1, l2, l3 = philox_block(row & _LOW, row >> _32, _0, _LOW_TAG, key)
-        word = t & _3
-        if word == _0:
-            u[i] = min(h0 << _32 | l0, _MOST)
-            i += 1
-            word += _1
-        if word == _1 and i < u.shape[0]:
-            u[i] = min(h1 << _32 | l1, _MOST)
-            i += 1
-            word += _1
-        if word == _2 and i < u.shape[0]:
-            u[i] = min(h2 << _32 | l2, _MOST)
-            i += 1
-            word += _1
-        if word == _3 and i < u.shape[0]:
-            u[i] = min(h3 << _32 | l3, _MOST)
-            i += 1
+    skip = start & _3
+    blocks = (np.int64(skip) + u.shape[0] + 3) // 4
+    high, low = np.empty(4 * blocks, np.uint32), np.empty(4 * blocks, np.uint32)
+    fill_flat(key, _HIGH_TAG, start >> _2, blocks, high)
+    fill_flat(key, _LOW_TAG, start >> _2, blocks, low)
+    for i in range(np.uint64(u.shape[0])):
+        u[i] = min(np.uint64(high[skip + i]) << _32 | np.uint64(low[skip + i]), _MOST)
 
 
 _HIGH_TAG, _LOW_TAG = counter_tag(FLAT, 0), counter_tag(FLAT, 1)
@@ -128,62 +114,130 @@ def _careful_row(w, u):
 
 
 @inline
-def _find(w, negative, mark, lane, stretch, u):
-    """(outcome, whether bad) of the row w from its marks."""
-    last = mark.shape[0] - 1
-    total = mark[last, lane]
-    if negative or not (total > _SMALL and total <= _LARGEST):
-        return _careful_row(w, u)
-    threshold = float(np.int64(u >> _1)) * _LOWERED * total
-    k = 0
-    while k < last and mark[k, lane] < threshold:
-        k += 1
-    before = mark[k - 1, lane] if k > 0 else 0.0
-    c = k * stretch
-    running = before + w[c]
-    while running < threshold:
-        c += 1
-        running += w[c]
-    while not _below_level(u, running, total):
-        c += 1
-        running += w[c]
-    return c, False
+def _locate(weights, rows, first, i, n, table, ahead):
+    """Table rows of draws i … i + 7, the last draw again where there are fewer, and of those `ahead` draws later."""
+    columns = weights.shape[1]
+    most = rows.shape[0] if rows.shape[0] > 0 else weights.shape[0]
+    for lane in range(8):
+        j = first + min(i + lane, n - 1)
+        after = min(j + ahead, most - 1)
+        table[lane] = (rows[j] if rows.shape[0] > 0 else j) * columns
+        table[8 + lane] = (rows[after] if rows.shape[0] > 0 else after) * columns
+
+
+@inline
+def _is_plain(total, signs):
+    """Finite, non-negative, a sum neither too large nor near the subnormals; false where that is not certain."""
+    return signs >= 0 and total > _SMALL and total <= _LARGEST
 
 
 @kernel
-def _draw_floats(weights, bits, rows, first, u, mark, stretch, drawn):
-    """drawn[i] from row rows[first + i], or first + i where rows is empty; the least bad place, or -1."""
+def _draw_floats(weights, rows, first, u, stretch, drawn):
+    """drawn[i] from row rows[first + i], or first + i where rows is empty; the least bad place, or -1. Eight rows are
+    summed side by side, each from left to right; mark[k] holds the sums after the first k + 1 stretches.
+    """
     columns = weights.shape[1]
     n = drawn.shape[0]
+    w, words = weights.reshape(-1), weights.view(np.int64).reshape(-1)
+    last = -(-columns // stretch) - 1
+    mark, table = np.empty(8 * (last + 1)), np.empty(16, np.int64)
+    threshold, passed = np.empty(8), np.empty(8, np.int64)
     bad = np.int64(-1)
-    for i in range(0, n, 4):
-        j1, j2, j3 = min(i + 1, n - 1), min(i + 2, n - 1), min(i + 3, n - 1)
-        if rows.shape[0] > 0:
-            b0, b1, b2, b3 = rows[first + i], rows[first + j1], rows[first + j2], rows[first + j3]
-        else:
-            b0, b1, b2, b3 = first + i, first + j1, first + j2, first + j3
-        r0, r1, r2, r3 = weights[b0], weights[b1], weights[b2], weights[b3]
-        s0 = s1 = s2 = s3 = 0.0
-        for k in range(mark.shape[0]):
-            for c in range(k * stretch, min(k * stretch + stretch, columns)):
-                s0 += r0[c]
-                s1 += r1[c]
-                s2 += r2[c]
-                s3 += r3[c]
-            mark[k, 0] = s0
-            mark[k, 1] = s1
-            mark[k, 2] = s2
-            mark[k, 3] = s3
-        for lane in range(min(4, n - i)):
-            b = b0 if lane == 0 else b1 if lane == 1 else b2 if lane == 2 else b3
+    for i in range(0, n, 8):
+        _locate(weights, rows, first, i, n, table, 8)
+        a0, a1, a2, a3 = np.uint64(table[0]), np.uint64(table[1]), np.uint64(table[2]), np.uint64(table[3])
+        a4, a5, a6, a7 = np.uint64(table[4]), np.uint64(table[5]), np.uint64(table[6]), np.uint64(table[7])
+        s0 = s1 = s2 = s3 = s4 = s5 = s6 = s7 = 0.0
+        for k in range(last + 1):
+            begin, end = np.uint64(k * stretch), np.uint64(min(k * stretch + stretch, columns))
+            for lane in range(8, 16):
+                for c in range(begin, end, _8):
+                    prefetch(w, np.uint64(table[lane]) + c)
+            for c in range(begin, end):
+                s0 += w[a0 + c]
+                s1 += w[a1 + c]
+                s2 += w[a2 + c]
+                s3 += w[a3 + c]
+                s4 += w[a4 + c]
+                s5 += w[a5 + c]
+                s6 += w[a6 + c]
+                s7 += w[a7 + c]
+            at = 8 * k
+            mark[at], mark[at + 1], mark[at + 2], mark[at + 3] = s0, s1, s2, s3
+            mark[at + 4], mark[at + 5], mark[at + 6], mark[at + 7] = s4, s5, s6, s7
+        for lane in range(8):
+            threshold[lane] = float(np.int64(u[min(i + lane, n - 1)] >> _1)) * _LOWERED * mark[8 * last + lane]
+        least, below = load(8, threshold, _0), fill(8, np.int64(0))
+        for k in range(np.uint64(last)):
+            below = below + convert(least > load(8, mark, k * _8), passed.dtype)
+        store(passed, _0, below)
+        for lane in range(min(8, n - i)):
+            row, total = np.uint64(table[lane]), mark[8 * last + lane]
             signs = np.int64(0)
-            for c in range(columns):
-                signs |= bits[b, c]
-            outcome, is_bad = _find(weights[b], signs < 0, mark, lane, stretch, u[i + lane])
-            drawn[i + lane] = outcome
-            if is_bad:
-                place = b * columns + outcome
-                bad = place if bad < 0 else min(bad, place)
+            for c in range(np.uint64(columns)):
+                signs |= words[row + c]
+            if not _is_plain(total, signs):
+                c, is_bad = _careful_row(w[table[lane] : table[lane] + columns], u[i + lane])
+                place = table[lane] + c
+                bad = min(bad, place) if is_bad and bad >= 0 else place if is_bad else bad
+            else:
+                k = passed[lane]
+                running = before = mark[8 * k - 8 + lane] if k > 0 else 0.0
+                c = k * stretch
+                for column in range(np.uint64(c), np.uint64(min(c + stretch, columns))):
+                    running += w[row + column]
+                    under = running < threshold[lane]
+                    before = running if under else before
+                    c += under
+                running = before + w[row + np.uint64(c)]
+                while not _below_level(u[i + lane], running, total):
+                    c += 1
+                    running += w[row + np.uint64(c)]
+            drawn[i + lane] = c
+    return bad
+
+
+@kernel
+def _draw_narrow(weights, rows, first, u, drawn):
+    """The same of rows of few columns: eight of them turned into columns, a row a lane."""
+    columns = weights.shape[1]
+    n = drawn.shape[0]
+    w = weights.reshape(-1)
+    sums, table = np.empty(8 * columns), np.empty(16, np.int64)
+    words, total, threshold = sums.view(np.int64), np.empty(8), np.empty(8)
+    signs, passed = np.empty(8, np.int64), np.empty(8, np.int64)
+    bad = np.int64(-1)
+    for i in range(0, n, 8):
+        _locate(weights, rows, first, i, n, table, 512 // columns)
+        for lane in range(np.uint64(8)):
+            row, later = np.uint64(table[lane]), np.uint64(table[lane + _8])
+            for c in range(_0, np.uint64(columns), _8):
+                prefetch(w, later + c)
+            for c in range(np.uint64(columns)):
+                sums[c * _8 + lane] = w[row + c]
+        running, seen = fill(8, 0.0), fill(8, np.int64(0))
+        for c in range(np.uint64(columns)):
+            seen = seen | load(8, words, c * _8)
+            running = running + load(8, sums, c * _8)
+            store(sums, c * _8, running)
+        store(signs, _0, seen)
+        store(total, _0, running)
+        for lane in range(8):
+            threshold[lane] = float(np.int64(u[min(i + lane, n - 1)] >> _1)) * _LOWERED * total[lane]
+        least, below = load(8, threshold, _0), fill(8, np.int64(0))
+        for c in range(np.uint64(columns)):
+            below = below + convert(least > load(8, sums, c * _8), passed.dtype)
+        store(passed, _0, below)
+        for lane in range(min(8, n - i)):
+            c = passed[lane]
+            if not _is_plain(total[lane], signs[lane]):
+                c, is_bad = _careful_row(w[table[lane] : table[lane] + columns], u[i + lane])
+                place = table[lane] + c
+                bad = min(bad, place) if is_bad and bad >= 0 else place if is_bad else bad
+            else:
+                while not _below_level(u[i + lane], sums[8 * c + lane], total[lane]):
+                    c += 1
+            drawn[i + lane] = c
     return bad
 
 
@@ -205,9 +259,10 @@ def sample_rows(
         drawn = np.empty(end - begin, np.int64)
         if weights.dtype.kind == "i":
             bad = _draw_integers(weights, chosen, begin, u, drawn)
+        elif columns <= _NARROW:
+            bad = _draw_narrow(weights, chosen, begin, u, drawn)
         else:
-            mark = np.empty((-(-columns // stretch), 4))
-            bad = _draw_floats(weights, weights.view(np.int64), chosen, begin, u, mark, stretch, drawn)
+            bad = _draw_floats(weights, chosen, begin, u, stretch, drawn)
         out[begin:end] = drawn
         return int(bad)
 
