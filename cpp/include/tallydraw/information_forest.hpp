@@ -191,8 +191,12 @@ inline void information_forest_of(index d, const Count* counts, const double* ps
       for (index l = 0; l < pair_lanes; ++l) most[l] = best[u + l] > most[l] ? best[u + l] : most[l];
     for (std::int64_t order : most) most[0] = order > most[0] ? order : most[0];
     index next = -1;
-    for (index u = 0; u < d; ++u)
-      if (best[u] == most[0] && (next < 0 || (arc[u] >= 0 && arc[u] < arc[next]))) next = u;
+    for (index u = 0; u < stride; u += pair_lanes) {
+      bool any = false;
+      for (index l = 0; l < pair_lanes; ++l) any |= best[u + l] == most[0];
+      for (index l = 0; any && l < pair_lanes; ++l)
+        if (best[u + l] == most[0] && (next < 0 || (arc[u + l] >= 0 && arc[u + l] < arc[next]))) next = u + l;
+    }
     v = next;
   }
 }
