@@ -1,8 +1,8 @@
 // Columns of bits, one a category of a feature, and how many bits two columns share: the whole of a contingency table
 // of few categories. Eight columns lie side by side: word w of column q is words[((q / 8) * n_words + w) * 8 + q % 8],
 // so one vector holds the same 64 rows of several columns, and counts need no sum across lanes.
-// Counting bits by carries of eight words and by table lookup in nibbles: Mula, Kurz & Lemire (2018), "Faster population
-// counts using AVX2 instructions".
+// Counting bits by carries of eight words and by table lookup in nibbles: Mula, Kurz & Lemire (2018), "Faster
+// population counts using AVX2 instructions".
 #pragma once
 
 #include <cstdint>
