@@ -308,7 +308,7 @@ class Tables(Sequence[NDArray[Any]]):
     def smoothed(self, alpha: Any) -> NDArray[Any]:
         """Flat n_c + alpha_c, rows of zeros replaced by ones: what :meth:`normalize` divides by row sums."""
         alphas = _check.alpha_value(alpha, self.n_categories)
-        one = len(alphas) > 0 and alphas[0].ndim == 0 and all(a is alphas[0] for a in alphas)
+        one = len(alphas) > 0 and not isinstance(alpha, (list, tuple)) and np.ndim(alpha) == 0
         if one:
             alphas = alphas[:1]
         if len(self.values) and all(part.dtype.kind == "i" for part in (self.values, *alphas)):

@@ -1,8 +1,8 @@
 // Columns of bits, one a category of a feature, and how many bits two columns share: the whole of a contingency table
 // of few categories. Eight columns lie side by side: word w of column q is words[((q / 8) * n_words + w) * 8 + q % 8],
 // so one vector holds the same 64 rows of several columns, and counts need no sum across lanes.
-// Counting bits by carries of eight words and by table lookup in nibbles: Mula, Kurz & Lemire (2018), "Faster population
-// counts using AVX2 instructions".
+// Counting bits by carries of eight words and by table lookup in nibbles: Mula, Kurz & Lemire (2018), "Faster
+// population counts using AVX2 instructions".
 #pragma once
 
 #include <cstdint>
@@ -93,8 +93,8 @@ inline void equal_bits(const U* const (&rows)[8], U c, std::uint8_t* bytes) {
 }
 
 /// shared[p][l] = how many bits column a[p] and lane l of `b` have in common, in n words of which each is bit_lanes
-/// away from the one before.
-template <int P>
+/// away from the one before, `Stride` in a[p].
+template <int P, index Stride = bit_lanes>
 inline void shared_bits(const std::uint64_t* const (&a)[P], const std::uint64_t* b, index n,
                         std::uint32_t* const (&shared)[P]) {
 #if defined(__AVX512BW__) || defined(__AVX2__)
@@ -162,7 +162,7 @@ inline void shared_bits(const std::uint64_t* const (&a)[P], const std::uint64_t*
       for (; w < end; w += 8) {
         bits two[P], four[P];
         const auto add_two = [&](index i, int p, bits v0, bits v1) {
-          return carry(ones[p], both(v0, a[p][(w + i) * bit_lanes]), both(v1, a[p][(w + i + 1) * bit_lanes]));
+          return carry(ones[p], both(v0, a[p][(w + i) * Stride]), both(v1, a[p][(w + i + 1) * Stride]));
         };
         for (index i = 0; i < 8; i += 4) {
           bits v0 = load(b + (w + i) * bit_lanes + part * width), v1 = load(b + (w + i + 1) * bit_lanes + part * width);
@@ -186,7 +186,7 @@ inline void shared_bits(const std::uint64_t* const (&a)[P], const std::uint64_t*
     for (int p = 0; p < P; ++p) bytes[p] = zero;
     for (; w < n; ++w) {
       const bits v = load(b + w * bit_lanes + part * width);
-      for (int p = 0; p < P; ++p) bytes[p] = add_bytes(bytes[p], count(both(v, a[p][w * bit_lanes])));
+      for (int p = 0; p < P; ++p) bytes[p] = add_bytes(bytes[p], count(both(v, a[p][w * Stride])));
     }
     for (int p = 0; p < P; ++p) sums[p] = add_sums(sums[p], bytes[p]);
     for (int p = 0; p < P; ++p) {
@@ -199,8 +199,22 @@ inline void shared_bits(const std::uint64_t* const (&a)[P], const std::uint64_t*
   for (int p = 0; p < P; ++p) {
     index sums[bit_lanes] = {};
     for (index w = 0; w < n; ++w)
-      for (index l = 0; l < bit_lanes; ++l) sums[l] += popcount(a[p][w * bit_lanes] & b[w * bit_lanes + l]);
+      for (index l = 0; l < bit_lanes; ++l) sums[l] += popcount(a[p][w * Stride] & b[w * bit_lanes + l]);
     for (index l = 0; l < bit_lanes; ++l) shared[p][l] = static_cast<std::uint32_t>(sums[l]);
+  }
+#endif
+}
+
+/// totals[l] = how many bits are set in lane l of `b`, n words.
+inline void set_bits(const std::uint64_t* b, index n, std::uint32_t* totals) {
+#if defined(__AVX512BW__) || defined(__AVX2__)
+  const std::uint64_t all = ~std::uint64_t{0};
+  shared_bits<1, 0>({&all}, b, n, {totals});
+#else
+  for (index l = 0; l < bit_lanes; ++l) {
+    index total = 0;
+    for (index w = 0; w < n; ++w) total += popcount(b[w * bit_lanes + l]);
+    totals[l] = static_cast<std::uint32_t>(total);
   }
 #endif
 }

@@ -287,26 +287,26 @@ inline void encode_columns(const encoder& e, index row0, index row1, const chunk
 /// Takes the totals of all columns, and adds the counts of the features of few categories.
 inline void count_columns(const structure_view& s, const chunk_columns& columns, index few, index* marginals,
                           int threads) {
-  parallel_blocks(s.d, 16, threads, [&](index first, index last, int) {
-    for (index j = first; j < last; ++j) {
-      const index c = s.n_categories[j];
-      if (c > few) continue;
-      for (index k = 0; k < s.n_classes; ++k) {
-        index* cells = marginals + s.offsets[j] + k * c;
-        index rest = columns.group[k + 1] - columns.group[k];
-        for (index b = 0; b < columns.kept[j]; ++b) {
-          const index q = columns.first[j] + b;
-          index total = 0;
-          for (index w = columns.word[k]; w < columns.word[k + 1]; ++w)
-            total += popcount(columns.column(q)[w * bit_lanes]);
-          columns.totals[k * columns.n_columns + q] = static_cast<std::uint32_t>(total);
-          cells[b] += total;
-          rest -= total;
-        }
-        if (columns.kept[j] < c) cells[c - 1] += rest;
-      }
-    }
+  parallel_blocks(columns.n_columns / bit_lanes, 4, threads, [&](index first, index last, int) {
+    for (index g = first * bit_lanes; g < last * bit_lanes; g += bit_lanes)
+      for (index k = 0; k < s.n_classes; ++k)
+        set_bits(columns.group_of(g) + columns.word[k] * bit_lanes, columns.word[k + 1] - columns.word[k],
+                 columns.totals + k * columns.n_columns + g);
   });
+  for (index j = 0; j < s.d; ++j) {
+    const index c = s.n_categories[j];
+    if (c > few) continue;
+    for (index k = 0; k < s.n_classes; ++k) {
+      index* cells = marginals + s.offsets[j] + k * c;
+      index rest = columns.group[k + 1] - columns.group[k];
+      for (index b = 0; b < columns.kept[j]; ++b) {
+        const index total = columns.totals[k * columns.n_columns + columns.first[j] + b];
+        cells[b] += total;
+        rest -= total;
+      }
+      if (columns.kept[j] < c) cells[c - 1] += rest;
+    }
+  }
 }
 
 /// Adds the tables of all pairs of features of few categories; every thread has thread_bytes of `scratch`. Tasks are of

@@ -1,9 +1,10 @@
 // Contingency tables of all pairs of features with weights. Every cell adds its weights in row order, so a table is one
-// thread's. Features of few categories are added side by side: 64 rows, of each of which a vector has its weight where a
-// feature has a category and zero, which changes nothing, where it has another. The rows where another feature has its
-// category are bits; of these rows, in their order, vectors are added to sums that stay in registers. Several columns of
-// weights (the classes of a mixture) have a way of their own (count_pairs_masked.hpp), or are added side by side, to the
-// one cell that a row has of a pair; all else is added cell by cell. Sums begin at what `counts` hold, so the bits do not depend on chunks.
+// thread's. Features of few categories are added side by side: 64 rows, of each of which a vector has its weight where
+// a feature has a category and zero, which changes nothing, where it has another. The rows where another feature has
+// its category are bits; of these rows, in their order, vectors are added to sums that stay in registers. Several
+// columns of weights (the classes of a mixture) have a way of their own (count_pairs_masked.hpp), or are added side by
+// side, to the one cell that a row has of a pair; all else is added cell by cell. Sums begin at what `counts` hold, so
+// the bits do not depend on chunks.
 #pragma once
 
 #include <algorithm>

@@ -1,6 +1,7 @@
-// Soft counts of features of few codes: a row adds the weight of each class to one cell of every feature. Eight features
-// are lanes; the sums of each code and of some classes stay in registers while rows go by, and of a row's weights each is
-// added under the mask of the features that have the code. Only where vectors have masks: others would add twice as much.
+// Soft counts of features of few codes: a row adds the weight of each class to one cell of every feature. Eight
+// features are lanes; the sums of each code and of some classes stay in registers while rows go by, and of a row's
+// weights each is added under the mask of the features that have the code. Only where vectors have masks: others would
+// add twice as much.
 #pragma once
 
 #include <cstdint>

@@ -2,12 +2,12 @@
 // categories. Of a pair that a bound shows to be worse than an arc that there is already, nothing more is asked: exact
 // is what decides, and that are few pairs.
 //
-// The bound: I = sum_c q_c f(t_c) over the cells of a table, t = p / q - 1, f(t) = (1 + t) log(1 + t) - t. Where t >= -1,
+// The bound: I = sum_c q_c f(t_c) over the cells of a table, t = p / q - 1, f(t) = (1 + t) log(1 + t) - t. For t >= -1,
 //   f(t) <= t^2 / 2 - t^3 / 6 + t^4 / 3:
-// where t > 0 even with t^4 / 12, since log(1 + t) <= t - t^2 / 2 + t^3 / 3; where t <= 0 the further terms of the series
-// are t^4 (|t|^0 / 12 + |t| / 20 + |t|^2 / 30 + …), at most t^4 / 3. And I <= log(1 + x) <= x, x = sum_c q_c t_c^2
-// (Gibbs & Su, 2002, "On choosing and bounding probability metrics"). In a 2 x 2 table q_c t_c = +-delta, and the sums
-// of q t^2, q t^3 and q t^4 over the cells are products of sums over its margins.
+// where t > 0 even with t^4 / 12, since log(1 + t) <= t - t^2 / 2 + t^3 / 3; where t <= 0 the other terms of the series
+// are t^4 (1 / 12 + |t| / 20 + |t|^2 / 30 + …), at most t^4 / 3. And I <= log(1 + x) <= x, x = sum_c q_c t_c^2 (Gibbs &
+// Su, 2002, "On choosing and bounding probability metrics"). In a 2 x 2 table q_c t_c = +-delta, and the sums of q t^2,
+// q t^3 and q t^4 over the cells are products of sums over its margins.
 #pragma once
 
 #include <cstdint>
@@ -32,8 +32,8 @@ inline index information_forest_scratch(const structure_view& s) {
   return side * side / 2 + 4 * side + pair_information_words(s);
 }
 
-/// bounds[l], at least the information of the l-th of bound_lanes tables of 2 x 2 counts side by side, with the lesser of
-/// `mine` and others[l] in each cell; what rounding could take from either is allowed for.
+/// bounds[l], at least the information of the l-th of bound_lanes tables of 2 x 2 counts side by side, with the lesser
+/// of `mine` and others[l] in each cell; what rounding could take from either is allowed for.
 template <class Count>
 TALLYDRAW_APART inline void bound_information(const Count* tables, double mine, const double* others,
                                               bound_bits* bounds) {
@@ -191,8 +191,12 @@ inline void information_forest_of(index d, const Count* counts, const double* ps
       for (index l = 0; l < pair_lanes; ++l) most[l] = best[u + l] > most[l] ? best[u + l] : most[l];
     for (std::int64_t order : most) most[0] = order > most[0] ? order : most[0];
     index next = -1;
-    for (index u = 0; u < d; ++u)
-      if (best[u] == most[0] && (next < 0 || (arc[u] >= 0 && arc[u] < arc[next]))) next = u;
+    for (index u = 0; u < stride; u += pair_lanes) {
+      bool any = false;
+      for (index l = 0; l < pair_lanes; ++l) any |= best[u + l] == most[0];
+      for (index l = 0; any && l < pair_lanes; ++l)
+        if (best[u + l] == most[0] && (next < 0 || (arc[u + l] >= 0 && arc[u + l] < arc[next]))) next = u + l;
+    }
     v = next;
   }
 }

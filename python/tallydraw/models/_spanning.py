@@ -32,7 +32,7 @@ def information_forest(
         return spanning_forest(pair_information(pairs, pseudocounts=pseudocounts, n_threads=n_threads), d, root)
     more = np.zeros(d) if pseudocounts is None else pseudocounts
     parents = np.empty(d, np.int64)
-    team = backend.threads(n_threads, d * d)
+    team = backend.threads(n_threads, 2 * d * d)
     backend.kernels().information_forest(pairs.marginals.structure, pairs.values, more, root, parents, team)
     return _read_only(parents)
 
