@@ -30,6 +30,7 @@ struct count_plan {
   bool grouped;       // rows are grouped by class once for all tiles, not block by block
   index group_bytes;  // of rows grouped by class: all of them, or a block of each thread
   bool lanes;
+  bool bits;      // columns of bytes, few of whose categories and classes are counted as bits
   bool as_given;  // bytes are counted where they are, whatever they mean: what is no category is seen in the counts
 };
 
@@ -52,8 +53,8 @@ inline count_plan plan_counts(const codes_view& x, const structure_view& s, bool
   // A private table is cleared and added once: a few rows are better counted straight into the result.
   const bool direct = weighted || contexts || most >= class_cells || s.n_classes * (most + 1) > private_cells ||
                       s.n_classes > 512 || x.n < s.n_classes * most / 2;
-  plan.block = contexts ? (1 << 17) / s.d : 2048;
-  plan.block = plan.block < 16 ? 16 : plan.block > 2048 ? 2048 : plan.block;
+  plan.block = contexts ? (1 << 17) / s.d : bit_rows;
+  plan.block = plan.block < 16 ? 16 : plan.block > bit_rows ? bit_rows : plan.block;
   plan.width = tile_width;  // a power of two: rows are read in whole vectors
   while (plan.width > 1 && (plan.width * most > class_cells || plan.width * s.n_classes * (most + 1) > private_cells))
     plan.width /= 2;
@@ -68,6 +69,8 @@ inline count_plan plan_counts(const codes_view& x, const structure_view& s, bool
     // Every category costs a comparison of all of a tile's lanes: up to so many a feature, less than an increment.
     const index compared = most * tile_width * ((s.d + plan.width - 1) / plan.width);
     plan.lanes = compared <= lane_categories * s.d && plan.block / s.n_classes >= 32;
+    plan.bits = x.type == code_type::u8 && x.row_stride == 1 && (s.d == 1 || x.column_stride >= x.n) &&
+                most * (s.n_classes + 1) <= most_bit_counts;
     plan.as_given = !plan.lanes && bytes && most < byte_cells && step >= 1 && step <= 8 &&
                     x.n >= s.n_classes * byte_cells && plan.width * s.n_classes * byte_cells <= private_cells;
     plan.apart = plan.as_given ? byte_cells : most + 1;
@@ -147,6 +150,8 @@ inline void count_task(const encoder& e, const count_plan& plan, index row0, ind
   // Bytes of few categories that cannot be missing are counted where they are: what is bad lacks in the counts.
   const bool complete =
       plan.lanes && x.type == code_type::u8 && !e.slots && x.column_stride == 1 && x.row_stride >= x.d;
+  const bool by_bits = plan.bits && !e.slots;
+  std::uint64_t classes[most_bit_counts * bit_rows / 64];
   const char* const end = static_cast<const char*>(x.data) + (x.n - 1) * x.row_stride + x.d;
 
   index since = 0;  // rows since the table was empty
@@ -180,6 +185,15 @@ inline void count_task(const encoder& e, const count_plan& plan, index row0, ind
       since = 0;
     }
     since += b - a;
+    if (by_bits) {
+      class_bits(y ? y + a : nullptr, b - a, s.n_classes, classes);
+      for (index j = first; j < last; ++j) {
+        const auto* const column = static_cast<const std::uint8_t*>(x.data) + a + j * x.column_stride;
+        for (index at = 0; j + 1 < last && at < b - a; at += 64) prefetch(column + x.column_stride + at);
+        count_by_bits(column, b - a, classes, s.n_classes, s.n_categories[j], cells, table + (j - first) * apart);
+      }
+      continue;
+    }
     const index place = plan.grouped ? a / plan.block : thread;
     std::int32_t* const rows = groups.rows + place * plan.block;
     index* const group = groups.group + place * groups.group_size;

@@ -153,11 +153,27 @@ inline void add_table(index ci, index cj, index ki, index kj, const std::uint32_
   if (kj < cj) cells[ki * cj + kj] += last;
 }
 
+/// Adds the tables of a feature with n others that follow each other, all of two categories of which the first is kept:
+/// shared[l] and totals[l] are of the others, `total` is the feature's; tables begin `apart` cells from each other.
+inline void add_binary_tables(const std::uint32_t* shared, const std::uint32_t* totals, index total, index rows,
+                              index n, index apart, index* counts) {
+  for (index l = 0; l < n; ++l, counts += apart) {
+    const index both = shared[l], other = totals[l];
+    counts[0] += both;
+    counts[1] += total - both;
+    counts[2] += other - both;
+    counts[3] += rows - total - other + both;
+  }
+}
+
 /// One task: the pairs (i, j) of features of few categories with i in [first, last), j > i.
 inline void count_shared(const structure_view& s, const chunk_columns& columns, index few, index first, index last,
                          const index* pair_offsets, index* counts, std::uint32_t* shared) {
   const index p0 = columns.first[first], p1 = columns.first[last], stride = columns.n_columns;
   const index g0 = columns.first[first + 1] / bit_lanes * bit_lanes;
+  const auto is_binary = [&](index j) { return s.n_categories[j] == 2 && columns.kept[j] == 1; };
+  index binary = s.d;  // this feature and those after it are
+  while (binary > first && is_binary(binary - 1)) --binary;
   for (index k = 0; k < s.n_classes; ++k) {
     const index rows = columns.group[k + 1] - columns.group[k];
     if (rows == 0) continue;
@@ -180,6 +196,11 @@ inline void count_shared(const structure_view& s, const chunk_columns& columns, 
         const index cj = s.n_categories[j];
         if (cj > few) continue;
         const index q = columns.first[j];
+        if (is_binary(i) && j >= binary) {
+          add_binary_tables(row + q, totals + q, totals[columns.first[i]], rows, s.d - j, 4 * s.n_classes,
+                            counts + pair_offsets[pair_of(i, j, s.d)] + k * 4);
+          break;
+        }
         add_table(ci, cj, columns.kept[i], columns.kept[j], row + q, stride, totals + columns.first[i], totals + q,
                   rows, counts + pair_offsets[pair_of(i, j, s.d)] + k * ci * cj);
       }

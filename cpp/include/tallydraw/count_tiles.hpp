@@ -7,6 +7,7 @@
 #include <cstring>
 #include <type_traits>
 
+#include "tallydraw/bit_columns.hpp"
 #include "tallydraw/prefetch.hpp"
 #include "tallydraw/views.hpp"
 #include "tallydraw/wide.hpp"
@@ -94,6 +95,37 @@ inline void count_by_lanes(const std::uint8_t* tile, index stride, const std::in
           }
     }
   }
+}
+
+/// Rows whose bits are counted together, and comparisons and counts of 64 rows up to which bits are worth it (measured).
+constexpr index bit_rows = 2048;
+constexpr index most_bit_counts = 48;
+
+/// classes[k * bit_rows / 64 + w]: which of rows 64 w … 64 w + 63 of m are of class k; every one, where y is null.
+inline void class_bits(const index* y, index m, index n_classes, std::uint64_t* classes) {
+  constexpr index words = bit_rows / 64;
+  for (index i = 0; i < n_classes * words; ++i) classes[i] = y ? 0 : ~std::uint64_t{0};
+  for (index r = 0; y && r < m; ++r) classes[y[r] * words + r / 64] |= std::uint64_t{1} << (r % 64);
+}
+
+/// Adds m <= bit_rows bytes of a column of few categories to tables that are `apart` cells from class to class.
+inline void count_by_bits(const std::uint8_t* column, index m, const std::uint64_t* classes, index n_classes,
+                          index categories, index apart, small_count* table) {
+  constexpr index words = bit_rows / 64;
+  std::uint64_t equal[words];
+  const auto add = [](small_count& cell, index n) { cell = static_cast<small_count>(cell + n); };
+  for (index c = 0; c < categories; ++c) {
+    for (index w = 0; w < m / 64; ++w) equal[w] = bits_equal_to(column + 64 * w, static_cast<std::uint8_t>(c));
+    for (index k = 0; k < n_classes; ++k) {
+      index n = 0;
+      for (index w = 0; w < m / 64; ++w) n += popcount(equal[w] & classes[k * words + w]);
+      add(table[k * apart + c], n);
+    }
+  }
+  for (index r = m / 64 * 64; r < m; ++r)
+    for (index k = 0; k < n_classes; ++k)
+      if (column[r] < categories && (classes[k * words + r / 64] >> (r % 64) & 1) != 0)
+        add(table[k * apart + column[r]], 1);
 }
 
 /// Any number of categories: one increment a cell, in the tables of features `apart` cells from each other. Neighbouring
