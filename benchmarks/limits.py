@@ -77,7 +77,7 @@ def needs(w: Workload, found: dict[str, float]) -> dict[str, float]:
         lookups = (1 if w.C <= 4 else 2) * _lookup(found, (guide + high) * w.C)
         return {"Philox words": word, "bytes written": write, "lookups": lookups}
     if w.verb == "count_features":
-        # Up to 48 categories are compared with each, a vector of cells at a time.
+        # Up to 48 categories, with AVX-512, are compared with each, a vector of cells at a time.
         counted = {"increments": found["increment"]} if w.C > 48 else {"comparisons": w.C * found["lane_compare"]}
         return {"bytes read": code * read} | counted
     if w.verb == "count_transitions":

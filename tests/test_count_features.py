@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import numpy as np
+import places
 import pytest
 import reference
 import tallydraw as td
@@ -98,6 +99,21 @@ def test_counts_equal_bincount_at_real_sizes(backend, c, k, d):
             assert np.array_equal(t.values, np.concatenate(expected))
 
 
+@pytest.mark.parametrize("place", places.PLACES, ids="-".join)
+@pytest.mark.parametrize("c", [2, 3, 9, 17, 33, 49, 256])
+def test_every_way_to_count_on_every_instruction_set(place, c):
+    rng = np.random.default_rng(c)
+    n, d = 5_000, 70
+    X = rng.integers(0, c, (n, d)).astype(np.uint8)
+    for k in (1, 3, 10):
+        y = rng.integers(0, k, n)
+        expected = np.concatenate([np.bincount(y * c + x, minlength=k * c) for x in X.T.astype(np.int64)])
+        for data in (X, np.repeat(X, 2, axis=1)[:, ::2], np.asfortranarray(X), X.astype(np.int16)):
+            with places.at(place):
+                t = td.count_features(data, y=y, n_categories=c, n_classes=k, n_threads=2)
+            assert np.array_equal(t.values, expected)
+
+
 @pytest.mark.parametrize("dtype", [np.uint8, np.int8])
 @pytest.mark.parametrize("missing", [None, 0, 20, 100])
 @pytest.mark.parametrize("k", [None, 3])
@@ -154,6 +170,27 @@ def test_layouts_and_missing_codes_at_real_sizes(backend, dtype, c, k, named):
     for X in (bad, np.ascontiguousarray(bad)):
         with pytest.raises(ValueError, match=r"X\[2900, 3\] is 101"):
             td.count_features(X, y=y, n_categories=c, n_classes=k, missing=named, n_threads=2)
+
+
+def test_negative_bytes_are_missing_however_many_categories_there_are(backend):
+    for n, d in ((300, 1), (3_000, 1), (3_000, 66)):
+        X = np.full((n, d), -100, np.int8)  # 156 as an unsigned number
+        X[::3] = 5
+        for data in (X, np.asfortranarray(X), np.repeat(X, 2, axis=1)[:, ::2]):
+            for c in (100, 128, 156, 157, 256):
+                t = td.count_features(data, n_categories=c)
+                assert all(table.sum() == table[5] == len(X[::3]) for table in t)
+
+
+@pytest.mark.parametrize("c", [2, 5, 40, 100])
+@pytest.mark.parametrize("n", [300, 5_000, 70_000])
+def test_the_first_of_several_bad_codes_is_named(backend, c, n):
+    X = np.zeros((n, 20), np.uint8)
+    X[[n // 3, n - 50, n - 1], [3, 2, 19]] = c
+    for data in (X, np.asfortranarray(X), X.astype(np.int8), X.astype(np.int64)):
+        for threads in (1, 2):
+            with pytest.raises(ValueError, match=rf"X\[{n // 3}, 3\] is {c}, but feature 3 has {c} categories"):
+                td.count_features(data, n_categories=c, n_threads=threads)
 
 
 @pytest.mark.parametrize("c", [2, 200])

@@ -6,6 +6,7 @@ import copy
 import pickle
 
 import numpy as np
+import places
 import pytest
 import reference
 import tallydraw as td
@@ -110,6 +111,24 @@ def test_pairs_equal_a_matrix_product_at_real_sizes(backend, n, d, c, k, gaps):
         expected = np.concatenate([blocks[a, a + 1 :].reshape(-1) for a in range(d)])
         found = pairs.values.reshape(-1, k or 1, c * c)[:, i]
         assert np.array_equal(found.reshape(-1), expected)
+
+
+@pytest.mark.parametrize("place", places.PLACES, ids="-".join)
+@pytest.mark.parametrize("c", [2, 4, 7, 13])
+@pytest.mark.parametrize("columns", [1, 5])
+def test_weights_of_several_chunks_on_every_instruction_set(place, c, columns):
+    rng = np.random.default_rng(c)
+    n, d = 5_000, 21
+    X, w = rng.integers(0, c, (n, d)).astype(np.uint8), rng.exponential(size=(n, columns))
+    with places.at(place):
+        pairs = count_pair_cells(X, None, np.full(d, c), columns, weights=w, n_threads=2)
+    at = 0
+    for i in range(d):
+        for j in range(i + 1, d):
+            cell = X[:, i].astype(np.int64) * c + X[:, j]
+            expected = np.concatenate([np.bincount(cell, column, minlength=c * c) for column in w.T])
+            assert np.array_equal(pairs.values[at : at + columns * c * c], expected)
+            at += columns * c * c
 
 
 def test_weighted_pairs_have_the_bits_of_bincount(backend):

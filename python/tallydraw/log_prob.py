@@ -130,7 +130,8 @@ def log_prob_paths(
         joint = _check.distributions("initial_weights", given.reshape(-1), (-1,)).reshape(given.shape)
     values = np.concatenate([part.reshape(-1) for part in [*_chain_rule(joint), steps]])
     structure = chain_structure(c, order)
-    theta = Tables(values, structure.n_categories, order=order, structure=structure)
+    chain = np.arange(order + 1) - 1
+    theta = Tables(values, structure.n_categories, parents=chain, order=order, structure=structure)
     pieces = Sequences(S, offsets)
     return score_paths(pieces, theta, np.zeros(1), use_start=initial_weights is not None, n_threads=n_threads)[:, 0]
 

@@ -1,7 +1,8 @@
 // Counts of features: how often feature j has combined code z in class k. Rows are encoded in blocks, features in tiles
-// (codes.hpp), so that what is counted into stays in cache. Three strategies with the same integers:
-// byte lanes for few categories, a private table of small counts (of bytes as they are, where codes are bytes), or
-// straight into the result where a table is large, features have parents, or rows have weights.
+// (codes.hpp), so that what is counted into stays in cache; bytes are counted where they lie, where that will do. Four
+// strategies with the same integers: byte lanes for few categories, bits of columns for few categories and classes, a
+// private table of small counts, or straight into the result where a table is large, features have parents, or rows
+// have weights.
 #pragma once
 
 #include <algorithm>
@@ -39,6 +40,10 @@ constexpr index byte_cells = 257;
 
 inline index round_up(index bytes) { return (bytes + 63) / 64 * 64; }
 
+#if defined(__AVX512F__)
+static_assert(bit_rows <= soft_rows, "a block of rows is a tile of soft counts");
+#endif
+
 inline count_plan plan_counts(const codes_view& x, const structure_view& s, bool weighted, int threads) {
   constexpr index class_cells = 1 << 15;    // 64 KiB of small counts: what is counted into at a time stays in cache
   constexpr index private_cells = 1 << 20;  // of all classes
@@ -65,14 +70,14 @@ inline count_plan plan_counts(const codes_view& x, const structure_view& s, bool
     plan.width = plan.width > share ? share : plan.width;
   } else {
     const index step = x.column_stride;
-    const bool bytes = x.type == code_type::u8 || x.type == code_type::i8;
+    const index bytes = x.type == code_type::u8 ? 256 : x.type == code_type::i8 ? 128 : 0;  // that can be categories
     // Every category costs a comparison of all of a tile's lanes: up to so many a feature, less than an increment.
     const index compared = most * tile_width * ((s.d + plan.width - 1) / plan.width);
     plan.lanes = compared <= lane_categories * s.d && plan.block / s.n_classes >= 32;
     plan.bits = x.type == code_type::u8 && x.row_stride == 1 && (s.d == 1 || x.column_stride >= x.n) &&
                 most * (s.n_classes + 1) <= most_bit_counts;
-    plan.as_given = !plan.lanes && bytes && most < byte_cells && step >= 1 && step <= 8 &&
-                    x.n >= s.n_classes * byte_cells && plan.width * s.n_classes * byte_cells <= private_cells;
+    plan.as_given = !plan.lanes && most <= bytes && step >= 1 && step <= 8 && x.n >= s.n_classes * byte_cells &&
+                    plan.width * s.n_classes * byte_cells <= private_cells;
     plan.apart = plan.as_given ? byte_cells : most + 1;
     const index all = s.d * s.n_classes * plan.apart;
     plan.span = plan.lanes && all <= span_cells ? s.d : plan.width;
@@ -151,7 +156,7 @@ inline void count_task(const encoder& e, const count_plan& plan, index row0, ind
   const bool complete =
       plan.lanes && x.type == code_type::u8 && !e.slots && x.column_stride == 1 && x.row_stride >= x.d;
   const bool by_bits = plan.bits && !e.slots;
-  std::uint64_t classes[most_bit_counts * bit_rows / 64];
+  std::uint64_t classes[(most_bit_counts + 1) * bit_rows / 64];
   const char* const end = static_cast<const char*>(x.data) + (x.n - 1) * x.row_stride + x.d;
 
   index since = 0;  // rows since the table was empty
@@ -180,7 +185,7 @@ inline void count_task(const encoder& e, const count_plan& plan, index row0, ind
   for (index a = row0; a < row1; a += plan.block) {
     const index b = a + plan.block < row1 ? a + plan.block : row1;
     if (since + b - a > most_small) {
-      if (!empty()) return bad.report(first_bad(e, row0, a));
+      if (!empty()) return bad.report(first_bad(e, a - since, a));
       for (index i = 0; i < filled; ++i) table[i] = 0;
       since = 0;
     }
@@ -206,7 +211,7 @@ inline void count_task(const encoder& e, const count_plan& plan, index row0, ind
       // Lanes read whole vectors, which at the end of X would be too much.
       const bool in_place = plan.as_given || (complete && bytes + (b - a - 1) * x.row_stride + tile_width <= end);
       if (!in_place && (encode(e, a, b, j0, j1, tile, static_cast<U*>(nullptr)) & met_bad))
-        return bad.report(first_bad(e, a, b));
+        return bad.report(first_bad(e, b - since, b));  // what was counted where it lies is not checked yet
       ahead next(data + b * x.row_stride, data + (in_place && j0 == first ? c : b) * x.row_stride, b - a);
       for (index k = 0; k < s.n_classes; ++k) {
         small_count* mine = table + k * cells + (j0 - first) * apart;
@@ -228,7 +233,7 @@ inline void count_task(const encoder& e, const count_plan& plan, index row0, ind
     }
   }
 
-  if (!empty()) bad.report(first_bad(e, row0, row1));
+  if (!empty()) bad.report(first_bad(e, row1 - since, row1));
 }
 
 /// One task that owns features [first, last) of all rows: add(tile, m, j0, j1, a) adds those of rows a … a + m - 1.

@@ -312,10 +312,10 @@ inline index count_pairs_weighted(const codes_view& x, const index* y, const cod
           return add_under_masks(s, codes, chunk.columns, n_columns, first, last, tile, most_b, pair_offsets, marginals,
                                  counts, sums);
         // What one feature needs, and the marginal sums: features share what room there is.
-        const index classes = y ? s.n_classes : 1, need = classes * (most_a + 1) * tile_sums(width, most_b);
-        const index most = n_columns < least_columns ? few_weighted : few_columns;
-        const bool few =
-            classes * most_a <= most_groups && most_a <= few_weighted && most_b <= most && need <= weighted_cells;
+        const index classes = y ? s.n_classes : 1, most = n_columns < least_columns ? few_weighted : few_columns;
+        const bool maybe = classes <= most_groups && most_a <= few_weighted && most_b <= most;
+        const index need = maybe ? classes * (most_a + 1) * tile_sums(width, most_b) : 0;
+        const bool few = maybe && classes * most_a <= most_groups && need <= weighted_cells;
         if (first == 0 && !few) add_marginals(s, codes, chunk, j0, j0 + width, marginals);
         if (few) {
           const index room = weighted_cells / need;
@@ -325,7 +325,8 @@ inline index count_pairs_weighted(const codes_view& x, const index* y, const cod
                                marginals, counts, sums, sums + weighted_cells);
           return;
         }
-        if (n_columns >= least_columns && column_features * most_a * most_b * n_columns <= weighted_cells) {
+        const bool small = std::max({most_a, most_b, n_columns}) <= weighted_cells / column_features;  // to multiply
+        if (n_columns >= least_columns && small && most_a * most_b <= weighted_cells / column_features / n_columns) {
           for (index i = first; i < last; i += column_features)
             add_columns(s, codes, chunk, i, i + column_features < last ? i + column_features : last, tile, most_a,
                         most_b, pair_offsets, counts, sums);

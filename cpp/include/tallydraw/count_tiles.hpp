@@ -1,4 +1,4 @@
-// How a tile of combined codes is counted: two strategies with the same result.
+// How codes are counted, in tiles of rows or by columns of bytes: three strategies with the same result.
 // A tile is `m` rows of `width` codes, `stride` apart; the code after a feature's last is the slot of missing cells.
 #pragma once
 
@@ -33,7 +33,7 @@ struct byte_lanes {
 #endif
 constexpr int most_at_once = wide_lanes >= 8 ? 8 : wide_lanes >= 4 ? 4 : 2;
 /// Categories up to which comparisons in lanes that all are used cost less than increments (measured).
-constexpr index lane_categories = wide_lanes >= 8 ? 48 : 8 * wide_lanes;
+constexpr index lane_categories = lane_bytes >= 64 ? 48 : lane_bytes;
 
 /// sums[i] += v[i] == code in every lane.
 inline void count_equal(const byte_lanes& v, std::uint8_t code, byte_lanes& sums) {
@@ -97,9 +97,14 @@ inline void count_by_lanes(const std::uint8_t* tile, index stride, const std::in
   }
 }
 
-/// Rows whose bits are counted together, and comparisons and counts of 64 rows up to which bits are worth it (measured).
+/// Rows whose bits are counted together, and comparisons and counts of 64 rows up to which bits are worth it (measured):
+/// none, where bits are made one by one.
 constexpr index bit_rows = 2048;
+#if defined(__x86_64__) || defined(_M_X64)
 constexpr index most_bit_counts = 48;
+#else
+constexpr index most_bit_counts = 0;
+#endif
 
 /// classes[k * bit_rows / 64 + w]: which of rows 64 w … 64 w + 63 of m are of class k; every one, where y is null.
 inline void class_bits(const index* y, index m, index n_classes, std::uint64_t* classes) {

@@ -1,10 +1,10 @@
 // The maximum spanning forest (spanning_forest.hpp) of the mutual information (pair_information.hpp) of features of two
 // categories. Of a pair that a bound shows to be worse than an arc that there is already, nothing more is asked: exact
-// is what decides, and that are few pairs.
+// is what decides, and these are few pairs.
 //
 // The bound: I = sum_c q_c f(t_c) over the cells of a table, t = p / q - 1, f(t) = (1 + t) log(1 + t) - t. For t >= -1,
 //   f(t) <= t^2 / 2 - t^3 / 6 + t^4 / 3:
-// where t > 0 even with t^4 / 12, since log(1 + t) <= t - t^2 / 2 + t^3 / 3; where t <= 0 the other terms of the series
+// where t > 0 even with t^4 / 12, the integral of log(1 + t) <= t - t^2 / 2 + t^3 / 3; where t <= 0 the other terms of the series
 // are t^4 (1 / 12 + |t| / 20 + |t|^2 / 30 + …), at most t^4 / 3. And I <= log(1 + x) <= x, x = sum_c q_c t_c^2 (Gibbs &
 // Su, 2002, "On choosing and bounding probability metrics"). In a 2 x 2 table q_c t_c = +-delta, and the sums of q t^2,
 // q t^3 and q t^4 over the cells are products of sums over its margins.
@@ -19,6 +19,7 @@
 namespace tallydraw::TALLYDRAW_ISA {
 
 constexpr index bound_lanes = 16;
+static_assert(bound_lanes % pair_lanes == 0, "vertices past the last are of no pair");
 
 /// How bounds are compared: the bits of a float, which order floats that are not negative as they do integers.
 using bound_bits = std::int32_t;

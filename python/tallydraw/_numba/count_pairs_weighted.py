@@ -182,8 +182,9 @@ def _add_tasks(
         if j1 <= first + 1:
             continue
         most_a, most_b = _most(n_categories, first, last), _most(n_categories, j0, j1)
-        cells = (last - first) * most_a * most_b
-        if n_columns >= _LEAST_COLUMNS and cells * width <= _CELLS:
+        small = max(most_a, most_b, n_columns) <= _CELLS  # to multiply
+        cells = (last - first) * most_a * most_b if small else _CELLS
+        if n_columns >= _LEAST_COLUMNS and small and cells * width <= _CELLS:
             some = max(1, _COLUMN_CELLS // (cells * width))
             for j in range(j0, j1, some):
                 end = min(j1, j + some)

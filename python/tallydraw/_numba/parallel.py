@@ -9,7 +9,7 @@ import os
 import sys
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any, TypeVar
 
 import numba
@@ -90,7 +90,12 @@ def parallel_blocks(n: int, grain: int, threads: int, body: Callable[[int, int, 
                 return
             found[piece[2]] = body(*piece)
 
-    helpers = [_helpers().submit(work) for _ in range(min(threads, len(pieces)) - 1)]
+    helpers: list[Future[None]] = []
+    try:
+        for _ in range(min(threads, len(pieces)) - 1):
+            helpers.append(_helpers().submit(work))
+    except RuntimeError:
+        pass  # the interpreter is ending: no other thread starts any more
     try:
         work()
     finally:

@@ -9,7 +9,7 @@ from tallydraw import backend
 from tallydraw._pair_information import pair_information
 from tallydraw.pairs import PairTables
 
-_MOST_BOUNDED = 1 << 13  # features whose pairs' bounds are kept, 4 bytes each way, in one call
+_MOST_BOUNDED = 1 << 12  # features whose pairs' bounds are kept, 4 bytes each way, in one call
 
 
 def spanning_forest(gain: NDArray[np.float64], d: int, root: int = 0) -> NDArray[np.int64]:
