@@ -26,21 +26,20 @@ _0, _8, _ALL = np.uint64(0), np.uint64(LANES), np.uint64(2**64 - 1)
 
 
 @kernel
-def _group(y, n_classes):
-    """Rows in order of their class, where each class begins, and the first of its words of 64 rows."""
-    group = np.zeros(n_classes + 1, np.int64)
+def _group(y, rows, group, word):
+    """Rows in order of their class, where each class begins, and the first of its words of 64 rows: the latter two of
+    n_classes + 1 zeros.
+    """
+    n_classes = group.size - 1
     for k in y:
         group[k + 1] += 1
-    word = np.zeros(n_classes + 1, np.int64)
     for k in range(n_classes):
         word[k + 1] = word[k] + (group[k + 1] + 63) // 64
         group[k + 1] += group[k]
     place = group.copy()
-    rows = np.empty(len(y), np.int64)
     for r in range(len(y)):
         rows[place[y[r]]] = r
         place[y[r]] += 1
-    return rows, group, word
 
 
 @inline
@@ -322,7 +321,8 @@ def _count_rows(
         if not complete:
             kept += is_few & incomplete_features(codes, s, threads)
         first = np.concatenate([[0], np.cumsum(kept)])
-        rows, group, word = _group(classes, k)
+        rows, group, word = np.empty(len(classes), np.int64), np.zeros(k + 1, np.int64), np.zeros(k + 1, np.int64)
+        _group(classes, rows, group, word)
         n_words, n_columns = int(word[k]), -(-int(first[d]) // LANES) * LANES
         bits, totals = np.empty(n_columns * n_words, np.uint64), np.empty((k, n_columns), np.int64)
         columns = (codes.reshape(-1), d, rows, group, word, kept, _places(first, kept, n_words))
