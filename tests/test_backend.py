@@ -201,6 +201,27 @@ def test_small_work_stays_serial_and_a_stated_number_is_taken(backend: str) -> N
     assert td.backend.threads(None, 1 << 40) >= 1
 
 
+SPINNING = """
+    import os, time, numpy, tallydraw as td
+    X = numpy.zeros((20_000, 50), numpy.uint8)
+    spent = []
+    for _ in range(9):
+        td.count_features(X, n_categories=2, n_threads=2)
+        before = time.process_time()
+        time.sleep(0.03)
+        spent.append(time.process_time() - before)
+    print(os.environ.get("GOMP_SPINCOUNT"), sorted(spent)[4] < 2e-3)
+"""
+
+
+def test_threads_without_work_soon_sleep(backend: str) -> None:
+    assert output(SPINNING, TALLYDRAW_BACKEND=backend) == "None True"
+
+
+def test_the_user_s_word_on_spinning_stands() -> None:
+    assert output(SPINNING, GOMP_SPINCOUNT="300") == "300 True"
+
+
 def test_blocks_cover_every_row_once() -> None:
     assert list(td.backend.blocks(0)) == []
     for n, work in [(1, 1), (1 << 26, 1), (3, 1 << 40), (1000, 1 << 20)]:
