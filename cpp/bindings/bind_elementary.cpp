@@ -1,4 +1,4 @@
-// Logs, exps and what turns log joint probabilities into posteriors.
+// Logs, exps, sums of rows and what turns log joint probabilities into posteriors.
 #include "arrays.hpp"
 
 namespace tallydraw {
@@ -46,6 +46,17 @@ void bind_elementary(py::module_& m) {
         active_kernels().log_scaled(from, e, n, to);
       },
       py::arg("x").noconvert(), py::arg("exponent").noconvert(), py::arg("out").noconvert());
+  m.def(
+      "running_sums",
+      [](const array<double>& x, array<double>& out) {
+        const double* from = x.data();
+        double* to = out.mutable_data();
+        const index n = x.shape(0);
+        const index c = x.shape(1);
+        const py::gil_scoped_release release;
+        return active_kernels().running_sums(from, n, c, to);
+      },
+      py::arg("x").noconvert(), py::arg("out").noconvert());
   m.def(
       "log_sum_exp",
       [](const array<double>& x, array<double>& out, int threads) {

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tallydraw import _check, backend
+from tallydraw._running_sums import running_sums
 from tallydraw._sequences import Sequences
 from tallydraw._structure import Structure, chain_structure
 from tallydraw.tables import Tables
@@ -310,7 +311,8 @@ def require_probabilities(tables: Tables) -> None:
     for begin, end, c in tables.structure.runs():
         rows = tables.values[begin:end].reshape(-1, c)
         for a, b in backend.blocks(len(rows), c):
-            wrong = np.flatnonzero(_check.not_one(rows[a:b], (-1,), 1e-9))
+            sums = running_sums(rows[a:b])[0]
+            wrong = np.flatnonzero(_check.not_one(sums, 1e-9))
             if wrong.size:
                 row = a + int(wrong[0])
                 j, (label, context, _) = tables.structure.locate(begin + row * c)
@@ -318,7 +320,7 @@ def require_probabilities(tables: Tables) -> None:
                 place += "" if tables.n_classes is None else f", class {label}"
                 place += "" if int(tables.structure.n_contexts[j]) == 1 else f", row {context}"
                 raise ValueError(
-                    f"{place} sums to {np.cumsum(rows[row])[-1]}, not to one: nothing is normalised in silence; "
+                    f"{place} sums to {sums[row - a]}, not to one: nothing is normalised in silence; "
                     "pass Tables.from_arrays(tables).normalize()"
                 )
     tables._sums_to_one = True
@@ -329,8 +331,7 @@ def _chain_rule(joint: NDArray[np.float64]) -> list[NDArray[np.float64]]:
     parts: list[NDArray[np.float64]] = []
     before: NDArray[np.float64] | None = None
     for t in range(joint.ndim):
-        # Left to right, so that all machines agree.
-        now = np.cumsum(joint.reshape(*joint.shape[: t + 1], -1), axis=-1)[..., -1]
+        now = joint if t == joint.ndim - 1 else running_sums(joint.reshape(*joint.shape[: t + 1], -1))[0]
         if before is None:
             parts.append(now)
         else:

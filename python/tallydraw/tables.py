@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from tallydraw import _check, _levels, _totals, backend
 from tallydraw._levels import Levels
+from tallydraw._running_sums import running_sums
 from tallydraw._structure import Structure, aligned_empty, make_structure, parent_array
 from tallydraw._totals import Totals
 
@@ -337,13 +338,13 @@ class Tables(Sequence[NDArray[Any]]):
             rows = weights[begin:end].reshape(-1, c)
             whole = rows.dtype.kind == "i"  # summed exactly, floats from left to right
             with np.errstate(over="ignore"):
-                total = _along_rows(np.add, rows)
+                total = _along_rows(np.add, rows) if whole else running_sums(rows)[0]
             most = 2**62 // c if whole else np.finfo(np.float64).max
             if not (rows.min() >= 0 and rows.max() <= most and total.min() > 0):  # nor where one is NaN
                 _levels.check_rows(rows, "counts", self._structure, begin)
             if not whole and not np.isfinite(total).all():  # as levels do: a power of two changes no ratio
                 rows = np.where(np.isfinite(total)[:, None], rows, np.ldexp(rows, -64))
-                total = _along_rows(np.add, rows)
+                total = running_sums(rows)[0]
             np.divide(rows, total[:, None], out=theta[begin:end].reshape(-1, c))
         return self._like(theta, weights if weights.dtype.kind == "i" else None)
 
@@ -456,10 +457,9 @@ class Tables(Sequence[NDArray[Any]]):
 
 
 def _along_rows(combine: np.ufunc, rows: NDArray[Any]) -> NDArray[Any]:
-    """combine.reduce(rows, axis=1), sums of floats from left to right; of many short rows column by column."""
+    """combine.reduce(rows, axis=1), where the order does not matter; of many short rows column by column."""
     if rows.shape[1] > 16:
-        in_order = combine is np.add and rows.dtype.kind == "f"
-        wide: NDArray[Any] = combine.accumulate(rows, axis=1)[:, -1] if in_order else combine.reduce(rows, axis=1)
+        wide: NDArray[Any] = combine.reduce(rows, axis=1)
         return wide
     out: NDArray[Any] = rows[:, 0].copy()
     for column in rows.T[1:]:

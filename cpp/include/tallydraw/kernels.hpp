@@ -136,6 +136,9 @@ struct kernel_table {
   void (*divergence_terms)(const double* p, const double* q, const double* log_q, index n, double* out);
   void (*log_scaled)(const double* x, const index* exponent, index n, double* out);
 
+  // running_sums.hpp
+  bool (*running_sums)(const double* x, index n, index c, double* out);
+
   // posterior.hpp
   void (*log_sum_exp)(const double* x, index n, index k, double* out, int threads);
   void (*posterior)(const double* x, index n, index k, const double* prior, double* evidence, double* out, int threads);

@@ -23,6 +23,7 @@ from tallydraw._numba.pair_information import pair_information
 from tallydraw._numba.parallel import max_threads
 from tallydraw._numba.philox import philox
 from tallydraw._numba.posterior import log_posterior, log_sum_exp, posterior
+from tallydraw._numba.running_sums import running_sums
 from tallydraw._numba.sample_categories import sample_categories, sample_one
 from tallydraw._numba.sample_counts import sample_counts
 from tallydraw._numba.sample_features import sample_features
@@ -59,6 +60,7 @@ __all__ = [
     "pair_information",
     "philox",
     "posterior",
+    "running_sums",
     "sample_categories",
     "sample_counts",
     "sample_features",
