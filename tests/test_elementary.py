@@ -231,3 +231,33 @@ def test_divergence_terms_equal_the_reference(every_set: list[str]) -> None:
     for isa in every_set:
         td.backend.use(td.backend.active(), instruction_set=isa)
         assert apply("divergence_terms", p, q, log_q).tolist() == expected
+
+
+# Sums of rows ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n", [0, 1, 7, 8, 9, 24, 29])
+@pytest.mark.parametrize("c", [1, 2, 33])
+def test_rows_are_summed_from_left_to_right(every_set: list[str], backend: str, n: int, c: int) -> None:
+    x = np.random.default_rng(n * c).lognormal(0.0, 20.0, (n, c))
+    expected = np.cumsum(x, axis=1)[:, -1].tolist()
+    for isa in every_set:
+        td.backend.use(backend, instruction_set=isa)
+        out = np.full(n, -1.0)
+        assert td.backend.kernels().running_sums(x, out)
+        assert out.tolist() == expected
+
+
+@pytest.mark.parametrize("row", [0, 6, 8, 9])
+@pytest.mark.parametrize(
+    ("value", "fine"), [(-0.0, True), (0.0, True), (np.inf, True), (-LEAST, False), (-np.inf, False), (np.nan, False)]
+)
+def test_a_negative_cell_or_a_nan_is_seen(
+    every_set: list[str], backend: str, row: int, value: float, fine: bool
+) -> None:
+    for isa in every_set:
+        td.backend.use(backend, instruction_set=isa)
+        for column in range(5):
+            x = np.ones((10, 5))
+            x[row, column] = value
+            assert td.backend.kernels().running_sums(x, np.empty(10)) is fine

@@ -40,8 +40,7 @@ inline void lay_out_codes(const structure_view& s, index j, index z0, index z1, 
   double logs[widest_part * cells];
   for_parts(s, j, lane_offset, [&](index place, index c0, index n) {
     const index width = part_width(n);
-    if (width == 1)
-      return log(probabilities + s.offsets[j] + c0 * z_end + z0, z1 - z0, lanes + place + z0);
+    if (width == 1) return log(probabilities + s.offsets[j] + c0 * z_end + z0, z1 - z0, lanes + place + z0);
     for (index begin = z0; begin < z1; begin += cells) {
       const index m = z1 - begin < cells ? z1 - begin : cells;
       for (index c = 0; c < n; ++c) log(probabilities + s.offsets[j] + (c0 + c) * z_end + begin, m, logs + c * cells);

@@ -24,7 +24,9 @@ namespace rows {
 constexpr index together = 8;      // rows summed side by side
 constexpr index most_marks = 256;  // of a row
 constexpr index most_narrow = 64;  // columns of a row that is summed in vectors
+constexpr index wide = 512;        // columns of a row in which what comes next is fetched ahead, not the next rows
 constexpr index chunk = 128;       // draws whose words are made at once
+constexpr index grain = 1 << 19;   // weights a thread takes at once
 constexpr index line = 64;         // bytes of a cache line
 
 /// The high half of a * b.
@@ -143,7 +145,7 @@ struct floats {
   }
 };
 
-/// Draws from rows row[0 … together): the outcomes, or what forbids one. Meanwhile next[…] come nearer.
+/// Draws from rows row[0 … together): the outcomes, or what forbids one. Meanwhile what is at next[…] comes nearer.
 template <class Rule>
 inline void draw_together(const typename Rule::weight* const* row, const typename Rule::weight* const* next, index C,
                           const std::uint64_t* u, answer* drawn) noexcept {
@@ -259,8 +261,8 @@ inline void sample(const typename Rule::weight* weights, index C, const index* r
                    std::uint64_t start, outcomes_view out, int threads, first_index* bad) noexcept {
   // Rows that are fetched ahead lie this many draws on: far enough to hide the memory, near enough to stay in cache.
   const index ahead = C >= 64 ? together : (512 / C + together) / together * together;
-  const index grain = chunk * (1 + 8192 / (C < 8192 ? C : 8192));
-  parallel_blocks(n, grain, threads, [&](index first, index last, int) {
+  const index share = (grain / (C < grain ? C : grain) + together - 1) / together * together;
+  parallel_blocks(n, share, threads, [&](index first, index last, int) {
     for (index a = first; a < last; a += chunk) {
       const index m = last - a < chunk ? last - a : chunk;
       // Draw t is word t mod 4 of row t div 4: the words of the blocks that hold draws start + a … start + a + m - 1.
@@ -281,7 +283,7 @@ inline void sample(const typename Rule::weight* weights, index C, const index* r
           const index after = a + j + ahead < n ? a + j + ahead : n - 1;
           table[l] = rows ? rows[a + j] : a + j;
           row[l] = weights + table[l] * C;
-          next[l] = weights + (rows ? rows[after] : after) * C;
+          next[l] = C >= wide ? row[l] + wide / 2 : weights + (rows ? rows[after] : after) * C;
           u[l] = clamped(std::uint64_t{high[skip + j]} << 32 | low[skip + j]);
         }
         if (C <= most_narrow)
