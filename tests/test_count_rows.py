@@ -7,6 +7,7 @@ import pytest
 import tallydraw as td
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tallydraw import _rows
 
 
 @given(
@@ -57,3 +58,12 @@ def test_the_whole_range_of_a_dtype_after_a_constant(dtype):
     rows, counts = td.count_rows(np.array([[0, info.min], [0, info.max], [0, info.max]], dtype))
     assert rows.tolist() == [[0, info.min], [0, info.max]]
     assert counts.tolist() == [1, 2]
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.int64])
+@pytest.mark.parametrize("shape", [(1, 1), (1, 5), (3, 4096), (2, 5000), (1000, 1), (4099, 3), (1365, 3), (9, 0)])
+def test_extremes_of_columns_are_those_of_numpy(dtype: type, shape: tuple[int, int]) -> None:
+    x = np.random.default_rng(5).integers(0, 100, shape).astype(dtype)
+    for data in (x, np.asfortranarray(x), np.repeat(x, 2, axis=1)[:, ::2], x[::-1]):
+        for combine in (np.minimum, np.maximum):
+            assert np.array_equal(_rows.along_columns(combine, data), combine.reduce(data, axis=0))

@@ -321,7 +321,7 @@ def infer_categories(name: str, x: NDArray[Any], *, missing: int | None = None) 
         block = columns[a:b]
         if missing is not None and (block == missing).any():
             block = np.where(block == missing, 0, block)
-        np.maximum(most, block.max(axis=0), out=most)
+        np.maximum(most, _rows.along_columns(np.maximum, block), out=most)
     if int(most.max()) >= 2**63 - 1:
         raise ValueError(f"{name} holds the code {most.max()}: codes must be below 2**63 - 1")
     return most.astype(np.int64) + 1

@@ -62,9 +62,12 @@ def find_classes(labels: NDArray[Any], name: str = "y") -> tuple[NDArray[Any], N
     offset = _dense_offset(labels)
     if offset is not None:
         # Integers within a short range: counted, not sorted.
-        shifted = labels.astype(np.int64) - offset
-        seen = np.bincount(shifted) > 0
-        return (np.flatnonzero(seen) + offset).astype(labels.dtype), (np.cumsum(seen) - 1)[shifted]
+        codes = labels.astype(np.int64, copy=False)
+        if offset:
+            codes = codes - offset
+        seen = np.bincount(codes) > 0
+        classes = (np.flatnonzero(seen) + offset).astype(labels.dtype)
+        return classes, codes if seen.all() else (np.cumsum(seen) - 1)[codes]
     try:
         classes, codes = np.unique(labels, return_inverse=True)
     except TypeError as error:
