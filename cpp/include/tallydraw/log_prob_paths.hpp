@@ -12,6 +12,7 @@
 #include "tallydraw/codes.hpp"
 #include "tallydraw/doubles.hpp"
 #include "tallydraw/parallel.hpp"
+#include "tallydraw/prefetch.hpp"
 #include "tallydraw/scaled.hpp"
 
 namespace tallydraw::TALLYDRAW_ISA {
@@ -23,7 +24,7 @@ constexpr index paths_together = 8;
 /// Scratch of log_prob_paths in words of 64 bits.
 inline index log_prob_paths_scratch(const structure_view& s, int threads) {
   const index order = s.d - 1;
-  return encoder_bytes(1) / 8 + threads * (2 * path_chunk + order + 4 * s.n_classes * s.n_categories[order]);
+  return encoder_bytes(1) / 8 + threads * (1 + 2 * path_chunk + order + 4 * s.n_classes * s.n_categories[order]);
 }
 
 /// The chain, its logs with classes innermost.
@@ -37,6 +38,15 @@ struct chain_view {
   const index* log_offsets;
   bool use_start;
 };
+
+/// Brings the logs of a step near, in order: other threads have just written a part of them, and to find it out line by
+/// line costs more. Not where a thread has fewer `steps` than they have lines.
+inline void fetch_logs(const chain_view& c, index steps) {
+  constexpr index in_first_level = 4096, line = 8;
+  const index cells = c.log_offsets[c.order + 1] - c.log_offsets[c.order];
+  if (cells <= in_first_level || steps < cells / line) return;
+  for (index i = 0; i < cells; i += line) prefetch_far(c.logs + c.log_offsets[c.order] + i);
+}
 
 /// z[t] = the combined code of the states x[t - order] … x[t], for begin <= t < end.
 template <class U, class Z>
@@ -227,6 +237,7 @@ inline index log_prob_paths(const pieces_view& paths, const structure_view& s, c
   const encoder e = make_encoder(x, code_rules{-1, false, false}, flat, scratch);
   char* parts = static_cast<char*>(scratch) + encoder_bytes(1);
   const index part = 8 * log_prob_paths_scratch(s, 1) - encoder_bytes(1);
+  for (int thread = 0; thread < threads; ++thread) *reinterpret_cast<index*>(parts + thread * part) = 0;
   const index steps = n > 0 ? offsets[n] - offsets[0] : 0;
   const index share = (n + threads - 1) / threads;
   const index some = steps <= 0 ? 1024 : 65536 * n / steps + 1;
@@ -238,7 +249,10 @@ inline index log_prob_paths(const pieces_view& paths, const structure_view& s, c
     const auto score = [&](auto code) {
       using Z = decltype(code);
       parallel_blocks(n, grain, threads, [&](index begin, index end, int thread) {
-        scaled* forward = reinterpret_cast<scaled*>(parts + thread * part);
+        index* const fetched = reinterpret_cast<index*>(parts + thread * part);
+        if (*fetched == 0) fetch_logs(c, steps / threads);
+        *fetched = 1;
+        scaled* forward = reinterpret_cast<scaled*>(fetched + 1);
         Z* const combined = reinterpret_cast<Z*>(forward + 2 * k * n_states);
         U* states = reinterpret_cast<U*>(combined + path_chunk) + order;  // `order` states before are kept
         // Encodes x[a … b) into states; whether some state is missing.
