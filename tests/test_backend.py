@@ -254,6 +254,22 @@ def test_forked_child_computes_instead_of_hanging(backend: str) -> None:
     assert done.stdout.strip() == "0 True", done.stderr
 
 
+def test_a_daemon_thread_in_a_call_does_not_disturb_the_end(backend: str) -> None:
+    code = """
+        import threading, tallydraw as td
+        begun = threading.Event()
+        def work():
+            while True:
+                td.sample_categories([0.2] * 5, 2_000_000, rng=1)
+                begun.set()
+        threading.Thread(target=work, daemon=True).start()
+        assert begun.wait(100)
+        print("end")
+    """
+    for _ in range(3):
+        assert output(code, TALLYDRAW_BACKEND=backend) == "end"
+
+
 # Enough work for many seconds, little memory.
 LONG_CALLS = {
     "count": "td.count_features(np.broadcast_to(np.uint8([1, 2, 3, 0]), (1 << 36, 4)), n_categories=4, n_threads=1)",

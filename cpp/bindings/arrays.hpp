@@ -6,16 +6,38 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <thread>
 
 #include "tallydraw/kernels.hpp"
 
 namespace tallydraw {
 
 namespace py = pybind11;
+
+/// The GIL is released while this lives. Where the interpreter has ended meanwhile, Python before 3.14 ends the daemon
+/// thread that asks for the GIL by unwinding it, which no destructor survives: the thread then waits for the end of the
+/// process, as later versions have it.
+class without_gil {
+ public:
+  without_gil() : state_(PyEval_SaveThread()) {}
+  without_gil(const without_gil&) = delete;
+  without_gil& operator=(const without_gil&) = delete;
+  ~without_gil() {
+    try {
+      PyEval_RestoreThread(state_);
+    } catch (...) {
+      for (;;) std::this_thread::sleep_for(std::chrono::hours(1));
+    }
+  }
+
+ private:
+  PyThreadState* state_;
+};
 
 /// C-contiguous arrays of one type: what Python prepared itself.
 template <class T>

@@ -15,7 +15,7 @@ index count_features(const py::array& X, const optional_array<index>& y, std::op
   index* out = counts.mutable_data();
   const count_kernels& kernels = *active_kernels().count;
   const scratch_words scratch(kernels.count_features_scratch(x, shape, threads));
-  const py::gil_scoped_release released;  // raw memory only from here on
+  const without_gil released;  // raw memory only from here on
   return kernels.count_features(x, classes, rules, shape, out, scratch.get(), threads);
 }
 
@@ -30,7 +30,7 @@ index count_features_weighted(const py::array& X, const optional_array<index>& y
   double* out = counts.mutable_data();
   const count_kernels& kernels = *active_kernels().count;
   const scratch_words scratch(kernels.count_features_scratch(x, shape, threads));
-  const py::gil_scoped_release released;  // raw memory only from here on
+  const without_gil released;  // raw memory only from here on
   return kernels.count_features_weighted(x, classes, rules, shape, w, out, scratch.get(), threads);
 }
 
@@ -45,7 +45,7 @@ index count_features_soft(const py::array& X, std::optional<index> missing, bool
   double* out = counts.mutable_data();
   const count_kernels& kernels = *active_kernels().count;
   const scratch_words scratch(kernels.count_features_scratch(x, shape, threads));
-  const py::gil_scoped_release released;  // raw memory only from here on
+  const without_gil released;  // raw memory only from here on
   return kernels.count_features_soft(x, rules, shape, offsets, w, out, scratch.get(), threads);
 }
 
@@ -55,7 +55,7 @@ void collect_lanes(const py::tuple& structure, const array<double>& lanes, const
   const double* from = lanes.data();
   const index* offsets = lane_offsets.data();
   double* to = tables.mutable_data();
-  const py::gil_scoped_release released;  // raw memory only from here on
+  const without_gil released;  // raw memory only from here on
   active_kernels().count->collect_lanes(s, from, offsets, to);
 }
 
@@ -71,7 +71,7 @@ index count_pairs(const py::array& X, const optional_array<index>& y, std::optio
   index* out = counts.mutable_data();
   const count_kernels& kernels = *active_kernels().count;
   const scratch_words scratch(kernels.count_pairs_scratch(x, shape, threads));
-  const py::gil_scoped_release released;  // raw memory only from here on
+  const without_gil released;  // raw memory only from here on
   return kernels.count_pairs(x, classes, rules, shape, offsets, single, out, scratch.get(), threads);
 }
 
@@ -88,7 +88,7 @@ index count_pairs_weighted(const py::array& X, const optional_array<index>& y, s
   double* out = counts.mutable_data();
   const count_kernels& kernels = *active_kernels().count;
   const scratch_words scratch(kernels.count_pairs_weighted_scratch(shape, threads));
-  const py::gil_scoped_release released;  // raw memory only from here on
+  const without_gil released;  // raw memory only from here on
   return kernels.count_pairs_weighted(x, classes, rules, shape, offsets, w, single, out, scratch.get(), threads);
 }
 
@@ -102,7 +102,7 @@ index count_transitions(const py::array& x, const array<index>& offsets, const o
   index* out = counts.mutable_data();
   const count_kernels& kernels = *active_kernels().count;
   const scratch_words scratch(kernels.count_transitions_scratch(cells, threads));
-  const py::gil_scoped_release released;  // raw memory only from here on
+  const without_gil released;  // raw memory only from here on
   return kernels.count_transitions(pieces, cells / block, n_states, order, out, scratch.get(), threads);
 }
 
@@ -117,7 +117,7 @@ void count_expected(const py::array& X, std::optional<index> missing, bool unsee
   double* to = counts.mutable_data();
   const count_kernels& kernels = *active_kernels().count;  // once: another thread may choose another
   const scratch_words scratch(kernels.count_expected_scratch(s, threads));
-  const py::gil_scoped_release released;  // raw memory only from here on
+  const without_gil released;  // raw memory only from here on
   kernels.count_expected(x, rules, s, theta, plain, weight, block_rows, to, scratch.get(), threads);
 }
 

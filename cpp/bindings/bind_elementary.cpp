@@ -11,7 +11,7 @@ void bind_elementary(py::module_& m) {
         const double* from = x.data();
         double* to = out.mutable_data();
         const index n = x.size();
-        const py::gil_scoped_release release;
+        const without_gil release;
         active_kernels().log(from, n, to);
       },
       py::arg("x").noconvert(), py::arg("out").noconvert());
@@ -21,7 +21,7 @@ void bind_elementary(py::module_& m) {
         const double* from = x.data();
         double* to = out.mutable_data();
         const index n = x.size();
-        const py::gil_scoped_release release;
+        const without_gil release;
         active_kernels().exp(from, n, to);
       },
       py::arg("x").noconvert(), py::arg("out").noconvert());
@@ -31,7 +31,7 @@ void bind_elementary(py::module_& m) {
         const double *a = p.data(), *b = q.data(), *log_b = log_q.data();
         double* to = out.mutable_data();
         const index n = p.size();
-        const py::gil_scoped_release release;
+        const without_gil release;
         active_kernels().divergence_terms(a, b, log_b, n, to);
       },
       py::arg("p").noconvert(), py::arg("q").noconvert(), py::arg("log_q").noconvert(), py::arg("out").noconvert());
@@ -42,7 +42,7 @@ void bind_elementary(py::module_& m) {
         const index* e = exponent.data();
         double* to = out.mutable_data();
         const index n = x.size();
-        const py::gil_scoped_release release;
+        const without_gil release;
         active_kernels().log_scaled(from, e, n, to);
       },
       py::arg("x").noconvert(), py::arg("exponent").noconvert(), py::arg("out").noconvert());
@@ -53,7 +53,7 @@ void bind_elementary(py::module_& m) {
         double* to = out.mutable_data();
         const index n = x.shape(0);
         const index c = x.shape(1);
-        const py::gil_scoped_release release;
+        const without_gil release;
         return active_kernels().running_sums(from, n, c, to);
       },
       py::arg("x").noconvert(), py::arg("out").noconvert());
@@ -64,7 +64,7 @@ void bind_elementary(py::module_& m) {
         double* to = out.mutable_data();
         const index n = x.shape(0);
         const index k = x.shape(1);
-        const py::gil_scoped_release release;
+        const without_gil release;
         active_kernels().log_sum_exp(from, n, k, to, threads);
       },
       py::arg("x").noconvert(), py::arg("out").noconvert(), py::arg("threads"));
@@ -78,7 +78,7 @@ void bind_elementary(py::module_& m) {
         double* to = out.mutable_data();
         const index n = x.shape(0);
         const index k = x.shape(1);
-        const py::gil_scoped_release release;
+        const without_gil release;
         active_kernels().posterior(from, n, k, otherwise, logs, to, threads);
       },
       py::arg("x").noconvert(), py::arg("prior").noconvert(), py::arg("evidence").noconvert(),
@@ -91,7 +91,7 @@ void bind_elementary(py::module_& m) {
         double* to = out.mutable_data();
         const index n = x.shape(0);
         const index k = x.shape(1);
-        const py::gil_scoped_release release;
+        const without_gil release;
         active_kernels().log_posterior(from, n, k, otherwise, to, threads);
       },
       py::arg("x").noconvert(), py::arg("log_prior").noconvert(), py::arg("out").noconvert(), py::arg("threads"));

@@ -23,7 +23,7 @@ void pair_information(const py::tuple& structure, const array<index>& pair_offse
   double *to = information.mutable_data(), *sums = seen ? seen->mutable_data() : nullptr;
   const information_kernels& kernels = *active_kernels().information;  // once: another thread may choose another
   const scratch_words scratch(kernels.pair_information_scratch(s, threads));
-  const py::gil_scoped_release released;  // raw memory only from here on
+  const without_gil released;  // raw memory only from here on
   kernels.pair_information(s, offsets, f, i, sorted, more, first, last, to, sums, scratch.get(), threads);
 }
 
@@ -33,7 +33,7 @@ void spanning_forest(const array<double>& gain, index root, array<index>& parent
   index* to = parents.mutable_data();
   const information_kernels& kernels = *active_kernels().information;
   const scratch_words scratch(kernels.spanning_forest_scratch(d));
-  const py::gil_scoped_release released;  // raw memory only from here on
+  const without_gil released;  // raw memory only from here on
   kernels.spanning_forest(arcs, d, root, to, scratch.get());
 }
 
@@ -45,7 +45,7 @@ void information_forest(const py::tuple& structure, const py::array& counts, con
   index* to = parents.mutable_data();
   const information_kernels& kernels = *active_kernels().information;
   const scratch_words scratch(kernels.information_forest_scratch(s));
-  const py::gil_scoped_release released;  // raw memory only from here on
+  const without_gil released;  // raw memory only from here on
   kernels.information_forest(s, f, i, more, root, to, scratch.get(), threads);
 }
 

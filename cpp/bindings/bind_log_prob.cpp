@@ -14,7 +14,7 @@ void bind_log_prob(py::module_& m) {
         const double* from = probabilities.data();
         const index* offsets = lane_offsets.data();
         double* to = lanes.mutable_data();
-        const py::gil_scoped_release release;
+        const without_gil release;
         active_kernels().log_prob->lay_out_logs(s, from, offsets, to, threads);
       },
       py::arg("structure"), py::arg("probabilities").noconvert(), py::arg("lane_offsets").noconvert(),
@@ -33,7 +33,7 @@ void bind_log_prob(py::module_& m) {
         std::uint8_t* marks = incomplete.mutable_data();
         double* to = out.mutable_data();
         const log_prob_kernels& kernels = *active_kernels().log_prob;  // once: another thread may choose another
-        const py::gil_scoped_release release;
+        const without_gil release;
         const scratch_words scratch(kernels.log_prob_features_scratch(s, x.n, threads));
         return kernels.log_prob_features(x, rules, s, from, offsets, begin, marks, to, scratch.get(), threads);
       },
@@ -59,7 +59,7 @@ void bind_log_prob(py::module_& m) {
         const index n = rows.size();
         double* to = out.mutable_data();
         const log_prob_kernels& kernels = *active_kernels().log_prob;  // once: another thread may choose another
-        const py::gil_scoped_release release;
+        const without_gil release;
         const scratch_words scratch(kernels.log_prob_messages_scratch(s, n, threads));
         return kernels.log_prob_messages(x, rules, s, theta, plain, inner, from, offsets, known, begin, maximize, which,
                                          n, to, scratch.get(), threads);
@@ -80,7 +80,7 @@ void bind_log_prob(py::module_& m) {
         const double* weight = weights.data();
         double* to = out.mutable_data();
         const log_prob_kernels& kernels = *active_kernels().log_prob;  // once: another thread may choose another
-        const py::gil_scoped_release release;
+        const without_gil release;
         const scratch_words scratch(kernels.marginals_features_scratch(s, threads));
         kernels.marginals_features(x, rules, s, theta, plain, weight, to, scratch.get(), threads);
       },
@@ -101,7 +101,7 @@ void bind_log_prob(py::module_& m) {
         const double* begin = first.data();
         double* to = out.mutable_data();
         const log_prob_kernels& kernels = *active_kernels().log_prob;  // once: another thread may choose another
-        const py::gil_scoped_release release;
+        const without_gil release;
         const scratch_words scratch(kernels.log_prob_paths_scratch(s, threads));
         return kernels.log_prob_paths(paths, s, theta, from, places, use_start, begin, to, scratch.get(), threads);
       },

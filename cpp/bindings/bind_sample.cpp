@@ -18,7 +18,7 @@ void bind_sample(py::module_& m) {
           throw py::type_error("guide must be a C-contiguous array of uint8 or uint32");
         auto* const bytes = narrow ? static_cast<std::uint8_t*>(guide.mutable_data()) : nullptr;
         auto* const words = narrow ? nullptr : static_cast<std::uint32_t*>(guide.mutable_data());
-        const py::gil_scoped_release release;
+        const without_gil release;
         active_kernels().sample->build_guides(s, l, offsets, bits, bytes, words);
       },
       py::arg("structure"), py::arg("level").noconvert(), py::arg("guide_offsets").noconvert(),
@@ -32,7 +32,7 @@ void bind_sample(py::module_& m) {
         const index n = out.size();
         const index n_rows = py::cast<py::array>(levels[0]).size() / n_categories;
         const index* const r = data_or_null(rows);
-        const py::gil_scoped_release release;
+        const without_gil release;
         active_kernels().sample->sample_categories(l, n_categories, n_rows, r, purpose, key, start, view, n, threads);
       },
       py::arg("levels"), py::arg("n_categories"), py::arg("rows").noconvert(), py::arg("purpose"), py::arg("key"),
@@ -53,7 +53,7 @@ void bind_sample(py::module_& m) {
         const levels_view l = as_levels(levels, view);
         const index n = out.shape(0);
         const index* const classes = data_or_null(y);
-        const py::gil_scoped_release release;
+        const without_gil release;
         active_kernels().sample->sample_features(s, l, classes, only, key, start, view, n, threads);
       },
       py::arg("structure"), py::arg("levels"), py::arg("y").noconvert(), py::arg("only"), py::arg("key"),
@@ -71,7 +71,7 @@ void bind_sample(py::module_& m) {
         const std::uint64_t* levels = level.data();
         const outcomes_view view = as_outcomes(out);
         const sample_kernels& kernels = *active_kernels().sample;  // once: another thread may choose another
-        const py::gil_scoped_release release;
+        const without_gil release;
         const scratch_words scratch(kernels.complete_features_scratch(s, threads));
         kernels.complete_features(x, classes, rules, s, theta, plain, levels, only, maximize, key, start, view,
                                   scratch.get(), threads);
@@ -91,7 +91,7 @@ void bind_sample(py::module_& m) {
         const index length = out.shape(1);
         const index* const classes = data_or_null(y);
         const index* const states = data_or_null(initial);
-        const py::gil_scoped_release release;
+        const without_gil release;
         active_kernels().sample->sample_paths(s, l, classes, states, key, start, step, view, n, length, threads);
       },
       py::arg("structure"), py::arg("levels"), py::arg("y").noconvert(), py::arg("initial").noconvert(), py::arg("key"),
@@ -109,7 +109,7 @@ void bind_sample(py::module_& m) {
         const index* chosen = data_or_null(rows);
         const outcomes_view view = as_outcomes(out);
         const index n = out.shape(0);
-        const py::gil_scoped_release release;
+        const without_gil release;
         return active_kernels().sample->sample_rows(f, i, columns, chosen, n, key, start, view, threads);
       },
       py::arg("weights"), py::arg("rows").noconvert(), py::arg("key"), py::arg("start"), py::arg("out"),
@@ -124,7 +124,7 @@ void bind_sample(py::module_& m) {
         const auto* r = rows.data();
         const auto* t = totals.data();
         auto* to = out.mutable_data();
-        const py::gil_scoped_release release;
+        const without_gil release;
         active_kernels().sample->sample_counts(l, columns, r, t, n, key, start, to, threads);
       },
       py::arg("level").noconvert(), py::arg("rows").noconvert(), py::arg("totals").noconvert(), py::arg("key"),
