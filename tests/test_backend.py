@@ -74,7 +74,7 @@ def test_environment_forces_a_backend(name: str) -> None:
 
 def test_unknown_forced_backend_is_an_error() -> None:
     message = error("import tallydraw", TALLYDRAW_BACKEND="fortran")
-    assert message == "ValueError: backend must be one of ['cpp', 'numba'], got 'fortran'"
+    assert message == "ValueError: TALLYDRAW_BACKEND must be one of ['cpp', 'numba'], got 'fortran'"
 
 
 def test_empty_environment_variables_force_nothing() -> None:
@@ -156,7 +156,7 @@ def test_environment_forces_an_instruction_set(name: str) -> None:
 
 def test_unknown_forced_instruction_set_is_an_error() -> None:
     message = error("import tallydraw", TALLYDRAW_BACKEND="cpp", TALLYDRAW_INSTRUCTION_SET="x86-64-v9")
-    assert message.startswith("ValueError: instruction_set must be one of ['")
+    assert message.startswith("ValueError: TALLYDRAW_INSTRUCTION_SET must be one of ['")
     assert message.endswith("with the backend 'cpp' on this machine, got 'x86-64-v9'")
 
 

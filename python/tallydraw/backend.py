@@ -201,10 +201,12 @@ if hasattr(os, "register_at_fork"):
 def _choose() -> None:
     forced = os.environ.get("TALLYDRAW_BACKEND")
     isa = os.environ.get("TALLYDRAW_INSTRUCTION_SET") or None
-    if forced:
-        use(forced, instruction_set=isa)
-    elif importlib.util.find_spec(_NEEDS["cpp"]) is not None:
-        use("cpp", instruction_set=isa)
+    if forced or importlib.util.find_spec(_NEEDS["cpp"]) is not None:
+        try:
+            use(forced or "cpp", instruction_set=isa)
+        except ValueError as error:
+            argument, wrong = str(error).split(" ", 1)
+            raise ValueError(f"TALLYDRAW_{argument.upper()} {wrong}") from None
     else:
         warnings.warn(
             "tallydraw was installed without its compiled backend and runs on Numba: the same results, slower start. "
