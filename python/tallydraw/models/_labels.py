@@ -62,7 +62,7 @@ def find_classes(labels: NDArray[Any], name: str = "y") -> tuple[NDArray[Any], N
     offset = _dense_offset(labels)
     if offset is not None:
         # Integers within a short range: counted, not sorted.
-        codes = labels.astype(np.int64, copy=False)
+        codes = np.ascontiguousarray(labels, dtype=np.int64)
         if offset:
             codes = codes - offset
         seen = np.bincount(codes) > 0
