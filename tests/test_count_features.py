@@ -17,6 +17,13 @@ from tallydraw._structure import make_structure
 DTYPES = [np.uint8, np.uint16, np.uint32, np.uint64, np.int8, np.int16, np.int32, np.int64]
 
 
+@pytest.fixture(autouse=True)
+def threads_for_any_work(request, monkeypatch):
+    """Whatever asks for threads has them: the Numba backend would count little serially."""
+    if "backend" in request.fixturenames and request.getfixturevalue("backend") == "numba":
+        monkeypatch.setattr("tallydraw._numba.parallel._SERIAL_WORK", 0)
+
+
 @st.composite
 def tasks(draw):
     d = draw(st.integers(1, 6))

@@ -119,6 +119,28 @@ def test_totals_of_a_few_features_only(backend):
     assert td.log_prob_features(X, tables).tolist() == expected
 
 
+@pytest.mark.parametrize("c", [3, 4, 6, 11])
+@pytest.mark.parametrize("n_classes", [1, 2, 3, 5, 8, 15])
+def test_messages_of_several_children_where_one_class_leaves_the_range(backend, n_classes, c):
+    # Feature 0 has five leaves, and behind feature 6 another one: never tabulated, so made of products and of sums.
+    rng, parents = np.random.default_rng(c), [-1, 0, 0, 0, 0, 0, 0, 6, 6]
+    tiny = np.where(np.eye(c) > 0, 1.0, 2.0**-400)
+    arrays = [rng.dirichlet(np.ones(c), (n_classes, c) if p >= 0 else n_classes) for p in parents]
+    for table in arrays[1:]:
+        table[n_classes // 2] = tiny
+    tables = td.Tables.from_arrays(arrays, parents=parents, n_classes=n_classes)
+    X = rng.integers(0, c, (60, len(parents)))
+    X[rng.random(X.shape) < 0.1] = -1
+    X[:40, 0] = -1
+    X[:20, 6] = -1
+    theta = [[table[k].reshape(-1).tolist() for table in tables] for k in range(n_classes)]
+    plain, codes = reference.combined_codes(X.tolist(), [c] * len(parents), parents, 1, None, False)
+    expected = reference.log_prob_messages(plain, codes, theta, [c] * len(parents), parents, [0.0] * n_classes)
+    for name in td.backend.instruction_sets():
+        td.backend.use(backend, instruction_set=name)
+        assert td.log_prob_features(X, tables).tolist() == expected
+
+
 @pytest.mark.parametrize("c", [254, 255, 256, 257])
 def test_codes_at_the_edge_of_a_byte(backend, c):
     # Feature 1 has as many combined codes as categories.

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tallydraw import backend
-from tallydraw._structure import Structure
+from tallydraw._structure import Structure, aligned_empty
 
 __all__ = ["Totals", "cost", "tabulate"]
 
@@ -79,7 +79,8 @@ def tabulate(structure: Structure, cells: NDArray[np.float64]) -> Totals:
             messages[f] = np.empty(0)
     offsets = np.zeros(d + 1, np.int64)
     np.cumsum([len(part) for part in parts], out=offsets[1:])
-    values = np.concatenate(parts)
+    values = aligned_empty(int(offsets[-1]))
+    np.concatenate(parts, out=values)
     backend.kernels().log(values, values)
     return Totals(values, offsets, radix)
 

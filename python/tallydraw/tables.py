@@ -418,10 +418,12 @@ class Tables(Sequence[NDArray[Any]]):
         """The probabilities with table rows and then classes innermost, features where their logs are; built once."""
         if self._cells is None:
             s, offsets = self._structure, self._structure.cell_offsets()
-            values = np.zeros(int(offsets[-1]), np.float64)
+            values = aligned_empty(int(offsets[-1]))
             for j in range(s.n_features):
                 table = self.values[s.offsets[j] : s.offsets[j + 1]].reshape(s.n_classes, -1, int(s.n_categories[j]))
-                values[offsets[j] : offsets[j + 1] - s.n_classes].reshape(table.shape[::-1])[...] = table.T
+                slot = offsets[j + 1] - s.n_classes
+                values[offsets[j] : slot].reshape(table.shape[::-1])[...] = table.T
+                values[slot : offsets[j + 1]] = 0.0
             self._cells = values
         return self._cells
 
@@ -448,11 +450,12 @@ class Tables(Sequence[NDArray[Any]]):
 
     def _classes_innermost(self, flat: NDArray[np.float64]) -> NDArray[np.float64]:
         s, offsets = self._structure, self._structure.cell_offsets()
-        values = np.zeros(int(offsets[-1]), np.float64)
+        values = aligned_empty(int(offsets[-1]))
         for j in range(s.n_features):
             table = flat[s.offsets[j] : s.offsets[j + 1]].reshape(s.n_classes, -1)
             rows = values[offsets[j] : offsets[j + 1]].reshape(-1, s.n_classes)
             rows[:-1] = table.T
+            rows[-1] = 0.0
         return values
 
 

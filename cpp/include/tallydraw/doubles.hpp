@@ -25,6 +25,12 @@ struct doubles {
     void operator+=(const lanes& other) noexcept {
       for (int i = 0; i < width; ++i) lane[i] += other.lane[i];
     }
+    void operator*=(const lanes& other) noexcept {
+      for (int i = 0; i < width; ++i) lane[i] *= other.lane[i];
+    }
+    void operator*=(double by) noexcept {
+      for (int i = 0; i < width; ++i) lane[i] *= by;
+    }
   };
 #endif
   lanes value[parts];
@@ -41,6 +47,19 @@ struct doubles {
       std::memcpy(&other, from + i * width, sizeof other);
       value[i] += other;
     }
+  }
+  void add(const doubles& other) noexcept {
+    for (int i = 0; i < parts; ++i) value[i] += other.value[i];
+  }
+  void multiply(const double* by) noexcept {
+    for (int i = 0; i < parts; ++i) {
+      lanes other;
+      std::memcpy(&other, by + i * width, sizeof other);
+      value[i] *= other;
+    }
+  }
+  void multiply(double by) noexcept {
+    for (int i = 0; i < parts; ++i) value[i] *= by;
   }
   /// Of two doubles.
   void add(double first, double second) noexcept {
@@ -88,6 +107,8 @@ struct doubles<1> {
   void load(const double* from) noexcept { value = *from; }
   void store(double* to) const noexcept { *to = value; }
   void add(const double* from) noexcept { value += *from; }
+  void add(const doubles& other) noexcept { value += other.value; }
+  void multiply(const double* by) noexcept { value *= *by; }
   void add_to(double* to) const noexcept { *to += value; }
 };
 

@@ -27,13 +27,19 @@ inline bool one_parent(const structure_view& s) {
   return true;
 }
 
+/// Words up to where a cache line ends: what follows is not read across two of them.
+inline index whole_lines(index words) { return (words + 7) / 8 * 8; }
+
 /// Scratch of log_prob_tree in words of 64 bits.
 inline index log_prob_tree_part(const structure_view& s, index rows) {
-  return message_words(s) + most_classes * (sizes_of_messages(s).entries + sizes_of_messages(s).most_categories) +
-         s.d * (2 * rows + 5 + (rows + 63) / 64) + rows * (3 * s.n_classes + 2);
+  constexpr index pieces = 12;
+  const message_sizes size = sizes_of_messages(s);
+  return whole_lines(message_words(s) + most_classes * (size.entries + size.most_categories) +
+                     s.d * (2 * rows + 5 + (rows + 63) / 64) + rows * (3 * s.n_classes + 2) + 8 * pieces);
 }
+inline index log_prob_tree_begin(index d) { return whole_lines(encoder_bytes(d) / 8 + 2 * d + 1); }
 inline index log_prob_tree_scratch(const structure_view& s, index n, int threads) {
-  return encoder_bytes(s.d) / 8 + 2 * s.d + 1 + threads * log_prob_tree_part(s, column_rows(s, n, threads));
+  return log_prob_tree_begin(s.d) + threads * log_prob_tree_part(s, column_rows(s, n, threads));
 }
 
 /// A tabulated total that a row is to add: its K logs.
@@ -122,9 +128,9 @@ inline index log_prob_tree(const codes_view& x, const code_rules& rules, const s
                            double* out, void* scratch, int threads) {
   const index d = s.d, k = s.n_classes;
   const encoder e = make_encoder(x, rules, s, scratch);
-  std::uint64_t* const words = static_cast<std::uint64_t*>(scratch) + encoder_bytes(d) / 8;
-  const children_view children = make_children(e, reinterpret_cast<index*>(words));
-  std::uint64_t* const parts = words + 2 * d + 1;
+  std::uint64_t* const words = static_cast<std::uint64_t*>(scratch);
+  const children_view children = make_children(e, reinterpret_cast<index*>(words + encoder_bytes(d) / 8));
+  std::uint64_t* const parts = words + log_prob_tree_begin(d);
   const index block = column_rows(s, n_rows, threads), part = log_prob_tree_part(s, block);
   first_index bad;
   visit_unsigned(e.tile, [&](auto u) {
@@ -133,7 +139,7 @@ inline index log_prob_tree(const codes_view& x, const code_rules& rules, const s
       std::uint64_t* own = parts + thread * part;
       const auto take = [&](index n) {
         std::uint64_t* const from = own;
-        own += n;
+        own += whole_lines(n);
         return from;
       };
       message_state m = make_message_state(s, take(message_words(s)));

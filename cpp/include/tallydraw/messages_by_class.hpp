@@ -7,6 +7,7 @@
 #include <cstring>
 #include <type_traits>
 
+#include "tallydraw/doubles.hpp"
 #include "tallydraw/messages.hpp"
 
 namespace tallydraw::TALLYDRAW_ISA {
@@ -34,6 +35,44 @@ inline std::uint64_t out_of_range(double v) noexcept {
   return (u - bits_of(least_plain)) & (0 - u);
 }
 
+/// Whether any of the numbers that it was shown is out of range.
+template <int W>
+struct range_check {
+#if defined(__GNUC__)
+  typedef std::uint64_t words __attribute__((vector_size(sizeof(typename doubles<W>::lanes))));
+  words met[doubles<W>::parts] = {};
+
+  void look_at(const doubles<W>& v) noexcept {
+    for (int i = 0; i < doubles<W>::parts; ++i) {
+      const words u = reinterpret_cast<words>(v.value[i]);
+      met[i] |= (u - bits_of(least_plain)) & (words{} - u);
+    }
+  }
+#else
+  std::uint64_t met[W] = {};
+
+  void look_at(const doubles<W>& v) noexcept {
+    double some[W];
+    v.store(some);
+    for (int i = 0; i < W; ++i) met[i] |= out_of_range(some[i]);
+  }
+#endif
+  bool any() const noexcept {
+    std::uint64_t some[W], all = 0;
+    std::memcpy(some, met, sizeof some);
+    for (int i = 0; i < W; ++i) all |= some[i];
+    return all >> 63 != 0;
+  }
+};
+
+template <>
+struct range_check<1> {
+  std::uint64_t met = 0;
+
+  void look_at(doubles<1> v) noexcept { met |= out_of_range(v.value); }
+  bool any() const noexcept { return met >> 63 != 0; }
+};
+
 /// to[a * W + w] = theta[a * stride + w] for a < rows.
 template <int W>
 inline void copy_classes(const double* theta, index stride, index rows, double* to) noexcept {
@@ -43,25 +82,48 @@ inline void copy_classes(const double* theta, index stride, index rows, double* 
     for (index a = 0; a < rows; ++a) std::memcpy(to + a * W, theta + a * stride, W * sizeof *to);
 }
 
-/// to[a * W + w] = sum over x < n, left to right, of theta[x * step + a * stride + w] b[x * W + w], for a < rows.
+/// R rows of sums_by_class.
+template <int W, int R>
+inline void some_sums_by_class(const double* theta, index step, index stride, const double* b, index n,
+                               double* to) noexcept {
+  doubles<W> sum[R] = {};
+  for (index x = 0; x < n; ++x)
+    for (int a = 0; a < R; ++a) {
+      doubles<W> term;
+      term.load(theta + x * step + a * stride);
+      term.multiply(b + x * W);
+      sum[a].add(term);
+    }
+  for (int a = 0; a < R; ++a) sum[a].store(to + a * W);
+}
+
+/// to[a * W + w] = sum over x < n, left to right, of theta[x * step + a * stride + w] b[x * W + w], for a < rows: some
+/// rows at once, so that no sum waits for itself; at the end some of them again.
 template <int W>
 inline void sums_by_class(const double* theta, index step, index stride, const double* b, index n, index rows,
                           double* to) noexcept {
-  if (W > 1 || rows < most_classes || stride > 1) {
-    for (index a = 0; a < rows; ++a) {
-      double sum[W] = {};
-      for (index x = 0; x < n; ++x)
-        for (int w = 0; w < W; ++w) sum[w] += theta[x * step + a * stride + w] * b[x * W + w];
-      std::memcpy(to + a * W, sum, sizeof sum);
+  if (W == 1 && stride == 1 && rows >= most_classes) {  // table rows lie side by side
+    for (index a = 0; a < rows; a += most_classes) {
+      const index a0 = rows - a < most_classes ? rows - most_classes : a;
+      doubles<most_classes> sum = {};
+      for (index x = 0; x < n; ++x) {
+        doubles<most_classes> term;
+        term.load(theta + x * step + a0);
+        term.multiply(b[x]);
+        sum.add(term);
+      }
+      sum.store(to + a0);
     }
     return;
   }
-  for (index a0 = 0; a0 < rows; a0 += most_classes) {                      // table rows lie side by side
-    const index a1 = rows - a0 < most_classes ? rows - most_classes : a0;  // some again
-    double sum[most_classes] = {};
-    for (index x = 0; x < n; ++x)
-      for (index a = 0; a < most_classes; ++a) sum[a] += theta[x * step + a1 + a] * b[x];
-    std::memcpy(to + a1, sum, sizeof sum);
+  constexpr int together = W > 2 * wide_lanes ? 2 : 4;  // their sums stay in registers
+  if (rows < together) {
+    for (index a = 0; a < rows; ++a) some_sums_by_class<W, 1>(theta + a * stride, step, stride, b, n, to + a * W);
+    return;
+  }
+  for (index a = 0; a < rows; a += together) {
+    const index a0 = rows - a < together ? rows - together : a;
+    some_sums_by_class<W, together>(theta + a0 * stride, step, stride, b, n, to + a0 * W);
   }
 }
 

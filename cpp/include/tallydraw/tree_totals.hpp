@@ -90,9 +90,17 @@ inline bool make_near_total(const family<U>& below, const double* theta, index s
     w = classes_at_once(k - c);
     with_classes(w, [&](auto width) {
       constexpr int W = decltype(width)::value;
-      const double* b = nullptr;
+      range_check<W> outside;
+      const double* b = nullptr;     // the product of all messages but the last
+      const double* last = nullptr;  // multiplied where it is summed up
       index stride = k;
-      std::uint64_t outside = 0;
+      const auto product = [&](index x) {
+        doubles<W> v;
+        v.load(b + x * stride);
+        v.multiply(last + x * k);
+        outside.look_at(v);
+        return v;
+      };
       for (index i = below.n - 1; i >= 0; --i) {
         const child_column<U>& child = below.child[i];
         const index v = child.x[r];
@@ -102,24 +110,26 @@ inline bool make_near_total(const family<U>& below, const double* theta, index s
           b = sent;
           continue;
         }
-        for (index x = 0; x < n; ++x)
-          for (int i_class = 0; i_class < W; ++i_class) {
-            const double product = b[x * stride + i_class] * sent[x * k + i_class];
-            made.terms[x * W + i_class] = product;
-            outside |= out_of_range(product);
-          }
-        b = made.terms;
-        stride = W;
+        if (last != nullptr) {
+          for (index x = 0; x < n; ++x) product(x).store(made.terms + x * W);
+          b = made.terms;
+          stride = W;
+        }
+        last = sent;
       }
-      double sum[W] = {};
-      for (index x = 0; x < n; ++x)  // left to right
-        for (int i_class = 0; i_class < W; ++i_class)
-          sum[i_class] += theta[x * step + c + i_class] * b[x * stride + i_class];
-      for (int i_class = 0; i_class < W; ++i_class) {
-        made.values[made.n * k + c + i_class] = sum[i_class];
-        made.exponents[made.n * k + c + i_class] = 0;
+      doubles<W> sum = {};
+      for (index x = 0; x < n; ++x) {  // left to right
+        doubles<W> term;
+        if (last == nullptr)
+          term.load(b + x * stride);
+        else
+          term = product(x);
+        term.multiply(theta + x * step + c);
+        sum.add(term);
       }
-      good = outside >> 63 == 0;
+      sum.store(made.values + made.n * k + c);
+      for (int i = 0; i < W; ++i) made.exponents[made.n * k + c + i] = 0;
+      good = !outside.any();
     });
   }
   if (good) made.rows[made.n++] = r;

@@ -7,10 +7,10 @@ from numba import types
 from numba.core.cgutils import get_or_insert_function
 from numba.extending import intrinsic
 
-from tallydraw._numba.lanes import WORD, Lanes, _pointer
+from tallydraw._numba.lanes import WORD, Lanes, _pointer, _splat
 
 _WORDS = 8  # words of bits side by side
-_BYTE, _I32, _I64 = ir.IntType(8), ir.IntType(32), ir.IntType(64)
+_BYTE, _I64 = ir.IntType(8), ir.IntType(64)
 
 
 @intrinsic
@@ -23,13 +23,6 @@ def popcount(typingctx, u):
     return types.int64(types.uint64), codegen
 
 
-def _same(builder, value, count):
-    """A vector of one value."""
-    none = ir.Constant(ir.VectorType(value.type, count), ir.Undefined)
-    first = builder.insert_element(none, value, ir.Constant(_I32, 0))
-    return builder.shuffle_vector(first, none, ir.Constant(ir.VectorType(_I32, count), [0] * count))
-
-
 @intrinsic
 def bytes_equal(typingctx, array, index, value, bit):
     """`bit` in the lanes of 64 bytes from an index on that equal a value, 0 in the others."""
@@ -38,8 +31,8 @@ def bytes_equal(typingctx, array, index, value, bit):
     def codegen(context, builder, signature, args):
         vector = context.get_value_type(lanes)
         x = builder.load(_pointer(context, builder, array, args[0], args[1], vector), align=1)
-        met = builder.icmp_unsigned("==", x, _same(builder, args[2], WORD))
-        return builder.select(met, _same(builder, args[3], WORD), ir.Constant(vector, [0] * WORD))
+        met = builder.icmp_unsigned("==", x, _splat(builder, args[2], WORD))
+        return builder.select(met, _splat(builder, args[3], WORD), ir.Constant(vector, [0] * WORD))
 
     return lanes(array, types.uint64, types.uint8, types.uint8), codegen
 
@@ -75,7 +68,7 @@ def add_shared(typingctx, sums, array, index, word):
         vector = ir.VectorType(_I64, _WORDS)
         x = builder.load(_pointer(context, builder, array, args[1], args[2], vector), align=8)
         count = get_or_insert_function(builder.module, ir.FunctionType(vector, [vector]), f"llvm.ctpop.v{_WORDS}i64")
-        both = builder.and_(x, _same(builder, args[3], _WORDS))
+        both = builder.and_(x, _splat(builder, args[3], _WORDS))
         return builder.add(args[0], builder.call(count, [both]))
 
     return sums(sums, array, types.uint64, types.uint64), codegen

@@ -58,18 +58,26 @@ class Encoder:
         self.type = _smallest(most if self.slots else most - 1)
         self.last = np.minimum(s.n_categories - 1, min(self.top, 2**63 - 1)).astype(self.x.dtype)
         self.slot = s.n_categories.astype(self.type)
+        self._limits: dict[tuple[int, int], tuple[NDArray[Any], NDArray[Any]]] = {}
 
     def plain(self, a: int, b: int, f0: int = 0, f1: int | None = None) -> tuple[NDArray[Any], int]:
         """(b - a, f1 - f0) plain codes of rows [a, b) and features [f0, f1), and what was met."""
         x = _in_rows(self.x[a:b, f0:f1])
-        last = np.resize(self.last[f0:f1], x.shape[1] + WORD)
+        last, slot = self._repeated(f0, f0 + x.shape[1])
         if not self.slots and x.dtype == self.type:
             return x, MET_BAD * _any_above(x.reshape(-1), last, x.shape[1])
         codes = np.empty(x.shape, self.type)
-        slot = np.resize(self.slot[f0:f1], x.shape[1] + WORD)
         rules = (self.missing, self.named, x.dtype.type(self.top))
         met = _encode(x.reshape(-1), last, slot, x.shape[1], *rules, codes.reshape(-1))
         return codes, met & ~MET_BAD if self.unseen_is_missing else met
+
+    def _repeated(self, f0: int, f1: int) -> tuple[NDArray[Any], NDArray[Any]]:
+        """The last category and the slot of features [f0, f1), over again for WORD cells more; made once."""
+        found = self._limits.get((f0, f1))
+        if found is None:
+            features = f0 + np.arange(f1 - f0 + WORD) % (f1 - f0)
+            found = self._limits[f0, f1] = self.last[features], self.slot[features]
+        return found
 
     def combine(self, plain: NDArray[Any]) -> NDArray[Any]:
         """Combined codes from the plain codes of all features."""

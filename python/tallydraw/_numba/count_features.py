@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -25,7 +24,7 @@ from tallydraw._numba.count_tiles import (
     group_rows,
 )  # fmt: skip
 from tallydraw._numba.lanes import load, load_some, store
-from tallydraw._numba.parallel import first_index, kernel, parallel_blocks, worth
+from tallydraw._numba.parallel import first_index, kernel, merge_lock, parallel_blocks, worth
 from tallydraw._structure import Structure
 
 # Bytes of codes that are encoded at once: many rows, since tables come to the cache anew for each block of them; and
@@ -34,6 +33,11 @@ _CODE_BYTES, _TILE_CELLS = 1 << 24, 5 << 12
 # Features of a tile; small counts of a tile, and of a feature; classes whose rows are brought together for byte lanes;
 # pairs of class and category that are counted as bits.
 _WIDTH, _SMALL_CELLS, _MOST_CELLS, _LANE_CLASSES, _BIT_CELLS = 64, 1 << 20, 1 << 15, 64, 512
+# Bytes of a row are counted where they are up to so far apart, those further apart brought together first.
+_MOST_APART = 8
+# So many cells are taken for one cell, draw or step elsewhere, in lanes or bits and one by one: below some hundreds of
+# microseconds (an estimate) a second thread of Python costs more than it takes over.
+_CELLS_TOGETHER, _CELLS_APART = 64, 16
 
 
 @kernel
@@ -98,9 +102,9 @@ def count_features(
 ) -> int:
     s = structure
     n, k, most = len(X), s.n_classes, int(s.n_categories.max())
-    threads = worth(threads, n * s.n_features)
     # Small counts are cleared and added once: a few rows are better counted straight into the result.
     if len(s.context) or k > 512 or k * most > _MOST_CELLS or n < k * most // 2:
+        threads = worth(threads, n * s.n_features)
         return _add(X, y, missing, unseen_is_missing, s, np.broadcast_to(np.int64(1), n), counts, threads)
     return _count_tiles(X, y, missing, unseen_is_missing, s, counts, threads)
 
@@ -120,25 +124,27 @@ def _count_tiles(
     n, d, k, most = len(X), s.n_features, s.n_classes, int(s.n_categories.max())
     encoder = Encoder(X, missing, unseen_is_missing, s)
     row, column = encoder.x.strides
-    by_column = row == 1 and (d == 1 or column >= n)
-    raw = encoder.x.itemsize == 1 and most <= encoder.top + 1 and (by_column or (d > 1 and column == 1 and row >= d))
-    by_column = d == 1 or (raw and by_column)
+    bytes_fit = encoder.x.itemsize == 1 and most <= encoder.top + 1
+    columns = bytes_fit and row == 1 and (d == 1 or column >= n)
+    by_column = d == 1 or columns
     few = most <= FEW and (k * most <= _BIT_CELLS if by_column else k <= _LANE_CLASSES)
-    few &= raw or encoder.type == np.uint8
+    threads = worth(threads, n * d // (_CELLS_TOGETHER if few else _CELLS_APART))
+    near = 1 if few else _MOST_APART
+    raw = columns or (bytes_fit and d > 1 and 1 <= column <= near and row >= d * column)
     apart = FEW if few else 256 if raw else most + 1
     width = min(_WIDTH, max(8, _SMALL_CELLS // (k * apart)), d)
     place = (apart, k * apart) if by_column else (width * apart, apart)
     if by_column:
         count = _bit_counter(n, y, k, most, place, threads) if few else _column_counter(y, place)
     else:
-        count = _row_counter(n, y, k, most if few else 0, place, threads)
+        count = _row_counter(n, y, k, most if few else 0, column if raw else 1, place, threads)
     bytes_ = span(encoder.x) if raw else None
     skipped = int(encoder.missing) if raw and encoder.named else 2**62
     tiles = -(-d // width)
     parts = threads if tiles < 2 * threads else 1
     share = -(-n // (parts * BLOCK)) * BLOCK
-    step = min(MOST_ROWS, 2 * BLOCK * (_WIDTH // width))
-    lock = Lock()
+    step = min(MOST_ROWS, 4 * BLOCK * (_WIDTH // width))
+    lock = merge_lock()
 
     def task(i: int, _: int, __: int) -> int:
         j0, begin = i // parts * width, i % parts * share
@@ -154,7 +160,7 @@ def _count_tiles(
                 met |= met_here
                 if not met & MET_BAD:
                     count(codes.reshape(-1), 0, j1 - j0, p, p + len(codes), j1 - j0, table)
-            with lock:  # integers: whichever thread comes first, the sums are the same
+            with lock:
                 whole = empty(table, *place, b - a, *features, counts)
             for p in range(a, b, step) if raw and not whole else ():  # missing codes, or bad ones
                 met |= encoder.plain(p, min(b, p + step), j0, j1)[1]
@@ -171,9 +177,9 @@ Counter = Callable[[NDArray[Any], int, int, int, int, int, NDArray[np.uint16]], 
 
 
 def _row_counter(
-    n: int, y: NDArray[np.int64] | None, k: int, few: int, place: tuple[int, int], threads: int
+    n: int, y: NDArray[np.int64] | None, k: int, few: int, step: int, place: tuple[int, int], threads: int
 ) -> Counter:
-    """few: the number of categories where byte lanes count them, else 0."""
+    """few: the number of categories where byte lanes count them, else 0; codes of a row lie `step` apart."""
     rows, group = np.empty(n, np.int32), np.empty((-(-n // BLOCK), k + 1), np.int64)
     classes = np.zeros(n, np.int64) if y is None else y
 
@@ -187,7 +193,7 @@ def _row_counter(
         if few:
             count_lanes(*tile, few)
         else:
-            count_rows(*tile)
+            count_rows(*tile, step)
 
     return count
 

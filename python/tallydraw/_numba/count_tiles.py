@@ -17,7 +17,7 @@ BLOCK = 2048
 # Rows until a small count could overflow, in whole blocks; categories that byte lanes and bits count.
 MOST_ROWS, FEW = (2**16 - 1) // BLOCK * BLOCK, 16
 _BYTE = 255
-_AHEAD = 16  # rows
+_AHEAD, _LINE = 16, 64  # rows; bytes that come together
 _0, _1, _2, _3, _4, _8, _63, _WORD = (np.uint64(i) for i in (0, 1, 2, 3, 4, 8, 63, WORD))
 
 
@@ -90,21 +90,28 @@ def count_lanes(codes, begin, stride, width, rows, group, table, class_apart, ap
 
 
 @kernel
-def count_rows(codes, begin, stride, width, rows, group, table, class_apart, apart):
-    """Any codes: an increment a cell. Neighbouring cells of a row are in different tables, so an increment seldom waits
-    for the store of the one before it.
+def count_rows(codes, begin, stride, width, rows, group, table, class_apart, apart, step):
+    """Any codes, `step` from each other in a row: an increment a cell. Neighbouring cells of a row are in different
+    tables, so an increment seldom waits for the store of the one before it.
     """
-    step, w = np.uint64(apart), np.uint64(width)
+    table_step, code_step, w = np.uint64(apart), np.uint64(step), np.uint64(width)
     for i in range(group.shape[0]):
         first = np.uint64(begin + i * BLOCK * stride)
         for k in range(group.shape[1] - 1):
             own = np.uint64(k * class_apart)
             g1 = i * BLOCK + group[i, k + 1]
             for g in range(i * BLOCK + group[i, k], g1):
-                _bring_near(codes, begin + (i * BLOCK + np.int64(rows[min(g + _AHEAD, g1 - 1)])) * stride, width)
+                to_come = begin + (i * BLOCK + np.int64(rows[min(g + _AHEAD, g1 - 1)])) * stride
                 at = first + np.uint64(rows[g]) * np.uint64(stride)
-                for j in range(w):
-                    table[own + j * step + np.uint64(codes[at + j])] += 1
+                if step == 1:  # known, an increment is an instruction less
+                    _bring_near(codes, to_come, width)
+                    for j in range(w):
+                        table[own + j * table_step + np.uint64(codes[at + j])] += 1
+                else:
+                    for near in range(to_come, to_come + width * step, _LINE):
+                        prefetch(codes, np.uint64(near))
+                    for j in range(w):
+                        table[own + j * table_step + np.uint64(codes[at + j * code_step])] += 1
 
 
 @kernel

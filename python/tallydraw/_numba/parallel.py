@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -110,3 +111,8 @@ def parallel_blocks(n: int, grain: int, threads: int, body: Callable[[int, int, 
 def first_index(found: list[Any]) -> int:
     """The least index that any piece reported, or -1."""
     return int(min((i for i in found if i >= 0), default=-1))
+
+
+def merge_lock() -> threading.Lock:
+    """For adding a task's integers to a shared result; a floating sum must never pass here, its order would be lost."""
+    return threading.Lock()
