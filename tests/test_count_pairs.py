@@ -131,6 +131,27 @@ def test_weights_of_several_chunks_on_every_instruction_set(place, c, columns):
             at += columns * c * c
 
 
+@pytest.mark.parametrize("place", places.PLACES, ids="-".join)
+@pytest.mark.parametrize(("most", "classes"), [(3, 1), (5, 3), (33, 1), (33, 4)])
+def test_weighted_features_of_all_sizes_with_gaps_on_every_instruction_set(place, most, classes):
+    rng = np.random.default_rng(most)
+    n, d = 4_200, 75
+    sizes = np.concatenate([rng.integers(1, 4, 30), rng.integers(1, most + 1, d - 30)])
+    X = rng.integers(-1, sizes, (n, d)).astype(np.int16)
+    y, w = rng.integers(0, classes, n), rng.exponential(size=(n, 1))
+    with places.at(place):
+        pairs = count_pair_cells(X, y, sizes, classes, weights=w, n_threads=2)
+    for i, j in zip(*np.triu_indices(d, 1), strict=True):
+        seen = (X[:, i] >= 0) & (X[:, j] >= 0)
+        cell = ((y * sizes[i] + X[:, i]) * sizes[j] + X[:, j])[seen]
+        expected = np.bincount(cell, w[seen, 0], minlength=classes * sizes[i] * sizes[j])
+        assert np.array_equal(pairs[i, j].reshape(-1), expected)
+    for j in range(d):
+        cell = (y * sizes[j] + X[:, j])[X[:, j] >= 0]
+        expected = np.bincount(cell, w[X[:, j] >= 0, 0], minlength=classes * sizes[j])
+        assert np.array_equal(pairs.marginals[j].reshape(-1), expected)
+
+
 def test_weighted_pairs_have_the_bits_of_bincount(backend):
     rng = np.random.default_rng(5)
     n, d, c, k = 10_000, 18, 3, 2

@@ -1,30 +1,50 @@
-// Weighted counts of pairs of features of few categories with several columns of weights, those of the components of a
-// mixture. Eight features are lanes; the sums of a category of another feature, of each of theirs and of some columns
-// stay in registers while the rows that have that category, which are bits, go by in order, and each of a row's weights
-// is added under the mask of the features that have a category. Only where vectors have masks.
+// Weighted counts of pairs of features of few categories, only where vectors have masks. Eight features are lanes; the
+// sums of a category of another feature and of each of theirs stay in registers while the rows that have that category,
+// which are bits, go by in order, and a row's weight is added under the mask of the features that have a category: to
+// sums of as many features as there are registers, or, of several columns of weights (those of the components of a
+// mixture), to sums of as many columns.
 #pragma once
 
 #include <cstdint>
 #include <cstring>
+#include <utility>
 
 #include "tallydraw/bit_columns.hpp"
 #include "tallydraw/count_soft.hpp"
 #include "tallydraw/pair_codes.hpp"
+#include "tallydraw/transpose.hpp"
 
 namespace tallydraw::TALLYDRAW_ISA {
 
 #if defined(__AVX512F__)
 
-constexpr index masked_rows = 2048;    // of a chunk, at most
-constexpr index masked_features = 16;  // against a tile
+constexpr bool has_masks = true;
+constexpr index masked_rows = 2048;      // of a chunk, at most
+constexpr index masked_features = 16;    // against a tile
+constexpr index masked_categories = 48;  // of a feature, at most, of one column after the other (measured)
+constexpr index masked_groups = 512;     // of rows by class and category, at most
 constexpr index masked_words = masked_rows / 64;
+constexpr int masked_sums = 28;             // in registers
+constexpr int masked_codes = 4;             // categories of a feature whose masks lie side by side
+constexpr int mask_bytes = tile_width / 8;  // of a row and category
 
-/// Scratch of add_under_masks in words: masks, and some columns of the weights side by side.
-constexpr index masked_scratch = masked_rows * (tile_width / soft_lanes * soft_codes / 8 + soft_classes);
+/// Scratch in words: masks, bits of rows, and weights.
+constexpr index masks_words = masked_rows * masked_categories * mask_bytes / 8;
+constexpr index chosen_words = (masked_features * masked_categories + masked_groups + 1) * masked_words;
+constexpr index masked_scratch = masks_words + chosen_words + masked_rows;
+static_assert(masks_words >= masked_rows * (tile_width / soft_lanes * soft_codes / 8 + soft_classes));
+static_assert(bit_rows == masked_rows, "class_bits has as many words of each class");
 
-/// Whether features of so many categories are worth it.
+/// Whether features of so many categories are worth it, all columns at once.
 inline bool are_masked(index most_a, index most_b, index n_columns) {
   return n_columns >= 4 && most_a <= soft_codes && most_b <= soft_codes;
+}
+
+/// The same of one column after the other, of rows of so many classes.
+inline bool is_column_masked(index most_a, index most_b, index n_columns, index n_classes) {
+  constexpr index columns = 4, added = 64;  // columns, from which on they are added together, unless so few sums are
+  return most_a <= masked_categories && most_b <= masked_categories && n_classes * most_a <= masked_groups &&
+         (n_columns < columns || n_columns * most_b <= added);
 }
 
 /// sums[b][m][l] += weights[r * soft_classes + m] of the rows r whose bits are set, in their order, where bit l of
@@ -121,10 +141,145 @@ inline void add_under_masks(const structure_view& s, const pair_codes<U>& codes,
   }
 }
 
+/// first and second += weight in the lanes of one mask each.
+inline void add_under_two(const std::uint8_t* masks, __m512d weight, __m512d& first, __m512d& second) {
+  __mmask16 both;
+#if defined(__GNUC__)
+  // GCC would move masks through general registers, of which there is one a cycle: a third more time (measured).
+  asm("kmovw %1, %0" : "=k"(both) : "m"(*reinterpret_cast<const char (*)[2]>(masks)));
+#else
+  std::memcpy(&both, masks, sizeof both);
+#endif
+  first = _mm512_mask_add_pd(first, static_cast<__mmask8>(both), first, weight);
+  second = _mm512_mask_add_pd(second, static_cast<__mmask8>(_kshiftri_mask16(both, 8)), second, weight);
+}
+
+/// sums[b * tile_width + j] += weights[r] of the rows r whose bits are set in both, in their order, where feature j of
+/// Sides vectors is one of those that masks[r * stride + b * mask_bytes …] name. Written over a pack: in loops GCC would
+/// keep sums in memory.
+template <int Codes, int Sides, int... V>
+TALLYDRAW_APART inline void add_side_by_side(std::integer_sequence<int, V...>, const std::uint64_t* rows,
+                                             const std::uint64_t* also, index words, const std::uint8_t* masks,
+                                             index stride, const double* weights, double* sums) {
+  constexpr auto place = [](int v) { return v / Sides * tile_width + v % Sides * 8; };
+  __m512d sum[] = {_mm512_loadu_pd(sums + place(V))...};
+  for (index w = 0; w < words; ++w)
+    for (std::uint64_t of = rows[w] & also[w]; of != 0; of &= of - 1) {
+      const index r = 64 * w + lowest_bit(of);
+      const std::uint8_t* const mask = masks + r * stride;
+      const __m512d weight = _mm512_set1_pd(weights[r]);
+      const auto add = [&](auto vector) {
+        constexpr int v = decltype(vector)::value, s = v % Sides, byte = v / Sides * mask_bytes + s;
+        if constexpr (s % 2 == 0 && s + 1 < Sides)
+          add_under_two(mask + byte, weight, sum[v], sum[v + 1]);
+        else if constexpr (s % 2 == 0)
+          sum[v] = _mm512_mask_add_pd(sum[v], mask[byte], sum[v], weight);
+      };
+      (add(std::integral_constant<int, V>{}), ...);
+    }
+  (_mm512_storeu_pd(sums + place(V), sum[V]), ...);
+}
+
+/// Vectors of so many categories that have registers at once.
+constexpr int most_sides(int codes) { return masked_sums / codes < mask_bytes ? masked_sums / codes : mask_bytes; }
+
+/// The same for numbers that are not known before: at most masked_codes, and most_sides of them.
+template <int Codes = masked_codes, int Sides = most_sides(Codes), class... Rest>
+inline void add_side_by_side(index codes, index sides, Rest... rest) {
+  if constexpr (Codes > 1)
+    if (codes < Codes) return add_side_by_side<Codes - 1, most_sides(Codes - 1)>(codes, sides, rest...);
+  if constexpr (Sides > 1)
+    if (sides < Sides) return add_side_by_side<Codes, Sides - 1>(codes, sides, rest...);
+  add_side_by_side<Codes, Sides>(std::make_integer_sequence<int, Codes * Sides>{}, rest...);
+}
+
+/// Features [first, last), at most masked_features, against the tile's j > i, and where `first` is 0 all the tile's
+/// marginal sums: column w of the weights, where y is given for the class of each row.
+template <class U>
+inline void add_column_under_masks(const structure_view& s, const pair_codes<U>& codes, const double* columns,
+                                   index n_columns, index w, const index* y, index first, index last, index tile,
+                                   index most_b, const index* pair_offsets, double* marginals, double* counts,
+                                   double* scratch) {
+  const index j0 = tile * tile_width, width = codes.width(tile), n = last - first;
+  const index n_classes = y ? s.n_classes : 1, words = (codes.rows + 63) / 64;
+  auto* const masks = reinterpret_cast<std::uint64_t*>(scratch);  // [row, category]: bits of features
+  std::uint64_t* const bits = masks + masks_words;                // [feature, category, word]: of rows
+  std::uint64_t* const classes = bits + masked_features * masked_categories * masked_words;
+  std::uint64_t* const all = classes + n_classes * masked_words;
+  double* const weights = scratch + masks_words + chosen_words;
+  const index parts = (most_b + masked_codes - 1) / masked_codes;  // of categories
+  const auto part_begin = [&](index part) { return most_b * part / parts; };
+
+  // What a row adds, and where.
+  for (index r = 0; r < codes.rows; ++r) {
+    bits_equal_to_each(codes.feature(j0) + r * codes.stride(j0), most_b, masks + r * most_b);
+    weights[r] = columns[r * n_columns + w];
+  }
+
+  // Which rows have a category, and a class.
+  class_bits(y, codes.rows, n_classes, classes);
+  for (index v = 0; v < words; ++v) {
+    const index r0 = 64 * v, m = codes.rows - r0 < 64 ? codes.rows - r0 : 64;
+    all[v] = ~std::uint64_t{0} >> (64 - m);
+    U side_by_side[masked_features * 64] = {}, turned[masked_features * 64];
+    for (index r = 0; r < m; ++r)
+      std::memcpy(side_by_side + r * masked_features, codes.feature(first) + (r0 + r) * codes.stride(first),
+                  masked_features * sizeof(U));
+    const U* const column = transpose(side_by_side, turned, 64, masked_features);
+    for (index i = 0; i < n; ++i) {
+      std::uint64_t met[masked_categories];
+      bits_equal_to_each(column + i * 64, s.n_categories[first + i], met);
+      for (index a = 0; a < s.n_categories[first + i]; ++a)
+        bits[(i * masked_categories + a) * masked_words + v] = met[a] & all[v];
+    }
+  }
+
+  // Rows of `chosen` and of class k, and features j from `least` on, whose cells begin at cells(j).
+  const auto add = [&](const std::uint64_t* chosen, index k, index least, auto cells) {
+    double sums[masked_categories * tile_width];
+    const index from = least > j0 ? (least - j0) / 8 : 0, sides = (width + 7) / 8 - from;
+    const auto each_cell = [&](auto visit) {  // (private, public)
+      for (index j = least > j0 ? least : j0; j < j0 + width; ++j) {
+        double* const cell = cells(j);
+        for (index b = 0; b < s.n_categories[j]; ++b) visit(sums[b * tile_width + j - j0], cell[b]);
+      }
+    };
+    for (index i = 0; i < most_b * tile_width; ++i) sums[i] = 0.0;
+    each_cell([](double& own, double& cell) { own = cell; });
+    for (index part = 0; part < parts; ++part) {
+      const index b0 = part_begin(part), some = part_begin(part + 1) - b0;
+      const index at_once = most_sides(static_cast<int>(some)), pieces = (sides + at_once - 1) / at_once;
+      for (index piece = 0; piece < pieces; ++piece) {
+        const index begin = from + sides * piece / pieces, end = from + sides * (piece + 1) / pieces;
+        add_side_by_side(some, end - begin, chosen, classes + k * masked_words, words,
+                         reinterpret_cast<const std::uint8_t*>(masks + b0) + begin, most_b * mask_bytes, weights,
+                         sums + b0 * tile_width + begin * 8);
+      }
+    }
+    each_cell([](double& own, double& cell) { cell = own; });
+  };
+  for (index k = 0; k < n_classes; ++k) {
+    const index block = y ? k : w;
+    for (index i = first; i < last && i + 1 < j0 + width; ++i) {
+      const index ci = s.n_categories[i];
+      const index* const pairs = pair_offsets + pair_of(i, i + 1, s.d) - (i + 1);
+      for (index a = 0; a < ci; ++a)
+        add(bits + ((i - first) * masked_categories + a) * masked_words, k, i + 1,
+            [&](index j) { return counts + pairs[j] + (block * ci + a) * s.n_categories[j]; });
+    }
+    if (first == 0) add(all, k, 0, [&](index j) { return marginals + s.offsets[j] + block * s.n_categories[j]; });
+  }
+}
+
 #else
 
+constexpr bool has_masks = false;
 constexpr index masked_scratch = 0, masked_rows = 2048, masked_features = 16;
 inline bool are_masked(index, index, index) { return false; }
+inline bool is_column_masked(index, index, index, index) { return false; }
+template <class U>
+inline void add_column_under_masks(const structure_view&, const pair_codes<U>&, const double*, index, index,
+                                   const index*, index, index, index, index, const index*, double*, double*, double*) {}
 template <class U>
 inline void add_under_masks(const structure_view&, const pair_codes<U>&, const double*, index, index, index, index,
                             index, const index*, double*, double*, double*) {}

@@ -1,10 +1,10 @@
 // Contingency tables of all pairs of features with weights. Every cell adds its weights in row order, so a table is one
-// thread's. Features of few categories are added side by side: 64 rows, of each of which a vector has its weight where
-// a feature has a category and zero, which changes nothing, where it has another. The rows where another feature has
-// its category are bits; of these rows, in their order, vectors are added to sums that stay in registers. Several
-// columns of weights (the classes of a mixture) have a way of their own (count_pairs_masked.hpp), or are added side by
-// side, to the one cell that a row has of a pair; all else is added cell by cell. Sums begin at what `counts` hold, so
-// the bits do not depend on chunks.
+// thread's. Features of few categories are added side by side: under masks (count_pairs_masked.hpp), or, where vectors
+// have none, 64 rows are laid out, of each of which a vector has its weight where a feature has a category and zero,
+// which changes nothing, where it has another. The rows where another feature has its category are bits; of these rows,
+// in their order, vectors are added to sums that stay in registers. Several columns of weights (the classes of a
+// mixture) are added side by side to the one cell that a row has of a pair; all else is added cell by cell. Sums begin
+// at what `counts` hold, so the bits do not depend on chunks.
 #pragma once
 
 #include <algorithm>
@@ -22,16 +22,14 @@ namespace tallydraw::TALLYDRAW_ISA {
 constexpr index weighted_rows = 2048;      // of a chunk
 constexpr index feature_block = 16;        // features of a task, each against a tile of tile_width others
 constexpr index word_rows = 64;            // rows whose weights are laid out at once
-constexpr index most_groups = 24;          // of these rows by class and category: fewer rows each are not worth it
 constexpr index weighted_cells = 1 << 16;  // of a task's private sums, at most
 constexpr index least_columns = 4;         // of weights that are added at once
 constexpr index column_features = 8;       // against a tile, of which they are added
 constexpr index column_cells = 1 << 11;    // of the sums that they are added to at a time: half of L1
 constexpr index side = 8;                  // features of a vector
+constexpr index most_groups = 24;          // of these rows by class and category: fewer each are not worth it
 // Up to so many categories the cells that add zero cost less than one scattered addition, or than columns side by side.
-#if defined(__AVX512F__)
-constexpr index few_weighted = 12, few_columns = 4;
-#elif defined(__AVX2__)
+#if defined(__AVX2__)
 constexpr index few_weighted = 6, few_columns = 2;
 #else
 constexpr index few_weighted = 4, few_columns = 1;
@@ -47,10 +45,13 @@ inline index tile_sums(index width, index categories) {
   return (lanes + group_lanes - 1) / group_lanes * group_lanes;
 }
 
-/// Scratch of a thread in words: its sums, and the weights of word_rows rows of a tile.
-inline index weighted_words() { return weighted_cells + tile_sums(tile_width, few_weighted) * word_rows; }
+/// Scratch of a thread in words: its sums, and the weights of word_rows rows of a tile; or what masks need.
+inline index weighted_words() {
+  return has_masks ? std::max(weighted_cells, masked_scratch)
+                   : weighted_cells + tile_sums(tile_width, few_weighted) * word_rows;
+}
 
-static_assert(masked_scratch <= weighted_cells && masked_rows >= weighted_rows && masked_features == feature_block);
+static_assert(masked_rows >= weighted_rows && masked_features == feature_block);
 
 /// Scratch that count_pairs_weighted needs, in words of 64 bits.
 inline index count_pairs_weighted_scratch(const structure_view& s, int threads) {
@@ -70,11 +71,7 @@ struct weight_rows {
 
 /// to[l] = `weight` where met[l] is -1, 0 where it is 0, for l < side.
 inline void lay_out_side(const std::int8_t* met, double weight, double* to) {
-#if defined(__AVX512F__)
-  const __m512i mask = _mm512_maskz_cvtepi8_epi64(0xFF, _mm_loadl_epi64(reinterpret_cast<const __m128i*>(met)));
-  const __m512i bits = _mm512_set1_epi64(static_cast<long long>(bits_of(weight)));
-  _mm512_storeu_si512(to, _mm512_and_si512(mask, bits));
-#elif defined(__AVX2__)
+#if defined(__AVX2__)
   const __m256i bits = _mm256_set1_epi64x(static_cast<long long>(bits_of(weight)));
   for (index l = 0; l < side; l += 4) {
     std::int32_t four;
@@ -119,9 +116,9 @@ inline void add_rows_of(std::uint64_t rows, const double* laid, double* sums) {
 /// marginal sums: column w of the weights. `sums` holds, of each class, of each category of each feature and of all
 /// rows, tile_sums(width, most_b); `laid` what lay_out_weight needs.
 template <class U>
-inline void add_side_by_side(const structure_view& s, const pair_codes<U>& codes, const weight_rows& weights, index w,
-                             index first, index last, index tile, index most_b, const index* pair_offsets,
-                             double* marginals, double* counts, double* sums, double* laid) {
+inline void add_laid_out(const structure_view& s, const pair_codes<U>& codes, const weight_rows& weights, index w,
+                         index first, index last, index tile, index most_b, const index* pair_offsets,
+                         double* marginals, double* counts, double* sums, double* laid) {
   const index j0 = tile * tile_width, width = codes.width(tile), n = last - first;
   const index n_classes = weights.y ? s.n_classes : 1, table = tile_sums(width, most_b);
   index begin[feature_block + 1] = {};  // of the categories of each feature among all
@@ -311,20 +308,26 @@ inline index count_pairs_weighted(const codes_view& x, const index* y, const cod
         if (!y && are_masked(most_a, most_b, n_columns))
           return add_under_masks(s, codes, chunk.columns, n_columns, first, last, tile, most_b, pair_offsets, marginals,
                                  counts, sums);
-        // What one feature needs, and the marginal sums: features share what room there is.
-        const index classes = y ? s.n_classes : 1, most = n_columns < least_columns ? few_weighted : few_columns;
-        const bool maybe = classes <= most_groups && most_a <= few_weighted && most_b <= most;
-        const index need = maybe ? classes * (most_a + 1) * tile_sums(width, most_b) : 0;
-        const bool few = maybe && classes * most_a <= most_groups && need <= weighted_cells;
-        if (first == 0 && !few) add_marginals(s, codes, chunk, j0, j0 + width, marginals);
-        if (few) {
-          const index room = weighted_cells / need;
-          for (index i = first; i < last; i += room)
-            for (index w = 0; w < n_columns; ++w)
-              add_side_by_side(s, codes, chunk, w, i, i + room < last ? i + room : last, tile, most_b, pair_offsets,
-                               marginals, counts, sums, sums + weighted_cells);
+        const index classes = y ? s.n_classes : 1;
+        if (is_column_masked(most_a, most_b, n_columns, classes)) {
+          for (index w = 0; w < n_columns; ++w)
+            add_column_under_masks(s, codes, chunk.columns, n_columns, w, chunk.y, first, last, tile, most_b,
+                                   pair_offsets, marginals, counts, sums);
           return;
         }
+        if constexpr (!has_masks) {
+          const index most = n_columns < least_columns ? few_weighted : few_columns;
+          if (classes * most_a <= most_groups && most_a <= few_weighted && most_b <= most) {
+            // What one feature needs, and the marginal sums: features share what room there is.
+            const index room = weighted_cells / (classes * (most_a + 1) * tile_sums(width, most_b));
+            for (index i = first; i < last; i += room)
+              for (index w = 0; w < n_columns; ++w)
+                add_laid_out(s, codes, chunk, w, i, i + room < last ? i + room : last, tile, most_b, pair_offsets,
+                             marginals, counts, sums, sums + weighted_cells);
+            return;
+          }
+        }
+        if (first == 0) add_marginals(s, codes, chunk, j0, j0 + width, marginals);
         const bool small = std::max({most_a, most_b, n_columns}) <= weighted_cells / column_features;  // to multiply
         if (n_columns >= least_columns && small && most_a * most_b <= weighted_cells / column_features / n_columns) {
           for (index i = first; i < last; i += column_features)
