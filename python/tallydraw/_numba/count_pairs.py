@@ -260,13 +260,19 @@ def count_pairs(
     missing: int | None,
     unseen_is_missing: bool,
     structure: Structure,
-    pair_offsets: NDArray[np.int64],
+    pair_offsets: NDArray[np.int64] | None,
     marginals: NDArray[np.int64],
     counts: NDArray[np.int64],
+    fresh: bool,
     threads: int,
 ) -> int:
     s = structure
     n, d, k = len(X), s.n_features, s.n_classes
+    if fresh:
+        marginals.fill(0)
+        counts.fill(0)
+    if pair_offsets is None:
+        pair_offsets = np.arange(0, counts.size + 1, k * int(s.n_categories[0]) ** 2)
     few = _FEW if n >= _CLASS_ROWS * k else 0
     rules = (missing, unseen_is_missing, s, few, pair_offsets)
     if counts.size <= _PRIVATE_CELLS:
