@@ -83,12 +83,12 @@ class PairTables:
         return self._offsets  # type: ignore[return-value]
 
     @property
-    def binary(self) -> bool:
+    def _binary(self) -> bool:
         """Whether all features have two categories."""
         return self._alike == 2
 
     @property
-    def told_offsets(self) -> NDArray[np.int64] | None:
+    def _told_offsets(self) -> NDArray[np.int64] | None:
         """What kernels are told: None where all features have as many categories."""
         return self.offsets if self._alike is None else None
 
@@ -188,7 +188,7 @@ class PairTables:
             cells = arcs * one**2 + (d - arcs) * one
         layout, values = np.empty(4 * d + 2 + arcs, np.int64), np.empty(cells * roots.n_classes, self.values.dtype)
         backend.kernels().tree_tables(
-            roots, self.told_offsets, self.values, self.marginals.values, parents, layout, values
+            roots, self._told_offsets, self.values, self.marginals.values, parents, layout, values
         )
         structure = tree_structure(roots, layout)
         return Tables(values, roots.n_categories, parents=parents, n_classes=self.n_classes, structure=structure)
