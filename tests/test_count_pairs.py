@@ -179,6 +179,26 @@ def test_many_rows_dealt_to_threads_on_every_instruction_set(place, dtype, sizes
                         assert np.array_equal(pairs[i, j], product[i, j, : sizes[i], : sizes[j]])
 
 
+@pytest.mark.parametrize("place", places.PLACES, ids="-".join)
+def test_missing_cells_here_and_there_and_the_first_bad_code_of_many_rows(place):
+    rng = np.random.default_rng(6)
+    n, d = 40_000, 40
+    X = rng.integers(0, 2, (n, d))
+    with places.at(place):
+        for rows in ([0], [n - 1], [7_000, 7_001, 30_000], [3_000, 20_000, n - 1]):
+            gone = X.copy()
+            gone[rows, 3] = -1
+            whole, product = np.delete(X, rows, axis=0), one_hot_product(gone[rows], 2)
+            for threads in (1, 2, 5):
+                pairs = td.count_pairs(gone, n_categories=2, n_threads=threads)
+                rest = pairs - td.count_pairs(whole, n_categories=2, n_threads=threads)
+                blocks = product.reshape(d, 2, d, 2).swapaxes(1, 2)
+                assert np.array_equal(rest.values, np.concatenate([blocks[a, a + 1 :].reshape(-1) for a in range(d)]))
+            gone[[rows[-1], n - 1], [5, 6]] = 2
+            with pytest.raises(ValueError, match=rf"X\[{rows[-1]}, 5\] is 2, but feature 5 has 2 "):
+                td.count_pairs(gone, n_categories=2, n_threads=2)
+
+
 def test_blocks_of_two_categories_add_up(backend, monkeypatch):
     X = np.random.default_rng(4).integers(0, 2, (30_000, 12)).astype(np.uint8)
     whole = td.count_pairs(X, n_threads=2)

@@ -47,7 +47,7 @@ struct pair_plan {
   index words;     // of a column, at most: the rows of every class begin a word
   index tiles;     // columns of the features of a task, at most
   // Bytes of the parts of the scratch.
-  index encoder, codes, row, group, flags, features, bits, totals;
+  index encoder, codes, row, group, flags, features, bits, totals, counted;
   index thread_bytes;
   // Where threads take rows: words of a piece, and a thread's bytes of codes, bits and shared bits; 0 words where they
   // own tables.
@@ -65,6 +65,7 @@ inline void plan_pieces(const codes_view& x, const structure_view& s, pair_plan&
   const index rounds = (words + most_words * threads - 1) / (most_words * threads);
   const index each = (words + rounds * threads - 1) / (rounds * threads);
   plan.piece_words = std::clamp((each + 7) / 8 * 8, least_words / 2, most_words);
+  plan.counted = round_up(words / plan.piece_words + 2);
   plan.piece_codes = round_up(64 * plan.piece_words * s.d + tile_width);
   plan.piece_bits = round_up(8 * columns * plan.piece_words);
   plan.piece_shared = round_up(4 * columns * (columns + 1));
@@ -110,7 +111,8 @@ inline pair_plan plan_pairs(const codes_view& x, const structure_view& s, int th
 /// Scratch that count_pairs needs, in words of 64 bits.
 inline index count_pairs_scratch(const codes_view& x, const structure_view& s, int threads) {
   const pair_plan p = plan_pairs(x, s, threads);
-  const index shared = p.encoder + p.codes + p.row + 2 * p.group + p.flags + 2 * p.features + p.bits + p.totals;
+  const index shared =
+      p.encoder + p.codes + p.row + 2 * p.group + p.flags + 2 * p.features + p.bits + p.totals + p.counted;
   return (shared + p.threads * p.thread_bytes) / 8;
 }
 
@@ -438,11 +440,11 @@ inline void count_piece(const chunk_columns& columns, index used, index n, std::
   }
 }
 
-/// Counts rows [row0, row1), at most 2^31, of features of few categories without a class, dealt to the threads. Whether
-/// no cell was missing: nothing is added otherwise, nor where a code is bad.
+/// Counts pieces of rows [row0, row1), at most 2^31, of features of few categories without a class, dealt to the threads,
+/// until one has a missing cell: counted[p] = 1 where piece p is. Whether any is.
 inline bool count_dealt(const encoder& e, const pair_plan& plan, index row0, index row1, chunk_columns columns,
-                        std::uint8_t* begun, const pair_places& places, index* marginals, index* counts, char* scratch,
-                        int threads, first_index& bad) {
+                        std::uint8_t* begun, std::uint8_t* counted, const pair_places& places, index* marginals,
+                        index* counts, char* scratch, int threads, first_index& bad) {
   const structure_view& s = e.s;
   const index rows = 64 * plan.piece_words, size = columns.n_columns * (columns.n_columns + 1);
   const auto shared_of = [&](int thread) {
@@ -450,22 +452,27 @@ inline bool count_dealt(const encoder& e, const pair_plan& plan, index row0, ind
   };
   for (int thread = 0; thread < threads; ++thread) begun[thread] = 0;
   std::atomic<bool> incomplete{false};
+  std::atomic<index> total{0};
   parallel_blocks(row1 - row0, rows, threads, [&](index a, index b, int thread) {
+    counted[a / rows] = 0;
     if (incomplete.load(std::memory_order_relaxed)) return;
     std::uint32_t* const shared = shared_of(thread);
-    if (!begun[thread]) std::fill_n(shared, size, 0);
-    begun[thread] = 1;
     char* const own = reinterpret_cast<char*>(shared) + plan.piece_shared;
     chunk_columns piece = columns;
     piece.bits = reinterpret_cast<std::uint64_t*>(own);
     piece.n_words = (b - a + 63) / 64;
     auto* const codes = reinterpret_cast<std::uint8_t*>(own + plan.piece_bits);
-    if (pack_piece(e, row0 + a, row0 + b, piece, codes, 0, bad) & met_missing)
+    if (pack_piece(e, row0 + a, row0 + b, piece, codes, 0, bad) & met_missing) {
       incomplete.store(true, std::memory_order_relaxed);
-    else
-      count_piece(piece, piece.first[s.d], piece.n_words, shared);
+      return;
+    }
+    if (!begun[thread]) std::fill_n(shared, size, 0);
+    begun[thread] = 1;
+    count_piece(piece, piece.first[s.d], piece.n_words, shared);
+    counted[a / rows] = 1;
+    total += b - a;
   });
-  if (incomplete.load() || bad.get() >= 0) return !incomplete.load();
+  if (bad.get() >= 0 || total == 0) return false;
 
   int first = 0;
   while (!begun[first]) ++first;
@@ -477,7 +484,7 @@ inline bool count_dealt(const encoder& e, const pair_plan& plan, index row0, ind
   }
   columns.totals = shared;
   columns.group[0] = 0;
-  columns.group[1] = row1 - row0;
+  columns.group[1] = total;
   add_marginals(s, columns, plan.few, marginals);
   parallel_blocks(s.d, s.d * s.d < 1 << 14 ? s.d : 16, threads, [&](index i0, index i1, int) {
     add_tables(s, columns, plan.few, i0, i1, 0, shared + (columns.first[i0] + 1) * columns.n_columns, places, counts);
@@ -537,7 +544,8 @@ inline index count_pairs(const codes_view& x, const index* y, const code_rules& 
   columns.kept = reinterpret_cast<index*>(take(plan.features));
   columns.bits = reinterpret_cast<std::uint64_t*>(take(plan.bits));
   columns.totals = reinterpret_cast<std::uint32_t*>(take(plan.totals));
-  const bool at_once = !plan.some_many && !e.slots && s.n_classes == 1;  // neither missing cells nor classes
+  auto* const counted = reinterpret_cast<std::uint8_t*>(take(plan.counted));  // pieces
+  const bool at_once = !plan.some_many && !e.slots && s.n_classes == 1;       // neither missing cells nor classes
   for (index j = 0; j < d; ++j) flags[j] = 0;
 
   const pair_places places{pair_offsets, s.n_classes * s.n_categories[0] * s.n_categories[0]};
@@ -552,22 +560,30 @@ inline index count_pairs(const codes_view& x, const index* y, const code_rules& 
   };
   if (x.n == 0 || plan.some_many || s.n_classes > 1) begin_tables(false);
   first_index bad;
-  index done = 0;  // rows that are counted
-  if (plan.piece_words > 0) {
-    constexpr index most_rows = index{1} << 30;
-    lay_out_columns(s, plan.few, flags, nullptr, 64 * plan.piece_words, columns);
+  const index piece = 64 * plan.piece_words;
+  if (piece > 0) {
+    const index most_rows = (index{1} << 30) / piece * piece;
+    lay_out_columns(s, plan.few, flags, nullptr, piece, columns);
     begin_tables(columns.binary == 0);
-    for (; done < x.n; done += most_rows) {
-      const index row1 = x.n - done < most_rows ? x.n : done + most_rows;
-      if (!count_dealt(e, plan, done, row1, columns, flags + d, places, marginals, counts, part, threads, bad)) break;
-      if (bad.get() >= 0) return bad.get();
-      columns.fresh = false;
+    for (index row0 = 0; row0 < x.n; row0 += most_rows) {
+      const index row1 = x.n - row0 < most_rows ? x.n : row0 + most_rows;
+      if (count_dealt(e, plan, row0, row1, columns, flags + d, counted + row0 / piece, places, marginals, counts, part,
+                      threads, bad))
+        columns.fresh = false;
+      // Others may come before it: in pieces that were left when one had a missing cell.
+      if (bad.get() >= 0) return first_bad(e, 0, bad.get() / d + 1);
     }
   }
+  // The rows after `row` that are not yet counted begin here, and the next ones that are.
+  const auto next = [&](index row, bool done) {
+    while (row < x.n && (piece > 0 && counted[row / piece] == 1) != done) row = (row / piece + 1) * piece;
+    return row < x.n ? row : x.n;
+  };
   visit_unsigned(e.tile, [&](auto u) {
     using U = decltype(u);
-    for (index row0 = done; row0 < x.n; row0 += plan.rows) {
-      const index row1 = row0 + plan.rows < x.n ? row0 + plan.rows : x.n;
+    for (index row1 = 0, row0 = next(0, false); row0 < x.n; row0 = next(row1, false)) {
+      row1 = piece > 0 ? next(row0, true) : x.n;
+      if (row1 - row0 > plan.rows) row1 = row0 + plan.rows;
       const index* classes = y ? y + row0 : nullptr;
       if (at_once) {
         lay_out_columns(s, plan.few, flags, nullptr, row1 - row0, columns);
