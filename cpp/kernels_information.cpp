@@ -3,7 +3,9 @@
 
 #include "tallydraw/information_forest.hpp"
 #include "tallydraw/pair_information.hpp"
+#include "tallydraw/row_probabilities.hpp"
 #include "tallydraw/spanning_forest.hpp"
+#include "tallydraw/tree_tables.hpp"
 
 namespace tallydraw::TALLYDRAW_ISA {
 
@@ -14,6 +16,9 @@ extern const information_kernels informing = {
     /*spanning_forest=*/spanning_forest,
     /*information_forest_scratch=*/information_forest_scratch,
     /*information_forest=*/information_forest,
+    /*tree_tables_scratch=*/tree_tables_scratch,
+    /*tree_tables=*/tree_tables,
+    /*row_probabilities=*/row_probabilities,
 };
 
 }  // namespace tallydraw::TALLYDRAW_ISA

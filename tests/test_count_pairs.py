@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import pickle
 
 import numpy as np
@@ -113,6 +114,101 @@ def test_pairs_equal_a_matrix_product_at_real_sizes(backend, n, d, c, k, gaps):
         assert np.array_equal(found.reshape(-1), expected)
 
 
+def laid_out(X, layout):
+    """The same codes in other memory."""
+    if layout == "strided":  # between the rows is what would be no code
+        wide = np.full((len(X), X.shape[1] + 9), 99, X.dtype)
+        wide[:, : X.shape[1]] = X
+        return wide[:, : X.shape[1]]
+    return {"C": X, "F": np.asfortranarray(X), "reversed": X[::-1].copy()[::-1]}[layout]
+
+
+@functools.lru_cache
+def two_categories(n, d):
+    """Codes, the cells of their pairs, and their counts, by a matrix product."""
+    X = np.random.default_rng(n + d).integers(0, 2, (n, d)).astype(np.uint8)
+    product = one_hot_product(X, 2).reshape(d, 2, d, 2).swapaxes(1, 2)
+    cells = np.concatenate([product[a, a + 1 :].reshape(-1) for a in range(d)])
+    return X, cells, product[range(d), range(d)].diagonal(0, 1, 2).reshape(-1)
+
+
+@pytest.mark.parametrize("place", places.PLACES, ids="-".join)
+@pytest.mark.parametrize(
+    ("n", "widths"),
+    [(1, [1, 9]), (64, [1, 8, 65]), (130, [5, 17, 33, 64, 140]), (9_001, [1, 2, 66, 140]), (20_000, [66])],
+)
+@pytest.mark.parametrize("layout", ["C", "F", "strided", "reversed"])
+def test_two_categories_of_every_width_on_every_instruction_set(place, n, widths, layout):
+    with places.at(place):
+        for d in widths:
+            X, cells, single = two_categories(n, d)
+            for threads in (1, 2, 5):
+                pairs = td.count_pairs(laid_out(X, layout), n_categories=2, n_threads=threads)
+                assert np.array_equal(pairs.values, cells)
+                assert np.array_equal(pairs.marginals.values, single)
+            bad = X.copy()
+            bad[n // 2 :, d // 2] = 2
+            bad[-1, -1] = 255
+            row, column = n // 2, d // 2
+            wrong = 255 if (row, column) == (n - 1, d - 1) else 2
+            with pytest.raises(ValueError, match=rf"X\[{row}, {column}\] is {wrong}, but feature {column} has 2 "):
+                td.count_pairs(laid_out(bad, layout), n_categories=2, n_threads=2)
+
+
+@pytest.mark.parametrize("place", places.PLACES, ids="-".join)
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.int64])
+@pytest.mark.parametrize("sizes", [[2] * 70, [4] * 20, [1, 2, 2, 3, 6, 5] * 3])
+def test_many_rows_dealt_to_threads_on_every_instruction_set(place, dtype, sizes):
+    rng = np.random.default_rng(len(sizes))
+    n, d, c = 18_001, len(sizes), max(sizes)
+    X = (rng.random((n, d)) * sizes).astype(dtype)
+    gone = X.copy()
+    gone[-1, d // 2] = 200 if dtype is np.uint8 else -1
+    with places.at(place):
+        for data in (X, gone):
+            product = one_hot_product(data, c).reshape(d, c, d, c).swapaxes(1, 2)
+            for threads in (1, 2):
+                pairs = td.count_pairs(data, n_categories=sizes, unseen="missing", n_threads=threads)
+                parts = [
+                    td.count_pairs(part, n_categories=sizes, unseen="missing", n_threads=threads)
+                    for part in (data[:1], data[1:])
+                ]
+                assert parts[0] + parts[1] == pairs
+                for i in range(0, d, 3):
+                    for j in range(i + 1, d, 4):
+                        assert np.array_equal(pairs[i, j], product[i, j, : sizes[i], : sizes[j]])
+
+
+@pytest.mark.parametrize("place", places.PLACES, ids="-".join)
+def test_missing_cells_here_and_there_and_the_first_bad_code_of_many_rows(place):
+    rng = np.random.default_rng(6)
+    n, d = 40_000, 40
+    X = rng.integers(0, 2, (n, d))
+    with places.at(place):
+        for rows in ([0], [n - 1], [7_000, 7_001, 30_000], [3_000, 20_000, n - 1]):
+            gone = X.copy()
+            gone[rows, 3] = -1
+            whole, product = np.delete(X, rows, axis=0), one_hot_product(gone[rows], 2)
+            for threads in (1, 2, 5):
+                pairs = td.count_pairs(gone, n_categories=2, n_threads=threads)
+                rest = pairs - td.count_pairs(whole, n_categories=2, n_threads=threads)
+                blocks = product.reshape(d, 2, d, 2).swapaxes(1, 2)
+                assert np.array_equal(rest.values, np.concatenate([blocks[a, a + 1 :].reshape(-1) for a in range(d)]))
+            gone[[rows[-1], n - 1], [5, 6]] = 2
+            with pytest.raises(ValueError, match=rf"X\[{rows[-1]}, 5\] is 2, but feature 5 has 2 "):
+                td.count_pairs(gone, n_categories=2, n_threads=2)
+
+
+def test_blocks_of_two_categories_add_up(backend, monkeypatch):
+    X = np.random.default_rng(4).integers(0, 2, (30_000, 12)).astype(np.uint8)
+    whole = td.count_pairs(X, n_threads=2)
+    monkeypatch.setattr(td.backend, "BLOCK_WORK", 1 << 17)
+    assert len(list(td.backend.blocks(len(X), 12))) > 1
+    assert td.count_pairs(X, n_threads=2) == whole
+    empty = td.count_pairs(X[:0], n_categories=2)
+    assert not empty.values.any() and not empty.marginals.values.any()
+
+
 @pytest.mark.parametrize("place", places.PLACES, ids="-".join)
 @pytest.mark.parametrize("c", [2, 4, 7, 13])
 @pytest.mark.parametrize("columns", [1, 5])
@@ -190,6 +286,8 @@ def test_the_tables_of_a_tree_are_those_of_count_features(backend):
             pairs = td.count_pairs(X, y=labels, n_categories=sizes)
             expected = td.count_features(X, y=labels, n_categories=sizes, parents=parents)
             assert pairs.tables(parents) == expected
+            for found, part in zip(pairs.tables(parents).structure, expected.structure, strict=True):
+                assert np.array_equal(found, part)
         assert pairs.of_class(1) == td.count_pairs(X[y == 1], n_categories=sizes)
         one = td.count_features(X[y == 1], n_categories=sizes, parents=parents)
         assert pairs.of_class(1).tables(parents) == one

@@ -60,19 +60,19 @@ void collect_lanes(const py::tuple& structure, const array<double>& lanes, const
 }
 
 index count_pairs(const py::array& X, const optional_array<index>& y, std::optional<index> missing,
-                  bool unseen_is_missing, const py::tuple& structure, const array<index>& pair_offsets,
-                  array<index>& marginals, array<index>& counts, int threads) {
+                  bool unseen_is_missing, const py::tuple& structure, const optional_array<index>& pair_offsets,
+                  array<index>& marginals, array<index>& counts, bool fresh, int threads) {
   const codes_view x = as_codes(X);
   const code_rules rules = as_rules(missing, unseen_is_missing);
   const structure_view shape = as_structure(structure);
   const index* classes = data_or_null(y);
-  const index* offsets = pair_offsets.data();
+  const index* offsets = data_or_null(pair_offsets);
   index* single = marginals.mutable_data();
   index* out = counts.mutable_data();
   const count_kernels& kernels = *active_kernels().count;
   const scratch_words scratch(kernels.count_pairs_scratch(x, shape, threads));
   const without_gil released;  // raw memory only from here on
-  return kernels.count_pairs(x, classes, rules, shape, offsets, single, out, scratch.get(), threads);
+  return kernels.count_pairs(x, classes, rules, shape, offsets, single, out, fresh, scratch.get(), threads);
 }
 
 index count_pairs_weighted(const py::array& X, const optional_array<index>& y, std::optional<index> missing,
@@ -136,7 +136,7 @@ void bind_count(py::module_& m) {
         py::arg("lane_offsets").noconvert(), py::arg("tables").noconvert());
   m.def("count_pairs", count_pairs, py::arg("X"), py::arg("y").noconvert(), py::arg("missing"),
         py::arg("unseen_is_missing"), py::arg("structure"), py::arg("pair_offsets").noconvert(),
-        py::arg("marginals").noconvert(), py::arg("counts").noconvert(), py::arg("threads"));
+        py::arg("marginals").noconvert(), py::arg("counts").noconvert(), py::arg("fresh"), py::arg("threads"));
   m.def("count_pairs_weighted", count_pairs_weighted, py::arg("X"), py::arg("y").noconvert(), py::arg("missing"),
         py::arg("unseen_is_missing"), py::arg("structure"), py::arg("pair_offsets").noconvert(),
         py::arg("weights").noconvert(), py::arg("marginals").noconvert(), py::arg("counts").noconvert(),

@@ -51,6 +51,14 @@ def spanning_forest(gain: Floats, root: int, parents: Counts) -> None: ...  # ga
 def information_forest(
     structure: Structure, counts: Counts | Floats, pseudocounts: Floats, root: int, parents: Counts, threads: int
 ) -> None: ...  # the forest of what pair_information says, of features of two categories without a class
+def tree_tables(
+    structure: Structure, pair_offsets: Counts | None, pairs: Counts | Floats, marginals: Counts | Floats,
+    parents: Counts, layout: Counts, tables: Counts | Floats,
+) -> None: ...  # writes the tables of a tree from what count_pairs leaves, and its n_contexts, order, offsets,
+                # context_begin and context, one after the other, to layout
+def row_probabilities(structure: Structure, weights: Counts | Floats, more: float, theta: Floats) -> bool: ...
+                # theta: rows of weights + more, ones where all are zero, divided by their sums; weights become the
+                # numerators; False, and no theta, where a row is negative, not finite, or integers of 2**62 and more
 
 # count: adds to `counts`
 def count_features(
@@ -66,9 +74,10 @@ def count_features_soft(
 ) -> int: ...  # weights (n, K): row r adds weights[r, k] to class k of every cell; lanes: sums (Structure.lane_offsets)
 def collect_lanes(structure: Structure, lanes: Floats, lane_offsets: Counts, tables: Floats) -> None: ...  # to flat tables
 def count_pairs(
-    X: Codes, y: Counts | None, missing: int | None, unseen_is_missing: bool, structure: Structure, pair_offsets: Counts,
-    marginals: Counts, counts: Counts, threads: int,
-) -> int: ...  # structure of roots; pair p of the i < j in lexicographic order: ([K,] C_i, C_j) from pair_offsets[p] on
+    X: Codes, y: Counts | None, missing: int | None, unseen_is_missing: bool, structure: Structure,
+    pair_offsets: Counts | None, marginals: Counts, counts: Counts, fresh: bool, threads: int,
+) -> int: ...  # structure of roots; pair p of the i < j in lexicographic order: ([K,] C_i, C_j) from pair_offsets[p] on,
+               # None: all C are equal; fresh: marginals and counts hold nothing yet and are written
 def count_pairs_weighted(
     X: Codes, y: Counts | None, missing: int | None, unseen_is_missing: bool, structure: Structure, pair_offsets: Counts,
     weights: Floats, marginals: Floats, counts: Floats, threads: int,

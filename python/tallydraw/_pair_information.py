@@ -27,7 +27,7 @@ def pair_information(
     rows, or weight, in which both features are seen.
     """
     d, sizes = len(pairs), pairs.n_categories
-    information = np.empty(len(pairs.offsets) - 1)
+    information = np.empty(d * (d - 1) // 2)
     by_size = np.argsort(sizes, kind="stable").astype(np.int64, copy=False)
     more = np.zeros(d) if pseudocounts is None else pseudocounts
     structure, kernels = pairs.marginals.structure, backend.kernels()

@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 
 from tallydraw._check.scalars import natural
 
+_MOST_KEPT = 1 << 10  # features of a structure that is kept
+
 
 class Structure(NamedTuple):
     """What a kernel is told of a stack of tables; `cpp/include/tallydraw/views.hpp` has the same fields.
@@ -96,10 +98,31 @@ def make_structure(
     return Structure(k, sizes, rows, offsets, begin, _frozen(context), _frozen(visit))
 
 
+def root_structure(n_categories: NDArray[np.int64], n_classes: int | None) -> Structure:
+    """The structure of features without parents; that of not many is kept, since who counts seldom counts once."""
+    if len(n_categories) > _MOST_KEPT:
+        return make_structure(n_categories, None, n_classes)
+    return _kept_structure(n_categories.tobytes(), n_classes)
+
+
+@functools.lru_cache(maxsize=64)
+def _kept_structure(n_categories: bytes, n_classes: int | None) -> Structure:
+    return make_structure(np.frombuffer(n_categories, np.int64), None, n_classes)
+
+
 @functools.lru_cache(maxsize=64)
 def chain_structure(n_states: int, order: int) -> Structure:
     """The structure of a homogeneous Markov chain: features 0 … order - 1 start it, the last is every later step."""
     return make_structure(np.full(order + 1, n_states), np.arange(order + 1) - 1, None, order)
+
+
+def tree_structure(roots: Structure, layout: NDArray[np.int64]) -> Structure:
+    """The structure of a tree of the same features as the kernel `tree_tables` lays it out, in one array."""
+    d = roots.n_features
+    layout = _read_only(layout)
+    n_contexts, order, offsets = layout[:d], layout[d : 2 * d], layout[2 * d : 3 * d + 1]
+    begin, context = layout[3 * d + 1 : 4 * d + 2], layout[4 * d + 2 :]
+    return Structure(roots.n_classes, roots.n_categories, n_contexts, offsets, begin, context, order)
 
 
 def _contexts(sizes: NDArray[np.int64], parents: NDArray[np.int64] | None, order: int) -> tuple[Any, Any, Any, Any]:

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tallydraw import _check
-from tallydraw._structure import make_structure, parent_array
+from tallydraw import _check, backend
+from tallydraw._structure import make_structure, parent_array, tree_structure
 from tallydraw.tables import Tables
 
 __all__ = ["PairTables"]
@@ -50,25 +50,47 @@ class PairTables:
     (3, array([1, 1]))
     """
 
-    __slots__ = ("marginals", "offsets", "values")
+    __slots__ = ("_alike", "_offsets", "marginals", "values")
 
     values: NDArray[Any]
-    offsets: NDArray[np.int64]
     marginals: Tables
+    _alike: int | None  # how many categories each feature has
+    _offsets: NDArray[np.int64] | None
 
-    def __init__(self, values: NDArray[Any], marginals: Tables, *, offsets: NDArray[np.int64] | None = None) -> None:
+    def __init__(self, values: NDArray[Any], marginals: Tables) -> None:
         """Wrap a flat buffer that is checked already; users call :func:`tallydraw.count_pairs`."""
-        self.offsets = pair_offsets(marginals.n_categories, marginals.n_classes) if offsets is None else offsets
-        if values.shape != (int(self.offsets[-1]),):
-            raise ValueError(f"values must have {int(self.offsets[-1])} cells, got shape {values.shape}")
+        one = alike(marginals.n_categories)
+        cells = pair_cells(marginals.n_categories, marginals.n_classes, one)
+        if values.shape != (cells,):
+            raise ValueError(f"values must have {cells} cells, got shape {values.shape}")
         values.flags.writeable = False  # the buffer itself: a view could be made writable again
-        self.values = values.view()
-        self.marginals = marginals
+        put = object.__setattr__  # what nobody has yet
+        put(self, "values", values.view())
+        put(self, "marginals", marginals)
+        put(self, "_alike", one)
+        put(self, "_offsets", None)
 
     def __setattr__(self, name: str, value: Any) -> None:
         if hasattr(self, name):
             raise AttributeError("PairTables cannot be changed: make others")
         object.__setattr__(self, name, value)
+
+    @property
+    def offsets(self) -> NDArray[np.int64]:
+        """Where the table of each pair begins in `values`, and where the last ends; made when they are asked for."""
+        if self._offsets is None:
+            object.__setattr__(self, "_offsets", pair_offsets(self.n_categories, self.n_classes))
+        return self._offsets  # type: ignore[return-value]
+
+    @property
+    def _binary(self) -> bool:
+        """Whether all features have two categories."""
+        return self._alike == 2
+
+    @property
+    def _told_offsets(self) -> NDArray[np.int64] | None:
+        """What kernels are told: None where all features have as many categories."""
+        return self.offsets if self._alike is None else None
 
     @property
     def n_categories(self) -> NDArray[np.int64]:
@@ -156,25 +178,20 @@ class PairTables:
 
     def tree_tables(self, parents: NDArray[np.int64]) -> Tables:
         """As :meth:`tables`, of read-only parents that are checked already."""
-        structure = make_structure(self.n_categories, parents, self.n_classes)
-        c, j, root = self.n_categories, np.arange(len(self)), parents < 0
-        pair = pair_number(np.minimum(parents, j), np.maximum(parents, j), len(self))
-        begin, size = self.offsets[np.where(root, 0, pair)], np.diff(structure.offsets)
-        # Where each cell of a child is; where its parent comes after it, the table is stored transposed.
-        cells = np.arange(structure.offsets[-1]) + (begin - structure.offsets[:-1]).repeat(size)
-        after = parents > j
-        turned = after.nonzero()[0]
-        if len(turned):
-            chosen = after.repeat(size)
-            first, rows, columns = (x.repeat(size[turned]) for x in (begin[turned], c[parents[turned]], c[turned]))
-            row, column = np.divmod(cells[chosen] - first, columns)
-            k, row = np.divmod(row, rows)
-            cells[chosen] = first + (k * columns + column) * rows + row
-        alone = root.repeat(size)
-        cells[alone] = 0
-        values = self.values[cells] if len(self.values) else np.empty(len(cells), self.values.dtype)
-        values[alone] = self.marginals.values[root.repeat(np.diff(self.marginals.offsets))]
-        return Tables(values, c, parents=parents, n_classes=self.n_classes, structure=structure)
+        roots, one, d = self.marginals.structure, self._alike, len(self)
+        child = parents >= 0
+        arcs = int(np.count_nonzero(child))
+        if one is None:
+            rows = np.where(child, self.n_categories[parents], 1)
+            cells = int(np.dot(rows, self.n_categories))
+        else:
+            cells = arcs * one**2 + (d - arcs) * one
+        layout, values = np.empty(4 * d + 2 + arcs, np.int64), np.empty(cells * roots.n_classes, self.values.dtype)
+        backend.kernels().tree_tables(
+            roots, self._told_offsets, self.values, self.marginals.values, parents, layout, values
+        )
+        structure = tree_structure(roots, layout)
+        return Tables(values, roots.n_categories, parents=parents, n_classes=self.n_classes, structure=structure)
 
     def of_class(self, k: int) -> PairTables:
         """The counts of one class, without classes.
@@ -201,7 +218,7 @@ class PairTables:
         for k in chosen:
             marginals = _class_cells(self.marginals.values, self.marginals.offsets, single.offsets, k)
             values = _class_cells(self.values, self.offsets, offsets, k)
-            tables.append(PairTables(values, Tables(marginals, self.n_categories, structure=single), offsets=offsets))
+            tables.append(PairTables(values, Tables(marginals, self.n_categories, structure=single)))
         return tables
 
     # Arithmetic ------------------------------------------------------------------------------------------------------
@@ -225,7 +242,7 @@ class PairTables:
             self._refuse(~np.isfinite(total), lambda cell, pair: f"the sum of pair {pair} passes the largest float64")
         else:
             self._refuse(total < 0, lambda cell, pair: f"the sum of pair {pair} passes 2**63 - 1")
-        return PairTables(total, marginals, offsets=self.offsets)
+        return PairTables(total, marginals)
 
     def __sub__(self, other: PairTables) -> PairTables:
         """Exact difference of tables of integer counts.
@@ -247,7 +264,7 @@ class PairTables:
                 f"the table of pair {self._pair_at(cell)} would turn negative: "
                 f"{self.values[cell]} - {other.values[cell]}"
             )
-        return PairTables(self.values - other.values, marginals, offsets=self.offsets)
+        return PairTables(self.values - other.values, marginals)
 
     def _refuse(self, bad: NDArray[np.bool_], message: Callable[[int, tuple[int, int]], str]) -> None:
         if bad.any():
@@ -279,20 +296,32 @@ def pair_number(i: Any, j: Any, d: int) -> Any:
     return i * (2 * d - i - 1) // 2 + (j - i - 1)
 
 
-def pair_cells(n_categories: NDArray[np.int64], n_classes: int | None) -> int:
-    """How many cells the tables of all pairs have."""
+def alike(n_categories: NDArray[np.int64]) -> int | None:
+    """How many categories each feature has, or None where they differ."""
+    if not len(n_categories):
+        return None
+    first = int(n_categories[0])
+    return first if n_categories.tobytes() == n_categories[:1].tobytes() * len(n_categories) else None
+
+
+def pair_cells(n_categories: NDArray[np.int64], n_classes: int | None, one: int | None) -> int:
+    """How many cells the tables of all pairs have; `one` is what `alike` says."""
+    d, k = len(n_categories), n_classes or 1
+    if one is not None:
+        return k * one**2 * (d * (d - 1) // 2)
     whole = n_categories
     if float(whole.sum(dtype=np.float64)) >= 2.0**31:  # whose square int64 does not hold
         whole = whole.astype(object)
-    return (n_classes or 1) * (int(whole.sum()) ** 2 - int(np.dot(whole, whole))) // 2
+    return k * (int(whole.sum()) ** 2 - int(np.dot(whole, whole))) // 2
 
 
 def pair_offsets(n_categories: NDArray[np.int64], n_classes: int | None) -> NDArray[np.int64]:
     """Where the table of each pair begins, and where the last ends; the cells can be addressed."""
     c, k = n_categories, n_classes or 1
     n_pairs = len(c) * (len(c) - 1) // 2
-    if n_pairs and np.all(c == c[0]):
-        step = k * int(c[0]) ** 2
+    one = alike(c)
+    if n_pairs and one is not None:
+        step = k * one**2
         offsets = np.arange(0, n_pairs * step + 1, step, dtype=np.int64)
     else:
         offsets = np.zeros(n_pairs + 1, np.int64)

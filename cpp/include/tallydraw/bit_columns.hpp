@@ -7,7 +7,9 @@
 
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 
+#include "tallydraw/transpose.hpp"
 #include "tallydraw/views.hpp"
 
 #if defined(__x86_64__) || defined(_M_X64)
@@ -90,6 +92,99 @@ inline void equal_bits(const U* const (&rows)[8], U c, std::uint8_t* bytes) {
     bits[j] = static_cast<std::uint8_t>(met);
   }
   std::memcpy(bytes, bits, sizeof bits);
+}
+
+/// Word by word the columns of 64 rows of W codes, `stride` bytes apart, that are 0, or else 1: a bit is set where the
+/// code is 0. Eight columns go to `to`, the next eight `apart` words further. Which bit is whose row is the same in every
+/// column. Returns whether one of the first `width` codes of a row is above 1.
+template <index W>
+inline bool pack_zeros(const std::uint8_t* codes, index stride, index width, std::uint64_t* to, index apart) {
+  // Bytes of eight rows each, a bit a row, of each column; then the eight bytes of a column together.
+#if defined(__AVX512BW__)
+  if constexpr (W == 64) {
+    const auto any = [](__m512i u, __m512i v, __m512i w) { return _mm512_ternarylogic_epi64(u, v, w, 0xFE); };
+    const auto left = [](__m512i v, unsigned places) { return _mm512_maskz_slli_epi64(0xFF, v, places); };
+    // Lane l of 128 bits gets columns 8 m + 2 l and 8 m + 2 l + 1, m = 0 … 7: interleaving leaves eight side by side.
+    static constexpr std::uint16_t dealt[32] = {0, 4, 8,  12, 16, 20, 24, 28, 1, 5, 9,  13, 17, 21, 25, 29,
+                                                2, 6, 10, 14, 18, 22, 26, 30, 3, 7, 11, 15, 19, 23, 27, 31};
+    const __m512i order = _mm512_loadu_si512(dealt), ones = _mm512_set1_epi8(-1);
+    __m512i a[8], b[8], seen = _mm512_setzero_si512();
+    for (int part = 0; part < 8; ++part) {
+      __m512i v[8];
+      for (int i = 0; i < 8; ++i) v[i] = _mm512_loadu_si512(codes + (8 * part + i) * stride);
+      seen = any(seen, any(v[0], v[1], v[2]), any(v[3], v[4], any(v[5], v[6], v[7])));
+      const __m512i low = any(any(v[0], left(v[1], 1), left(v[2], 2)), left(v[3], 3), left(v[4], 4));
+      const __m512i met = any(any(low, left(v[5], 5), left(v[6], 6)), left(v[7], 7), left(v[7], 7));
+      a[part] = _mm512_maskz_permutexvar_epi16(~__mmask32{0}, order, _mm512_xor_si512(met, ones));
+    }
+    for (int i = 0; i < 8; i += 2) {
+      b[i] = _mm512_unpacklo_epi8(a[i], a[i + 1]);
+      b[i + 1] = _mm512_unpackhi_epi8(a[i], a[i + 1]);
+    }
+    for (int i = 0; i < 8; i += 4)
+      for (int k = 0; k < 2; ++k) {
+        a[i + 2 * k] = _mm512_unpacklo_epi16(b[i + k], b[i + k + 2]);
+        a[i + 2 * k + 1] = _mm512_unpackhi_epi16(b[i + k], b[i + k + 2]);
+      }
+    for (int i = 0; i < 4; ++i) {
+      const __m512i low = _mm512_maskz_unpacklo_epi32(0xFFFF, a[i], a[i + 4]);
+      const __m512i high = _mm512_maskz_unpackhi_epi32(0xFFFF, a[i], a[i + 4]);
+      if (16 * i < width) _mm512_storeu_si512(to + 2 * i * apart, low);
+      if (16 * i + 8 < width) _mm512_storeu_si512(to + (2 * i + 1) * apart, high);
+    }
+    const std::uint64_t asked = width < 64 ? (std::uint64_t{1} << width) - 1 : ~std::uint64_t{0};
+    return (_mm512_cmpgt_epu8_mask(seen, _mm512_set1_epi8(1)) & asked) != 0;
+  }
+#endif
+  std::uint64_t bits[W], turned[W], seen[W / 8] = {};
+  for (index part = 0; part < 8; ++part)
+    for (index q = 0; q < W / 8; ++q) {
+      std::uint64_t v[8];
+      for (index i = 0; i < 8; ++i) std::memcpy(&v[i], codes + (8 * part + i) * stride + 8 * q, sizeof v[i]);
+      seen[q] |= ((v[0] | v[1]) | (v[2] | v[3])) | ((v[4] | v[5]) | (v[6] | v[7]));
+      const std::uint64_t low = (v[0] | v[1] << 1) | (v[2] << 2 | v[3] << 3);
+      bits[part * (W / 8) + q] = ~(low | ((v[4] << 4 | v[5] << 5) | (v[6] << 6 | v[7] << 7)));
+    }
+  std::uint8_t from[8 * W], back[8 * W], most[W];
+  std::memcpy(from, bits, sizeof from);
+  std::memcpy(turned, transpose(from, back, 8, W), sizeof turned);
+  for (index q = 0; q < width; q += bit_lanes) std::memcpy(to + q / bit_lanes * apart, turned + q, 8 * bit_lanes);
+  std::memcpy(most, seen, sizeof most);
+  unsigned above = 0;
+  for (index j = 0; j < width; ++j) above |= most[j];
+  return above > 1;
+}
+
+/// Word by word the columns of `rows` rows of d codes that are 0, or else 1, `stride` bytes apart: the words of a column
+/// follow each other. Bits past the last row are 0. Nothing from `end` on is read. Returns whether a code is above 1.
+inline bool pack_binary_rows(const std::uint8_t* codes, index stride, index rows, index d, const std::uint8_t* end,
+                             std::uint64_t* to, index apart) {
+  constexpr index side = 64;
+  bool strange = false;
+  const auto pack = [&](auto of, const std::uint8_t* from, index m, index width, std::uint64_t* words) {
+    constexpr index w = decltype(of)::value;
+    if (m == side && from + (side - 1) * stride + w <= end) return pack_zeros<w>(from, stride, width, words, apart);
+    std::uint8_t copies[side * w];
+    std::memset(copies, 1, sizeof copies);
+    for (index r = 0; r < m; ++r) std::memcpy(copies + r * w, from + r * stride, static_cast<std::size_t>(width));
+    return pack_zeros<w>(copies, w, width, words, apart);
+  };
+  for (index r = 0; r < rows; r += side, codes += side * stride, to += bit_lanes) {
+    const index m = rows - r < side ? rows - r : side;
+    for (index j = 0; j < d; j += side) {
+      const index width = d - j < side ? d - j : side;
+      std::uint64_t* const words = to + j / bit_lanes * apart;
+      if (width <= 8)
+        strange |= pack(std::integral_constant<index, 8>{}, codes + j, m, width, words);
+      else if (width <= 16)
+        strange |= pack(std::integral_constant<index, 16>{}, codes + j, m, width, words);
+      else if (width <= 32)
+        strange |= pack(std::integral_constant<index, 32>{}, codes + j, m, width, words);
+      else
+        strange |= pack(std::integral_constant<index, 64>{}, codes + j, m, width, words);
+    }
+  }
+  return strange;
 }
 
 /// shared[p][l] = how many bits column a[p] and lane l of `b` have in common, in n words of which each is bit_lanes

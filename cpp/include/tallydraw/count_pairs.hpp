@@ -1,12 +1,16 @@
 // Contingency tables of all pairs of features. Features of few categories are columns of bits (bit_columns.hpp), and a
 // cell is the number of bits two columns share; where no cell of a feature is missing its last category needs no
 // column, since the cells of the other ones and the marginal counts leave the rest to it. A pair with a feature of more
-// categories is counted cell by cell. Both give the same integers. A table is one thread's.
+// categories is counted cell by cell. All give the same integers.
+// Threads own tables; but many rows of few columns, of which no cell is missing and without a class, are dealt to the
+// threads, which pack some and count them while they are in cache, and add up what each has found.
 #pragma once
 
 #include <algorithm>
+#include <atomic>
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 
 #include "tallydraw/bit_columns.hpp"
 #include "tallydraw/count_features.hpp"
@@ -25,52 +29,91 @@ constexpr index few_bits = 8;
 #endif
 constexpr index column_block = 4;  // columns counted against eight others at once
 
+/// Where the table of each pair begins: told, or where all features have as many categories one after the other.
+struct pair_places {
+  const index* offsets;  // null where all tables have `cells` cells
+  index cells;
+  index operator[](index p) const { return offsets ? offsets[p] : p * cells; }
+};
+
 /// How a call is cut up; the same for the scratch it needs and for the work.
 struct pair_plan {
-  index rows;     // of a chunk
-  index few;      // up to so many categories are columns of bits
-  index columns;  // at most, a multiple of bit_lanes
-  index words;    // of a column, at most: the rows of every class begin a word
-  index tiles;    // columns of the features of a task, at most
+  int threads;     // that the work is worth
+  index rows;      // of a chunk
+  index few;       // up to so many categories are columns of bits
+  bool some_many;  // some features have more
+  index columns;   // at most, a multiple of bit_lanes
+  index complete;  // the same where no cell is missing
+  index words;     // of a column, at most: the rows of every class begin a word
+  index tiles;     // columns of the features of a task, at most
   // Bytes of the parts of the scratch.
-  index encoder, codes, row, group, flags, features, bits, totals;
+  index encoder, codes, row, group, flags, features, bits, totals, counted;
   index thread_bytes;
+  // Where threads take rows: words of a piece, and a thread's bytes of codes, bits and shared bits; 0 words where they
+  // own tables.
+  index piece_words, piece_codes, piece_bits, piece_shared;
 };
 
 /// Rows that are encoded and packed at once: their codes stay in the nearest cache.
 inline index piece_rows(index d) { return std::clamp((index{1} << 15) / (d + 1) / 64 * 64, index{64}, index{512}); }
+
+/// Plans for threads that take rows, where that is worth it.
+inline void plan_pieces(const codes_view& x, const structure_view& s, pair_plan& plan) {
+  constexpr index most_columns = 256, least_words = 64, most_words = 64;
+  const index threads = plan.threads, columns = plan.complete, words = (x.n + 63) / 64;
+  if (plan.some_many || s.n_classes > 1 || columns > most_columns || words < 2 * least_words) return;
+  const index rounds = (words + most_words * threads - 1) / (most_words * threads);
+  const index each = (words + rounds * threads - 1) / (rounds * threads);
+  plan.piece_words = std::clamp((each + 7) / 8 * 8, least_words / 2, most_words);
+  plan.counted = round_up(words / plan.piece_words + 2);
+  plan.piece_codes = round_up(64 * plan.piece_words * s.d + tile_width);
+  plan.piece_bits = round_up(8 * columns * plan.piece_words);
+  plan.piece_shared = round_up(4 * columns * (columns + 1));
+  plan.thread_bytes = std::max(plan.thread_bytes, plan.piece_codes + plan.piece_bits + plan.piece_shared);
+}
 
 inline pair_plan plan_pairs(const codes_view& x, const structure_view& s, int threads) {
   constexpr index bit_bytes = 1 << 20;  // of all columns: they stay in cache
   constexpr index least_rows = 1 << 12, most_rows = 1 << 16;
   pair_plan plan{};
   plan.few = x.n / s.n_classes >= 32 ? few_bits : 0;  // a word and a scattered table are worth so many increments
-  index columns = 0, widest = 2 * column_block;
-  for (index j = 0; j < s.d; ++j)
-    if (s.n_categories[j] <= plan.few) columns += s.n_categories[j];
+  index columns = 0, kept = 0, widest = 2 * column_block;
+  for (index j = 0; j < s.d; ++j) {
+    const index c = s.n_categories[j];
+    plan.some_many = plan.some_many || c > plan.few;
+    columns += c <= plan.few ? c : 0;
+    kept += c <= plan.few ? c - 1 : 0;
+  }
   plan.columns = (columns + bit_lanes - 1) / bit_lanes * bit_lanes;
+  // Words of codes, and of eight columns against another, that a thread is worth.
+  constexpr index thread_work = 1 << 16;
+  plan.complete = (kept + bit_lanes - 1) / bit_lanes * bit_lanes;
+  const index work = (x.n + 63) / 64 * (s.d + plan.complete * plan.complete / 16);
+  plan.threads = plan.some_many ? threads : static_cast<int>(std::min<index>(threads, 1 + work / thread_work));
   plan.tiles = widest + few_bits + column_block;
   plan.rows = 8 * bit_bytes / (plan.columns + 64);
   plan.rows = std::clamp(plan.rows / 64 * 64, least_rows, most_rows);
   plan.rows = std::clamp(x.n, index{1}, plan.rows);
   plan.words = plan.rows / 64 + s.n_classes + 1;
   plan.encoder = round_up(encoder_bytes(s.d));
-  plan.codes = round_up(pair_code_bytes(plan.rows, s.d) + threads * (piece_rows(s.d) * s.d + tile_width));
+  plan.codes = round_up(pair_code_bytes(plan.rows, s.d) + plan.threads * (piece_rows(s.d) * s.d + tile_width));
   plan.row = round_up(4 * plan.rows);
   plan.group = round_up(8 * (s.n_classes + 1));
-  plan.flags = round_up((threads + 1) * s.d);
+  plan.flags = round_up((plan.threads + 1) * s.d);
   plan.features = round_up(8 * (s.d + 1));
   plan.bits = round_up(8 * plan.columns * plan.words);
   plan.totals = round_up(4 * s.n_classes * plan.columns);
   plan.thread_bytes = round_up(4 * plan.tiles * plan.columns);
+  plan_pieces(x, s, plan);
   return plan;
 }
 
 /// Scratch that count_pairs needs, in words of 64 bits.
 inline index count_pairs_scratch(const codes_view& x, const structure_view& s, int threads) {
   const pair_plan p = plan_pairs(x, s, threads);
-  const index shared = p.encoder + p.codes + p.row + 2 * p.group + p.flags + 2 * p.features + p.bits + p.totals;
-  return (shared + threads * p.thread_bytes) / 8;
+  const index shared =
+      p.encoder + p.codes + p.row + 2 * p.group + p.flags + 2 * p.features + p.bits + p.totals + p.counted;
+  return (shared + p.threads * p.thread_bytes) / 8;
 }
 
 /// Columns of a chunk: feature j has kept[j] of them, from first[j] on.
@@ -80,6 +123,8 @@ struct chunk_columns {
   std::uint64_t* bits;
   std::uint32_t* totals;  // [K, n_columns] bits set in the rows of a class
   index n_columns;        // a multiple of bit_lanes
+  index binary;           // this feature and those after it have two categories, of which the first is kept
+  bool fresh;             // the tables hold nothing yet: they are written, not added to
   index n_words;
   index* word;         // [K + 1]: the words of class k
   std::int32_t* rows;  // in order of their class
@@ -154,29 +199,54 @@ inline void add_table(index ci, index cj, index ki, index kj, const std::uint32_
 }
 
 /// Adds the tables of a feature with n others that follow each other, all of two categories of which the first is kept:
-/// shared[l] and totals[l] are of the others, `total` is the feature's; tables begin `apart` cells from each other.
+/// shared[l] and totals[l] are of the others, `total` is the feature's; tables begin `apart` cells, a number that may be
+/// constant, from each other.
+template <bool Fresh, class Apart>
 inline void add_binary_tables(const std::uint32_t* shared, const std::uint32_t* totals, index total, index rows,
-                              index n, index apart, index* counts) {
+                              index n, Apart apart, index* counts) {
   for (index l = 0; l < n; ++l, counts += apart) {
     const index both = shared[l], other = totals[l];
-    counts[0] += both;
-    counts[1] += total - both;
-    counts[2] += other - both;
-    counts[3] += rows - total - other + both;
+    const index cells[4] = {both, total - both, other - both, rows - total - other + both};
+    for (index c = 0; c < 4; ++c) counts[c] = Fresh ? cells[c] : counts[c] + cells[c];
+  }
+}
+
+/// Adds the tables in class k of features i in [first, last) of few categories and of all j > i; row q of `shared`,
+/// n_columns long, is that of the q-th column from the first one of `first` on.
+inline void add_tables(const structure_view& s, const chunk_columns& columns, index few, index first, index last,
+                       index k, const std::uint32_t* shared, const pair_places& places, index* counts) {
+  const index stride = columns.n_columns, rows = columns.group[k + 1] - columns.group[k];
+  const std::uint32_t* const totals = columns.totals + k * stride;
+  for (index i = first; i < last; ++i) {
+    const index ci = s.n_categories[i], p = columns.first[i];
+    if (ci > few) continue;
+    const std::uint32_t* const row = shared + (p - columns.first[first]) * stride;
+    for (index j = i + 1; j < s.d; ++j) {
+      const index cj = s.n_categories[j], q = columns.first[j];
+      index* const cells = counts + places[pair_of(i, j, s.d)] + k * ci * cj;
+      if (i >= columns.binary) {
+        constexpr std::integral_constant<index, 4> four{};  // side by side, which compilers make vectors of
+        if (columns.fresh)
+          add_binary_tables<true>(row + q, totals + q, totals[p], rows, s.d - j, four, cells);
+        else if (s.n_classes == 1)
+          add_binary_tables<false>(row + q, totals + q, totals[p], rows, s.d - j, four, cells);
+        else
+          add_binary_tables<false>(row + q, totals + q, totals[p], rows, s.d - j, 4 * s.n_classes, cells);
+        break;
+      }
+      if (cj <= few)
+        add_table(ci, cj, columns.kept[i], columns.kept[j], row + q, stride, totals + p, totals + q, rows, cells);
+    }
   }
 }
 
 /// One task: the pairs (i, j) of features of few categories with i in [first, last), j > i.
 inline void count_shared(const structure_view& s, const chunk_columns& columns, index few, index first, index last,
-                         const index* pair_offsets, index* counts, std::uint32_t* shared) {
+                         const pair_places& places, index* counts, std::uint32_t* shared) {
   const index p0 = columns.first[first], p1 = columns.first[last], stride = columns.n_columns;
   const index g0 = columns.first[first + 1] / bit_lanes * bit_lanes;
-  const auto is_binary = [&](index j) { return s.n_categories[j] == 2 && columns.kept[j] == 1; };
-  index binary = s.d;  // this feature and those after it are
-  while (binary > first && is_binary(binary - 1)) --binary;
   for (index k = 0; k < s.n_classes; ++k) {
-    const index rows = columns.group[k + 1] - columns.group[k];
-    if (rows == 0) continue;
+    if (columns.group[k + 1] == columns.group[k]) continue;
     const index from = columns.word[k] * bit_lanes, n = columns.word[k + 1] - columns.word[k];
     for (index p = p0; p < p1; p += column_block) {
       const std::uint64_t* a[column_block];
@@ -187,31 +257,14 @@ inline void count_shared(const structure_view& s, const chunk_columns& columns, 
         shared_bits<column_block>(a, columns.group_of(g) + from, n, out);
       }
     }
-    const std::uint32_t* totals = columns.totals + k * columns.n_columns;
-    for (index i = first; i < last; ++i) {
-      const index ci = s.n_categories[i];
-      if (ci > few) continue;
-      const std::uint32_t* row = shared + (columns.first[i] - p0) * stride;
-      for (index j = i + 1; j < s.d; ++j) {
-        const index cj = s.n_categories[j];
-        if (cj > few) continue;
-        const index q = columns.first[j];
-        if (is_binary(i) && j >= binary) {
-          add_binary_tables(row + q, totals + q, totals[columns.first[i]], rows, s.d - j, 4 * s.n_classes,
-                            counts + pair_offsets[pair_of(i, j, s.d)] + k * 4);
-          break;
-        }
-        add_table(ci, cj, columns.kept[i], columns.kept[j], row + q, stride, totals + columns.first[i], totals + q,
-                  rows, counts + pair_offsets[pair_of(i, j, s.d)] + k * ci * cj);
-      }
-    }
+    add_tables(s, columns, few, first, last, k, shared, places, counts);
   }
 }
 
 /// One task: the pairs of feature i and those j > i where one of the two has many categories, and i's counts if it has.
 template <class U>
 inline void count_direct(const structure_view& s, const pair_codes<U>& codes, const index* y, index few, index i,
-                         const index* pair_offsets, index* marginals, index* counts) {
+                         const pair_places& places, index* marginals, index* counts) {
   constexpr index most = 8;               // features counted side by side: increments seldom meet the one before
   constexpr index table_bytes = 1 << 18;  // of them together
   const index ci = s.n_categories[i], wi = codes.stride(i);
@@ -236,7 +289,7 @@ inline void count_direct(const structure_view& s, const pair_codes<U>& codes, co
       x[n] = codes.feature(j);
       w[n] = codes.stride(j);
       c[n] = cj;
-      cells[n++] = counts + pair_offsets[pair_of(i, j, s.d)];
+      cells[n++] = counts + places[pair_of(i, j, s.d)];
     }
     const auto add = [&](auto of) {
       for (index r = 0; r < codes.rows; ++r) {
@@ -267,6 +320,9 @@ inline void lay_out_columns(const structure_view& s, index few, const std::uint8
     columns.first[j + 1] = columns.first[j] + columns.kept[j];
   }
   columns.n_columns = (columns.first[s.d] + bit_lanes - 1) / bit_lanes * bit_lanes;
+  columns.binary = s.d;
+  while (columns.binary > 0 && s.n_categories[columns.binary - 1] == 2 && columns.kept[columns.binary - 1] == 1)
+    --columns.binary;
   group_rows(y, m, s.n_classes, columns.rows, columns.group);
   columns.word[0] = 0;
   for (index k = 0; k < s.n_classes; ++k)
@@ -289,31 +345,47 @@ inline void pack_columns(const chunk_columns& columns, const pair_codes<U>& code
   });
 }
 
-/// The same from codes none of which may be missing, so that few categories are bytes, of rows in their own order: a
-/// piece is encoded by its thread, in `codes`, and packed while it is in cache.
+/// The same of rows [row0, row1), no cell of which is missing, in their own order: from the caller's codes where these
+/// are bytes of rows, 0 or 1; otherwise they are encoded in `codes`. What encode() met; a bad code is reported.
+inline unsigned pack_piece(const encoder& e, index row0, index row1, const chunk_columns& columns, std::uint8_t* codes,
+                           index w0, first_index& bad) {
+  const codes_view& x = e.x;
+  const index d = x.d, rows = row1 - row0, tiles = (d + tile_width - 1) / tile_width,
+              apart = columns.n_words * bit_lanes;
+  std::uint64_t* const to = columns.bits + w0 * bit_lanes;
+  const bool binary = columns.binary == 0;
+  unsigned met = 0;
+  if (binary && !e.slots && x.type == code_type::u8 && (d == 1 || x.column_stride == 1) && x.row_stride >= d) {
+    const auto* const from = static_cast<const std::uint8_t*>(x.data);
+    const std::uint8_t* const end = from + (x.n - 1) * x.row_stride + d;
+    if (pack_binary_rows(from + row0 * x.row_stride, x.row_stride, rows, d, end, to, apart)) met = met_bad;
+  } else {
+    met = encode(e, row0, row1, 0, d, codes, static_cast<std::uint8_t*>(nullptr));
+    if (met & met_missing) return met;
+    const pair_codes<std::uint8_t> piece{codes, d, rows, d};
+    if (binary)
+      pack_binary_rows(codes, d, rows, d, codes + rows * d + tile_width, to, apart);
+    else
+      for (index r = 0; r < rows; r += 64)
+        for (index t = 0; t < tiles; ++t)
+          pack_rows(columns, piece, t, columns.rows + r, rows - r < 64 ? rows - r : 64, w0 + r / 64);
+  }
+  if (met & met_bad) bad.report(first_bad(e, row0, row1));
+  return met;
+}
+
+/// Sets the bits of all columns of rows [row0, row1), no code of which may be missing; a piece is encoded by its thread,
+/// in `codes`, and packed while it is in cache.
 inline void encode_columns(const encoder& e, index row0, index row1, const chunk_columns& columns, std::uint8_t* codes,
                            int threads, first_index& bad) {
-  const index d = e.x.d, tiles = (d + tile_width - 1) / tile_width, rows = piece_rows(d);
+  const index rows = piece_rows(e.x.d);
   parallel_blocks(row1 - row0, rows, threads, [&](index a, index b, int thread) {
-    std::uint8_t* const mine = codes + thread * (rows * d + tile_width);
-    const pair_codes<std::uint8_t> piece{mine, d, b - a, d};
-    const unsigned met = encode(e, row0 + a, row0 + b, 0, d, mine, static_cast<std::uint8_t*>(nullptr));
-    if (met & met_bad) bad.report(first_bad(e, row0 + a, row0 + b));
-    for (index r = 0; r < b - a; r += 64)
-      for (index t = 0; t < tiles; ++t)
-        pack_rows(columns, piece, t, columns.rows + r, b - a - r < 64 ? b - a - r : 64, (a + r) / 64);
+    pack_piece(e, row0 + a, row0 + b, columns, codes + thread * (rows * e.x.d + tile_width), a / 64, bad);
   });
 }
 
-/// Takes the totals of all columns, and adds the counts of the features of few categories.
-inline void count_columns(const structure_view& s, const chunk_columns& columns, index few, index* marginals,
-                          int threads) {
-  parallel_blocks(columns.n_columns / bit_lanes, 4, threads, [&](index first, index last, int) {
-    for (index g = first * bit_lanes; g < last * bit_lanes; g += bit_lanes)
-      for (index k = 0; k < s.n_classes; ++k)
-        set_bits(columns.group_of(g) + columns.word[k] * bit_lanes, columns.word[k + 1] - columns.word[k],
-                 columns.totals + k * columns.n_columns + g);
-  });
+/// Adds the counts of the features of few categories, from the totals of their columns.
+inline void add_marginals(const structure_view& s, const chunk_columns& columns, index few, index* marginals) {
   for (index j = 0; j < s.d; ++j) {
     const index c = s.n_categories[j];
     if (c > few) continue;
@@ -330,10 +402,100 @@ inline void count_columns(const structure_view& s, const chunk_columns& columns,
   }
 }
 
+/// Takes the totals of all columns, and adds the counts of the features of few categories.
+inline void count_columns(const structure_view& s, const chunk_columns& columns, index few, index* marginals,
+                          int threads) {
+  constexpr index least_words = 1 << 14;  // worth a thread
+  const index grain = std::max<index>(4, least_words / (columns.n_words + 1) / bit_lanes);
+  parallel_blocks(columns.n_columns / bit_lanes, grain, threads, [&](index first, index last, int) {
+    for (index g = first * bit_lanes; g < last * bit_lanes; g += bit_lanes)
+      for (index k = 0; k < s.n_classes; ++k)
+        set_bits(columns.group_of(g) + columns.word[k] * bit_lanes, columns.word[k + 1] - columns.word[k],
+                 columns.totals + k * columns.n_columns + g);
+  });
+  add_marginals(s, columns, few, marginals);
+}
+
+/// Adds what the `used` columns of a piece of n words have in common to `shared`, a row a column, and their totals to the row
+/// before.
+inline void count_piece(const chunk_columns& columns, index used, index n, std::uint32_t* shared) {
+  const index n_columns = columns.n_columns;
+  const auto add = [](const std::uint32_t* some, std::uint32_t* to) {
+    for (index l = 0; l < bit_lanes; ++l) to[l] += some[l];
+  };
+  for (index g = 0; g < n_columns; g += bit_lanes) {
+    std::uint32_t some[bit_lanes];
+    set_bits(columns.group_of(g), n, some);
+    add(some, shared + g);
+  }
+  std::uint32_t* row = shared + n_columns;
+  for (index p = 0; p < used; p += column_block, row += column_block * n_columns) {
+    const std::uint64_t* a[column_block];
+    for (index i = 0; i < column_block; ++i) a[i] = columns.column(p + i);  // padding too
+    for (index g = p / bit_lanes * bit_lanes; g < n_columns; g += bit_lanes) {
+      std::uint32_t some[column_block][bit_lanes];
+      shared_bits<column_block>(a, columns.group_of(g), n, {some[0], some[1], some[2], some[3]});
+      for (index i = 0; i < column_block; ++i) add(some[i], row + i * n_columns + g);
+    }
+  }
+}
+
+/// Counts pieces of rows [row0, row1), at most 2^31, of features of few categories without a class, dealt to the threads,
+/// until one has a missing cell: counted[p] = 1 where piece p is. Whether any is.
+inline bool count_dealt(const encoder& e, const pair_plan& plan, index row0, index row1, chunk_columns columns,
+                        std::uint8_t* begun, std::uint8_t* counted, const pair_places& places, index* marginals,
+                        index* counts, char* scratch, int threads, first_index& bad) {
+  const structure_view& s = e.s;
+  const index rows = 64 * plan.piece_words, size = columns.n_columns * (columns.n_columns + 1);
+  const auto shared_of = [&](int thread) {
+    return reinterpret_cast<std::uint32_t*>(scratch + thread * plan.thread_bytes);
+  };
+  for (int thread = 0; thread < threads; ++thread) begun[thread] = 0;
+  std::atomic<bool> incomplete{false};
+  std::atomic<index> total{0};
+  parallel_blocks(row1 - row0, rows, threads, [&](index a, index b, int thread) {
+    counted[a / rows] = 0;
+    if (incomplete.load(std::memory_order_relaxed)) return;
+    std::uint32_t* const shared = shared_of(thread);
+    char* const own = reinterpret_cast<char*>(shared) + plan.piece_shared;
+    chunk_columns piece = columns;
+    piece.bits = reinterpret_cast<std::uint64_t*>(own);
+    piece.n_words = (b - a + 63) / 64;
+    auto* const codes = reinterpret_cast<std::uint8_t*>(own + plan.piece_bits);
+    if (pack_piece(e, row0 + a, row0 + b, piece, codes, 0, bad) & met_missing) {
+      incomplete.store(true, std::memory_order_relaxed);
+      return;
+    }
+    if (!begun[thread]) std::fill_n(shared, size, 0);
+    begun[thread] = 1;
+    count_piece(piece, piece.first[s.d], piece.n_words, shared);
+    counted[a / rows] = 1;
+    total += b - a;
+  });
+  if (bad.get() >= 0 || total == 0) return false;
+
+  int first = 0;
+  while (!begun[first]) ++first;
+  std::uint32_t* const shared = shared_of(first);
+  for (int thread = first + 1; thread < threads; ++thread) {
+    if (!begun[thread]) continue;
+    const std::uint32_t* const others = shared_of(thread);
+    for (index i = 0; i < size; ++i) shared[i] += others[i];
+  }
+  columns.totals = shared;
+  columns.group[0] = 0;
+  columns.group[1] = total;
+  add_marginals(s, columns, plan.few, marginals);
+  parallel_blocks(s.d, s.d * s.d < 1 << 14 ? s.d : 16, threads, [&](index i0, index i1, int) {
+    add_tables(s, columns, plan.few, i0, i1, 0, shared + (columns.first[i0] + 1) * columns.n_columns, places, counts);
+  });
+  return true;
+}
+
 /// Adds the tables of all pairs of features of few categories; every thread has thread_bytes of `scratch`. Tasks are of
 /// about 2 column_block columns each, made of whole features: the widest has as many as fit in its scratch.
 inline void count_all_shared(const structure_view& s, const chunk_columns& columns, index few,
-                             const index* pair_offsets, index* counts, char* scratch, index thread_bytes, int threads) {
+                             const pair_places& places, index* counts, char* scratch, index thread_bytes, int threads) {
   const auto feature_at = [&](index column) {
     index low = 0, high = s.d;  // the first feature whose columns begin at `column` or later
     while (low < high) {
@@ -350,17 +512,20 @@ inline void count_all_shared(const structure_view& s, const chunk_columns& colum
     const index first = feature_at(task * 2 * column_block);
     const index last = task + 1 == tasks ? s.d : feature_at((task + 1) * 2 * column_block);
     if (first < last)
-      count_shared(s, columns, few, first, last, pair_offsets, counts,
+      count_shared(s, columns, few, first, last, places, counts,
                    reinterpret_cast<std::uint32_t*>(scratch + thread * thread_bytes));
   });
 }
 
-/// Adds the counts of all features and of all pairs i < j to `marginals` and `counts`: pair p, in lexicographic order,
-/// has n_classes tables of C_i x C_j cells from pair_offsets[p] on. `s` is of roots. A pair with a missing cell is not
-/// counted. Returns the first bad cell (row * d + column), or -1.
+/// Adds the counts of all features and of all pairs i < j to `marginals` and `counts`, or writes them where these are
+/// `fresh` memory: pair p, in lexicographic order, has n_classes tables of C_i x C_j cells from pair_offsets[p] on; null
+/// where all features have as many categories. `s` is of roots. A pair with a missing cell is not counted. Returns the
+/// first bad cell (row * d + column), or -1: what is in the tables then is nothing.
 inline index count_pairs(const codes_view& x, const index* y, const code_rules& rules, const structure_view& s,
-                         const index* pair_offsets, index* marginals, index* counts, void* scratch, int threads) {
+                         const index* pair_offsets, index* marginals, index* counts, bool fresh, void* scratch,
+                         int threads) {
   const pair_plan plan = plan_pairs(x, s, threads);
+  threads = plan.threads;
   const index d = s.d;
   char* part = static_cast<char*>(scratch);
   const auto take = [&part](index bytes) {
@@ -379,16 +544,46 @@ inline index count_pairs(const codes_view& x, const index* y, const code_rules& 
   columns.kept = reinterpret_cast<index*>(take(plan.features));
   columns.bits = reinterpret_cast<std::uint64_t*>(take(plan.bits));
   columns.totals = reinterpret_cast<std::uint32_t*>(take(plan.totals));
-  bool some_many = false;
-  for (index j = 0; j < d; ++j) some_many = some_many || s.n_categories[j] > plan.few;
-  const bool at_once = !some_many && !e.slots && s.n_classes == 1;  // neither missing cells nor classes
+  auto* const counted = reinterpret_cast<std::uint8_t*>(take(plan.counted));  // pieces
+  const bool at_once = !plan.some_many && !e.slots && s.n_classes == 1;       // neither missing cells nor classes
   for (index j = 0; j < d; ++j) flags[j] = 0;
 
+  const pair_places places{pair_offsets, s.n_classes * s.n_categories[0] * s.n_categories[0]};
+  if (fresh) std::fill_n(marginals, s.offsets[d], 0);
+  columns.fresh = fresh;
+  const auto begin_tables = [&](bool each_written) {
+    if (!columns.fresh || each_written) return;
+    const index cells =
+        d > 1 ? places[pair_of(d - 2, d - 1, d)] + s.n_classes * s.n_categories[d - 2] * s.n_categories[d - 1] : 0;
+    parallel_blocks(cells, 1 << 16, threads, [&](index a, index b, int) { std::fill(counts + a, counts + b, 0); });
+    columns.fresh = false;
+  };
+  if (x.n == 0 || plan.some_many || s.n_classes > 1) begin_tables(false);
   first_index bad;
+  const index piece = 64 * plan.piece_words;
+  if (piece > 0) {
+    const index most_rows = (index{1} << 30) / piece * piece;
+    lay_out_columns(s, plan.few, flags, nullptr, piece, columns);
+    begin_tables(columns.binary == 0);
+    for (index row0 = 0; row0 < x.n; row0 += most_rows) {
+      const index row1 = x.n - row0 < most_rows ? x.n : row0 + most_rows;
+      if (count_dealt(e, plan, row0, row1, columns, flags + d, counted + row0 / piece, places, marginals, counts, part,
+                      threads, bad))
+        columns.fresh = false;
+      // Others may come before it: in pieces that were left when one had a missing cell.
+      if (bad.get() >= 0) return first_bad(e, 0, bad.get() / d + 1);
+    }
+  }
+  // The rows after `row` that are not yet counted begin here, and the next ones that are.
+  const auto next = [&](index row, bool done) {
+    while (row < x.n && (piece > 0 && counted[row / piece] == 1) != done) row = (row / piece + 1) * piece;
+    return row < x.n ? row : x.n;
+  };
   visit_unsigned(e.tile, [&](auto u) {
     using U = decltype(u);
-    for (index row0 = 0; row0 < x.n; row0 += plan.rows) {
-      const index row1 = row0 + plan.rows < x.n ? row0 + plan.rows : x.n;
+    for (index row1 = 0, row0 = next(0, false); row0 < x.n; row0 = next(row1, false)) {
+      row1 = piece > 0 ? next(row0, true) : x.n;
+      if (row1 - row0 > plan.rows) row1 = row0 + plan.rows;
       const index* classes = y ? y + row0 : nullptr;
       if (at_once) {
         lay_out_columns(s, plan.few, flags, nullptr, row1 - row0, columns);
@@ -397,16 +592,18 @@ inline index count_pairs(const codes_view& x, const index* y, const code_rules& 
       } else {
         const auto codes = encode_pairs(e, row0, row1, static_cast<U*>(lent), flags, flags + d, threads, bad);
         if (bad.get() >= 0) return;
-        if (some_many)
+        if (plan.some_many)
           parallel_blocks(d, 1, threads, [&](index i, index, int) {
-            count_direct(s, codes, classes, plan.few, i, pair_offsets, marginals, counts);
+            count_direct(s, codes, classes, plan.few, i, places, marginals, counts);
           });
         if (plan.columns == 0) continue;
         lay_out_columns(s, plan.few, flags, classes, row1 - row0, columns);
         pack_columns(columns, codes, d, threads);
       }
+      begin_tables(columns.binary == 0);
       count_columns(s, columns, plan.few, marginals, threads);
-      count_all_shared(s, columns, plan.few, pair_offsets, counts, part, plan.thread_bytes, threads);
+      count_all_shared(s, columns, plan.few, places, counts, part, plan.thread_bytes, threads);
+      columns.fresh = false;
     }
   });
   return bad.get();

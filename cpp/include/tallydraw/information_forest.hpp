@@ -13,6 +13,7 @@
 #include <cstdint>
 #include <cstring>
 
+#include "tallydraw/bit_columns.hpp"
 #include "tallydraw/pair_information.hpp"
 #include "tallydraw/transpose.hpp"
 
@@ -23,7 +24,7 @@ static_assert(bound_lanes % pair_lanes == 0, "vertices past the last are of no p
 
 /// How bounds are compared: the bits of a float, which order floats that are not negative as they do integers.
 using bound_bits = std::int32_t;
-constexpr bound_bits no_bound = INT32_MAX, below_all = INT32_MIN;
+constexpr bound_bits no_bound = INT32_MAX - 1, above_all = INT32_MAX, below_all = INT32_MIN;
 
 inline index bound_stride(index d) { return (d + bound_lanes - 1) / bound_lanes * bound_lanes; }
 
@@ -39,6 +40,9 @@ template <class Count>
 TALLYDRAW_APART inline void bound_information(const Count* tables, double mine, const double* others,
                                               bound_bits* bounds) {
   constexpr double relative = 1e-6, absolute = 1e-13;
+  // Where the product of the margins is not far from either end of the numbers nothing can be said.
+  constexpr double least = 1e-200, most = 1e200;
+  const double no_number = double_of(elementary::nan_bits);
   // Of numbers that are not negative, compared as integers, of which compilers make vectors; NaN is the greatest.
   const auto lesser = [](double x, double y) { return elementary::select(bits_of(x) < bits_of(y), x, y); };
   double n00[bound_lanes], n01[bound_lanes], n10[bound_lanes], n11[bound_lanes];
@@ -52,19 +56,19 @@ TALLYDRAW_APART inline void bound_information(const Count* tables, double mine, 
   for (index l = 0; l < bound_lanes; ++l) {
     const double more = lesser(mine, others[l]);
     const double m00 = n00[l] + more, m01 = n01[l] + more, m10 = n10[l] + more, m11 = n11[l] + more;
-    const double scale = 1.0 / ((m00 + m01) + (m10 + m11));
-    const double p00 = m00 * scale, p01 = m01 * scale, p10 = m10 * scale, p11 = m11 * scale;
-    const double a0 = p00 + p01, a1 = p10 + p11, b0 = p00 + p10, b1 = p01 + p11;
-    const double delta = p00 * p11 - p01 * p10;
-    const double u = a0 * a1, v = b0 * b1, w = 1.0 / (u * v);
+    // Of counts instead of probabilities, whose sums cancel out; one division.
+    const double a0 = m00 + m01, a1 = m10 + m11, b0 = m00 + m10, b1 = m01 + m11, n = a0 + a1;
+    const double u = a0 * a1, v = b0 * b1, delta = m00 * m11 - m01 * m10;
+    const double w = 1.0 / elementary::select((u * v >= least) & (u * v <= most), u * v, no_number);
     const double y = delta * w, x = delta * y;  // x = sum q t^2
-    const double third = y * ((a1 - a0) * (b1 - b0)), fourth = x * w * ((1.0 - 3.0 * u) * (1.0 - 3.0 * v));
+    const double third = y * ((a1 - a0) * (b1 - b0)), fourth = x * w * ((n * n - 3.0 * u) * (n * n - 3.0 * v));
     const double series = 0.5 - third * (1.0 / 6) + fourth * (1.0 / 3);
     to[l] = static_cast<float>(x * lesser(series, 1.0) * (1.0 + relative) + absolute);
   }
   std::memcpy(bounds, to, sizeof to);
-  // What is no number, of a margin of zeros, is no bound; its sign may be set.
-  for (index l = 0; l < bound_lanes; ++l) bounds[l] = bounds[l] < 0 ? no_bound : bounds[l];
+  // What is no number, as of a margin of zeros, is no bound; its sign may be set.
+  for (index l = 0; l < bound_lanes; ++l)
+    bounds[l] = static_cast<std::uint32_t>(bounds[l]) < std::uint32_t{no_bound} ? bounds[l] : no_bound;
 }
 
 /// The bounds of n tables side by side.
@@ -87,8 +91,9 @@ inline void bound_row(const Count* tables, double mine, const double* others, in
 /// nothing else that could be of use.
 template <class Count>
 inline void bound_all(index d, const Count* counts, const double* pseudocounts, bound_bits* bounds, int threads) {
+  constexpr index least_pairs = 1 << 14;  // worth another thread
   const index stride = bound_stride(d);
-  parallel_blocks(d, bound_lanes, threads, [&](index i0, index i1, int) {
+  parallel_blocks(d, bound_lanes, d * d / 4 < least_pairs ? 1 : threads, [&](index i0, index i1, int) {
     for (index i = i0; i < i1; ++i) {
       bound_bits* const row = bounds + i * stride;
       row[i] = below_all;
@@ -130,6 +135,28 @@ inline std::int64_t order_of(double x) noexcept {
   return bits < 0 ? INT64_MIN - bits : bits;  // -0 and 0 are equal
 }
 
+/// Bit l is set where a[l] >= b[l], of bound_lanes bounds.
+inline unsigned not_below(const bound_bits* a, const bound_bits* b) {
+#if defined(__AVX512F__)
+  return _mm512_cmpge_epi32_mask(_mm512_loadu_si512(a), _mm512_loadu_si512(b));
+#else
+  unsigned met = 0;
+  for (index l = 0; l < bound_lanes; ++l) met |= (a[l] >= b[l] ? 1u : 0u) << l;
+  return met;
+#endif
+}
+
+/// Bit l is set where x[l] == y, of pair_lanes numbers.
+inline unsigned equal_to(const std::int64_t* x, std::int64_t y) {
+#if defined(__AVX512F__)
+  return _mm512_cmpeq_epi64_mask(_mm512_loadu_si512(x), _mm512_set1_epi64(y));
+#else
+  unsigned met = 0;
+  for (index l = 0; l < pair_lanes; ++l) met |= (x[l] == y ? 1u : 0u) << l;
+  return met;
+#endif
+}
+
 template <class Count>
 inline void information_forest_of(index d, const Count* counts, const double* pseudocounts, index root, index* parents,
                                   bound_bits* bounds, double* words, int threads) {
@@ -147,24 +174,17 @@ inline void information_forest_of(index d, const Count* counts, const double* ps
   for (index u = 0; u < stride; ++u) {
     best[u] = u < d ? order_of(none) : INT64_MIN;
     arc[u] = -1;
-    useful[u] = u < d ? below_all + 1 : no_bound;
+    useful[u] = u < d ? below_all + 1 : above_all;
     if (u < d) parents[u] = -1;
   }
   for (index v = root, left = d - 1;; --left) {
     best[v] = INT64_MIN;
-    useful[v] = no_bound;
+    useful[v] = above_all;
     if (left == 0) return;
     const bound_bits* const row = bounds + v * stride;
     index n = 0;
-    for (index u = 0; u < stride; u += bound_lanes) {
-      bound_bits any = 0;
-      for (index l = 0; l < bound_lanes; ++l) any |= row[u + l] >= useful[u + l] ? 1 : 0;
-      if (!any) continue;
-      for (index l = 0; l < bound_lanes; ++l) {
-        candidates[n] = u + l;
-        n += row[u + l] >= useful[u + l] && best[u + l] != INT64_MIN ? 1 : 0;
-      }
-    }
+    for (index u = 0; u < stride; u += bound_lanes)
+      for (unsigned met = not_below(row + u, useful + u); met; met &= met - 1) candidates[n++] = u + lowest_bit(met);
     for (index at = 0; at < n; at += pair_lanes) {
       const index m = n - at < pair_lanes ? n - at : pair_lanes;
       index pair[pair_lanes];
@@ -192,12 +212,11 @@ inline void information_forest_of(index d, const Count* counts, const double* ps
       for (index l = 0; l < pair_lanes; ++l) most[l] = best[u + l] > most[l] ? best[u + l] : most[l];
     for (std::int64_t order : most) most[0] = order > most[0] ? order : most[0];
     index next = -1;
-    for (index u = 0; u < stride; u += pair_lanes) {
-      bool any = false;
-      for (index l = 0; l < pair_lanes; ++l) any |= best[u + l] == most[0];
-      for (index l = 0; any && l < pair_lanes; ++l)
-        if (best[u + l] == most[0] && (next < 0 || (arc[u + l] >= 0 && arc[u + l] < arc[next]))) next = u + l;
-    }
+    for (index u = 0; u < stride; u += pair_lanes)
+      for (unsigned met = equal_to(best + u, most[0]); met; met &= met - 1) {
+        const index other = u + lowest_bit(met);
+        if (next < 0 || (arc[other] >= 0 && arc[other] < arc[next])) next = other;
+      }
     v = next;
   }
 }

@@ -33,7 +33,8 @@ struct count_kernels {
   // count_pairs.hpp, count_pairs_weighted.hpp; scratch in words of 64 bits
   index (*count_pairs_scratch)(const codes_view& x, const structure_view& s, int threads);
   index (*count_pairs)(const codes_view& x, const index* y, const code_rules& rules, const structure_view& s,
-                       const index* pair_offsets, index* marginals, index* counts, void* scratch, int threads);
+                       const index* pair_offsets, index* marginals, index* counts, bool fresh, void* scratch,
+                       int threads);
   index (*count_pairs_weighted_scratch)(const structure_view& s, int threads);
   index (*count_pairs_weighted)(const codes_view& x, const index* y, const code_rules& rules, const structure_view& s,
                                 const index* pair_offsets, const double* weights, double* marginals, double* counts,
@@ -121,6 +122,15 @@ struct information_kernels {
   index (*information_forest_scratch)(const structure_view& s);
   void (*information_forest)(const structure_view& s, const double* floats, const index* integers,
                              const double* pseudocounts, index root, index* parents, void* scratch, int threads);
+
+  // tree_tables.hpp; scratch in words of 64 bits
+  index (*tree_tables_scratch)(index d);
+  void (*tree_tables)(const structure_view& s, const index* pair_offsets, const std::uint64_t* pairs,
+                      const std::uint64_t* marginals, const index* parents, const tree_view& tree,
+                      std::uint64_t* tables, void* scratch);
+
+  // row_probabilities.hpp
+  bool (*row_probabilities)(const structure_view& s, double* floats, index* integers, double more, double* theta);
 };
 
 struct kernel_table {

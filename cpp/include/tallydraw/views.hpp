@@ -52,6 +52,15 @@ struct structure_view {
   const index* order;  // features, every context before its child
 };
 
+/// The parts of the structure of a tree that a kernel writes; `context` has room for one a feature that has a parent.
+struct tree_view {
+  index* n_contexts;
+  index* offsets;
+  index* context_begin;
+  index* context;
+  index* order;
+};
+
 /// Cumulative levels of table rows, ready to draw from (see levels.hpp). `high` holds the upper halves of `level`.
 /// Feature j has, for each of its table rows, 2^guide_bits[j] guide entries from guide_offsets[j] on
 /// (none where guide_bits[j] < 0), of type uint8 where outcomes are, else uint32.

@@ -23,6 +23,7 @@ from tallydraw._numba.pair_information import pair_information
 from tallydraw._numba.parallel import max_threads
 from tallydraw._numba.philox import philox
 from tallydraw._numba.posterior import log_posterior, log_sum_exp, posterior
+from tallydraw._numba.row_probabilities import row_probabilities
 from tallydraw._numba.running_sums import running_sums
 from tallydraw._numba.sample_categories import sample_categories, sample_one
 from tallydraw._numba.sample_counts import sample_counts
@@ -30,6 +31,7 @@ from tallydraw._numba.sample_features import sample_features
 from tallydraw._numba.sample_paths import sample_paths
 from tallydraw._numba.sample_rows import sample_rows
 from tallydraw._numba.spanning_forest import spanning_forest
+from tallydraw._numba.tree_tables import tree_tables
 
 __all__ = [
     "build_guides",
@@ -60,6 +62,7 @@ __all__ = [
     "pair_information",
     "philox",
     "posterior",
+    "row_probabilities",
     "running_sums",
     "sample_categories",
     "sample_counts",
@@ -68,6 +71,7 @@ __all__ = [
     "sample_paths",
     "sample_rows",
     "spanning_forest",
+    "tree_tables",
     "use_instruction_set",
 ]
 

@@ -134,10 +134,19 @@ def _add_table(ci, cj, ki, kj, shared, stride, ni, nj, n, at, counts):
 
 
 @inline
-def _add_twos(shared, ni, nj, m, n, at, step, counts):
-    """The same of a complete feature of two categories and m others after each other."""
+def _add_twos(shared, ni, nj, m, n, at, step, fresh, counts):
+    """The same of a complete feature of two categories and m others after each other; or writes them."""
     place, further = np.uint64(at), np.uint64(step)
     one, two, three = np.uint64(1), np.uint64(2), np.uint64(3)
+    if fresh:
+        for x in range(m):
+            both, other = shared[x], nj[x]
+            counts[place] = both
+            counts[place + one] = ni - both
+            counts[place + two] = other - both
+            counts[place + three] = n - ni - other + both
+            place += further
+        return
     for x in range(m):
         both, other = shared[x], nj[x]
         counts[place] += both
@@ -149,10 +158,10 @@ def _add_twos(shared, ni, nj, m, n, at, step, counts):
 
 @kernel
 def _count_shared(
-    bits, n_words, group, word, n_categories, few, twos, first, kept, zeros, totals, f0, f1, pair_offsets, counts
+    bits, n_words, group, word, n_categories, few, twos, first, kept, zeros, totals, f0, f1, pair_offsets, fresh, counts
 ):  # fmt: skip
     """The pairs (i, j > i) of features of few categories, f0 <= i < f1; features from `twos` on are complete and have
-    two.
+    two. Tables that are `fresh`, all of two categories, are written.
     """
     d, stride, n_classes = len(n_categories), totals.shape[1], totals.shape[0]
     shared = np.empty((_TOGETHER + _FEW + BLOCK) * stride, np.int64)
@@ -190,7 +199,7 @@ def _count_shared(
                     cj, q = n_categories[j], first[j]
                     at = pair_offsets[pair_of(i, j, d)] + k * ci * cj
                     if i >= twos:
-                        _add_twos(row[q:], ni[0], totals[k, q:], d - j, n, at, 4 * n_classes, counts)
+                        _add_twos(row[q:], ni[0], totals[k, q:], d - j, n, at, 4 * n_classes, fresh, counts)
                         break
                     if cj <= few:
                         _add_table(ci, cj, kept[i], kept[j], row[q:], stride, ni, totals[k, q:], n, at, counts)
@@ -260,23 +269,30 @@ def count_pairs(
     missing: int | None,
     unseen_is_missing: bool,
     structure: Structure,
-    pair_offsets: NDArray[np.int64],
+    pair_offsets: NDArray[np.int64] | None,
     marginals: NDArray[np.int64],
     counts: NDArray[np.int64],
+    fresh: bool,
     threads: int,
 ) -> int:
     s = structure
     n, d, k = len(X), s.n_features, s.n_classes
+    if fresh:
+        marginals.fill(0)
+    if pair_offsets is None:
+        pair_offsets = np.arange(0, counts.size + 1, k * int(s.n_categories[0]) ** 2)
     few = _FEW if n >= _CLASS_ROWS * k else 0
     rules = (missing, unseen_is_missing, s, few, pair_offsets)
     if counts.size <= _PRIVATE_CELLS:
         threads = min(threads, 1 + n * counts.size // _THREAD_CELLS)
     if threads == 1 or counts.size > _PRIVATE_CELLS:
-        return _count_rows(X, y, *rules, marginals, counts, threads)
+        return _count_rows(X, y, *rules, marginals, counts, fresh, threads)
+    if fresh:
+        counts.fill(0)
 
     def rows(a: int, b: int, _: int) -> tuple[int, NDArray[np.int64], NDArray[np.int64]]:
         own = np.zeros(marginals.size, np.int64), np.zeros(counts.size, np.int64)
-        bad = _count_rows(X[a:b], None if y is None else y[a:b], *rules, *own, 1)
+        bad = _count_rows(X[a:b], None if y is None else y[a:b], *rules, *own, False, 1)
         return a * d + bad if bad >= 0 else -1, *own
 
     found = parallel_blocks(n, -(-n // threads), threads, rows)
@@ -296,9 +312,10 @@ def _count_rows(
     pair_offsets: NDArray[np.int64],
     marginals: NDArray[np.int64],
     counts: NDArray[np.int64],
+    fresh: bool,
     threads: int,
 ) -> int:
-    """Threads own tables."""
+    """Threads own tables, which are written first where that is all of each."""
     n, d, k = len(X), s.n_features, s.n_classes
     c = s.n_categories
     is_few = c <= few
@@ -306,6 +323,9 @@ def _count_rows(
     chunk = min(max(4096, 8 * _BIT_BYTES // (width + 64) // 64 * 64), 1 << 16)
     grain = -(-d // (4 * threads)) if threads > 1 else d
     zeros = np.zeros(LANES, np.int64)
+    if fresh and not (k == 1 and (c == 2).all() and few > 1):
+        counts.fill(0)
+        fresh = False
     for begin in range(0, n, chunk):
         plain, complete, bad = encode_pairs(X[begin : begin + chunk], missing, unseen_is_missing, s, threads)
         if bad >= 0:
@@ -330,8 +350,12 @@ def _count_rows(
         shape = (bits, n_words, group, word, c)
         _total(*shape, s.offsets, few, first, kept, zeros, totals, marginals)
         others = np.flatnonzero((kept != 1) | (c != 2))
+        if fresh and len(others):
+            counts.fill(0)
+            fresh = False
         shared = (*shape, few, int(others[-1]) + 1 if len(others) else 0, first, kept, zeros, totals)
-        _ranges(d, grain, threads, _count_shared, shared, (pair_offsets, counts))
+        _ranges(d, grain, threads, _count_shared, shared, (pair_offsets, fresh, counts))
+        fresh = False
     return -1
 
 

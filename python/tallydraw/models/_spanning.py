@@ -28,7 +28,7 @@ def information_forest(
 ) -> NDArray[np.int64]:
     """The same of the information of the pairs, most of which need not be known where features are binary."""
     d = len(pairs)
-    if d > _MOST_BOUNDED or pairs.n_classes is not None or not (pairs.n_categories == 2).all():
+    if d > _MOST_BOUNDED or pairs.n_classes is not None or not pairs._binary:
         return spanning_forest(pair_information(pairs, pseudocounts=pseudocounts, n_threads=n_threads), d, root)
     more = np.zeros(d) if pseudocounts is None else pseudocounts
     parents = np.empty(d, np.int64)

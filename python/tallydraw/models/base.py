@@ -30,6 +30,8 @@ __all__ = ["Model"]
 
 M = TypeVar("M", bound="Model")
 
+_NOBODYS = frozenset({int, float, str, bool, type(None)})  # values that cannot be changed
+
 # Where no closed form is known, an entropy or a divergence sums over all combinations: at most this many.
 _MOST_COMBINATIONS = 1 << 20
 
@@ -79,7 +81,7 @@ class Model(ABC):
         if name in self._frozen and getattr(self, "_fitted", None) is not None:
             raise AttributeError(f"{name} is settled by the first fit: make another {type(self).__name__}")
         if name in self._parameters:
-            value = self._checked(name, own_parameter(value))
+            value = self._checked(name, value if type(value) in _NOBODYS else own_parameter(value))
         object.__setattr__(self, name, value)
 
     def _checked(self, name: str, value: Any) -> Any:

@@ -24,7 +24,7 @@ from tallydraw.models._spanning import information_forest, spanning_forest
 from tallydraw.models._state import Fitted, Prepared
 from tallydraw.models._sums import log
 from tallydraw.models._tree_drawing import as_text, draw
-from tallydraw.models._tree_model import TreeModel, stacks_of
+from tallydraw.models._tree_model import TreeModel, normalized, stacks_of
 from tallydraw.pairs import PairTables
 from tallydraw.tables import Tables
 
@@ -239,7 +239,7 @@ class ChowLiuTree(TreeModel):
             if [_parents_of(t).tolist() for t in expected] != [_parents_of(t).tolist() for t in stacks]:
                 raise ValueError("the parameters say another tree than that of the fit by EM: fit again")
             stacks = expected
-        estimated = tuple(tables.normalize(self.alpha) for tables in stacks)
+        estimated = tuple(normalized(tables, self.alpha) for tables in stacks)
         return estimated if self._own_trees(pairs) else estimated[0], prior
 
     def _own_trees(self, pairs: PairTables) -> bool:
@@ -351,7 +351,7 @@ class ChowLiuTree(TreeModel):
         more = self._pseudocounts(c)
         if self.penalty is None:
             return information_forest(pairs, self.root, pseudocounts=more, n_threads=n_threads)
-        together = np.empty(len(pairs.offsets) - 1)
+        together = np.empty(d * (d - 1) // 2)
         gain = pair_information(pairs, pseudocounts=more, seen=together, n_threads=n_threads)
         first, second = np.triu_indices(d, 1)
         free = (c[first] - 1) * (c[second] - 1) * (pairs.n_classes or 1)
@@ -363,6 +363,8 @@ class ChowLiuTree(TreeModel):
 
     def _pseudocounts(self, sizes: NDArray[np.int64]) -> NDArray[np.float64] | None:
         """What each feature has more in each cell of a pair; None where there are none, or some one a category."""
+        if type(self.alpha) in (int, float) and self.alpha == 0:
+            return None
         alphas = _check.alpha_value(self.alpha, sizes)
         if is_number(self.alpha):
             return np.full(len(sizes), float(alphas[0]))
