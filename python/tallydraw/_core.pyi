@@ -72,6 +72,14 @@ def count_pairs_weighted(
     X: Codes, y: Counts | None, missing: int | None, unseen_is_missing: bool, structure: Structure, pair_offsets: Counts,
     weights: Floats, marginals: Floats, counts: Floats, threads: int,
 ) -> int: ...  # weights (n, W): with y W is 1; without y n_classes is W, and column w is added to block w of every table
+def group_codes(
+    X: Codes, missing: int | None, unseen_is_missing: bool, structure: Structure, groups: Counts, radix: NDArray[np.uint8],
+    out: NDArray[np.uint8], threads: int,
+) -> None: ...  # valid codes; out (n, G): the sum of radix[j] * (code, or C_j where missing), groups[g] <= j < groups[g + 1]
+def count_posterior(
+    codes: NDArray[np.uint8], structure: Structure, logs: Floats, lane_offsets: Counts, first: Floats, prior: Floats,
+    weights: Floats | None, grid: float, evidence: Floats, lanes: Floats, threads: int,
+) -> None: ...  # valid codes (n, d), logs as lanes; adds posteriors times weights, + grid - grid, to lanes; exact sums only
 def count_expected(
     X: Codes, missing: int | None, unseen_is_missing: bool, structure: Structure, probabilities: Floats, plain: bool,
     weights: Floats, block_rows: int, counts: Floats, threads: int,

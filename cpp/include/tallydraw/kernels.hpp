@@ -44,6 +44,15 @@ struct count_kernels {
   void (*count_expected)(const codes_view& x, const code_rules& rules, const structure_view& s,
                          const double* probabilities, bool plain, const double* weights, index block_rows,
                          double* counts, void* scratch, int threads);
+
+  // group_codes.hpp, count_posterior.hpp; scratch in words of 64 bits
+  index (*group_codes_scratch)(const structure_view& s, int threads);
+  void (*group_codes)(const codes_view& x, const code_rules& rules, const structure_view& s, const index* groups,
+                      index n_groups, const std::uint8_t* radix, std::uint8_t* out, void* scratch, int threads);
+  index (*count_posterior_scratch)(const structure_view& s, const index* lane_offsets, int threads);
+  void (*count_posterior)(const std::uint8_t* codes, index n, const structure_view& s, const double* lanes,
+                          const index* lane_offsets, const double* first, const double* prior, const double* weights,
+                          double grid, double* evidence, double* counts, void* scratch, int threads);
 };
 
 struct sample_kernels {

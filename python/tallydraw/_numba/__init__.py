@@ -11,8 +11,10 @@ from tallydraw._numba.count_expected import count_expected
 from tallydraw._numba.count_features import count_features, count_features_soft, count_features_weighted
 from tallydraw._numba.count_pairs import count_pairs
 from tallydraw._numba.count_pairs_weighted import count_pairs_weighted
+from tallydraw._numba.count_posterior import count_posterior
 from tallydraw._numba.count_transitions import count_transitions
 from tallydraw._numba.elementary import divergence_terms, exp, log, log_scaled
+from tallydraw._numba.group_codes import group_codes
 from tallydraw._numba.information_forest import information_forest
 from tallydraw._numba.levels import build_guides
 from tallydraw._numba.log_prob_features import log_prob_features
@@ -40,9 +42,11 @@ __all__ = [
     "count_features_weighted",
     "count_pairs",
     "count_pairs_weighted",
+    "count_posterior",
     "count_transitions",
     "divergence_terms",
     "exp",
+    "group_codes",
     "information_forest",
     "instruction_set",
     "instruction_sets",

@@ -8,20 +8,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tallydraw import backend
-from tallydraw.models._sums import log
 
 _PURPOSE = 6
-_BLOCK = 1 << 14
+_BLOCK, _CELLS = 1 << 14, 1 << 16
 
 
 def random_start(n: int, k: int, key: int, attempt: int) -> NDArray[np.float64]:
-    """(n, k) responsibilities, each row uniform on the simplex: exponentials divided by their sum."""
+    """(n, k) responsibilities, each row uniform on the simplex: exponentials divided by their sum, left to right."""
     out = np.empty((n, k))
-    for a in range(0, n, _BLOCK):
-        rows = np.arange(a, min(n, a + _BLOCK), dtype=np.uint64)
-        words = np.concatenate([_words(key, rows, part, attempt) for part in range(-(-k // 4))], axis=1)[:, :k]
-        drawn = -log((words + 0.5) * 2.0**-32)
-        out[a : a + len(rows)] = drawn / np.cumsum(drawn, axis=1)[:, -1:]
+    step = max(1, _CELLS // k)
+    words = np.empty((min(n, step), -(-k // 4), 4), np.uint32)
+    for a in range(0, n, step):
+        rows = np.arange(a, min(n, a + step), dtype=np.uint64)
+        for part in range(words.shape[1]):
+            words[: len(rows), part] = _words(key, rows, part, attempt)
+        drawn = out[a : a + len(rows)]
+        np.add(words.reshape(len(words), -1)[: len(rows), :k], 0.5, out=drawn)
+        drawn *= 2.0**-32
+        backend.kernels().log(drawn.reshape(-1), drawn.reshape(-1))  # negative ones, as their sum is
+        total = drawn[:, 0].copy()
+        for column in drawn.T[1:]:
+            total += column
+        drawn /= total[:, None]
     return out
 
 
