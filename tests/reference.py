@@ -201,6 +201,16 @@ def spanning_forest(gain, root):
     return parents
 
 
+def simplex_row(key: int, row: int, k: int, tag: int) -> list[float]:
+    """-log u of k words of a row's cells, divided by their sum from left to right; u = (word + 1/2) / 2**32."""
+    words = [philox((row & 0xFFFFFFFF, row >> 32, j // 4, tag), key)[j % 4] for j in range(k)]
+    logs = [-log((word + 0.5) * 2.0**-32) for word in words]
+    total = logs[0]
+    for x in logs[1:]:
+        total += x
+    return [x / total for x in logs]
+
+
 # Posteriors ---------------------------------------------------------------------------------------------------------
 
 
@@ -271,27 +281,46 @@ def weighed_posterior(row: list[float], prior: list[float], weight: float, grid:
     return max(row) + log(total), [(e * (weight / total) + grid) - grid for e in exps]
 
 
+def group_codes(row: list[int], sizes: list[int], n_codes: list[int], begins: list[int]) -> list[int]:
+    """One number for each group of features of a row, that of a missing cell being C_j; the first changes fastest."""
+    numbers = []
+    for a, b in itertools.pairwise(begins):
+        z, factor = 0, 1
+        for j in range(a, b):
+            z += factor * (sizes[j] if row[j] < 0 else row[j])
+            factor *= n_codes[j]
+        numbers.append(z)
+    return numbers
+
+
 def count_posterior(
     codes: list[list[int]],
     logs: list[list[list[float]]],
     first: list[float],
     prior: list[float],
+    shares: list[list[float]] | None,
     weights: list[float],
     grid: float,
 ) -> tuple[list[float], list[list[list[Fraction]]]]:
-    """Log evidence of rows, and [j][k][code] the sums of their posteriors; logs[j][k][code]. All sums are exact."""
+    """Log evidence of rows, and [j][k][code] the sums of their posteriors, or of `shares`; logs[j][k][code].
+
+    All sums are exact. A missing cell is -1.
+    """
     counts = [[[Fraction(0)] * len(own) for own in table] for table in logs]
     evidence = []
-    for row, weight in zip(codes, weights, strict=True):
+    for r, (row, weight) in enumerate(zip(codes, weights, strict=True)):
         scores = []
         for k, begin in enumerate(first):
-            terms = [begin, *(logs[j][k][z] for j, z in enumerate(row))]
+            terms = [begin, *(logs[j][k][z] for j, z in enumerate(row) if z >= 0)]
             scores.append(-math.inf if -math.inf in terms else float(sum(map(Fraction, terms))))
-        log_p, shares = weighed_posterior(scores, prior, weight, grid)
+        log_p, added = weighed_posterior(scores, prior, weight, grid)
+        if shares is not None:
+            added = [(share * weight + grid) - grid for share in shares[r]]
         evidence.append(log_p)
         for j, z in enumerate(row):
-            for k, share in enumerate(shares):
-                counts[j][k][z] += Fraction(share)
+            for k, share in enumerate(added):
+                if z >= 0:
+                    counts[j][k][z] += Fraction(share)
     return evidence, counts
 
 

@@ -160,6 +160,14 @@ TALLYDRAW_APART inline void weigh_posterior(double* x, index rows, index k, cons
   for (index i = 0; i < rows; ++i) evidence[i] = most[i] + evidence[i];  // -inf where impossible
 }
 
+/// out[i, j] = x[i, j] times weights[i], rounded in the same way.
+inline void weigh_shares(const double* x, index rows, index k, const double* weights, double grid, double* out) {
+  for (index i = 0; i < rows; ++i) {
+    const double weight = weights ? weights[i] : 1.0;
+    for (index j = 0; j < k; ++j) out[i * k + j] = (x[i * k + j] * weight + grid) - grid;
+  }
+}
+
 /// out[i, j] = x[i, j] - log sum_j exp(x[i, j]), computed as (x - max) - log s; log_prior[j] where all are -inf.
 inline void log_posterior(const double* x, index n, index k, const double* log_prior, double* out, int threads) {
   namespace t = posterior_tiles;

@@ -52,6 +52,14 @@ struct structure_view {
   const index* order;  // features, every context before its child
 };
 
+/// Groups of features whose codes are combined to one, the first feature's changing fastest: features begin[g] …
+/// begin[g + 1] - 1, of n_codes[j] codes each, which are C_j, or one more where cells are missing.
+struct groups_view {
+  index n;
+  const index* begin;
+  const index* n_codes;
+};
+
 /// Cumulative levels of table rows, ready to draw from (see levels.hpp). `high` holds the upper halves of `level`.
 /// Feature j has, for each of its table rows, 2^guide_bits[j] guide entries from guide_offsets[j] on
 /// (none where guide_bits[j] < 0), of type uint8 where outcomes are, else uint32.

@@ -30,6 +30,7 @@ from tallydraw._numba.sample_counts import sample_counts
 from tallydraw._numba.sample_features import sample_features
 from tallydraw._numba.sample_paths import sample_paths
 from tallydraw._numba.sample_rows import sample_rows
+from tallydraw._numba.sample_shares import sample_shares
 from tallydraw._numba.spanning_forest import spanning_forest
 
 __all__ = [
@@ -69,6 +70,7 @@ __all__ = [
     "sample_one",
     "sample_paths",
     "sample_rows",
+    "sample_shares",
     "spanning_forest",
     "use_instruction_set",
 ]

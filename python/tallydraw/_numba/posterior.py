@@ -157,6 +157,14 @@ def weigh_posterior(x, k, prior, has_weights, weights, grid, most, evidence):
 
 
 @kernel
+def weigh_shares(x, has_weights, weights, grid, out):
+    for i in range(x.shape[0]):
+        weight = weights[i] if has_weights else 1.0
+        for j in range(x.shape[1]):
+            out[i, j] = (x[i, j] * weight + grid) - grid
+
+
+@kernel
 def _log_posterior(x, k, log_prior, out):
     tile, shifts, sums = np.empty(k * _tile(k)), np.empty(_tile(k)), np.empty(_tile(k))
     width, n = np.uint64(k), len(x) // k

@@ -7,29 +7,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tallydraw import backend
+from tallydraw import _check, backend
 
 _PURPOSE = 6
-_BLOCK, _CELLS = 1 << 14, 1 << 16
+_BLOCK = 1 << 14
 
 
-def random_start(n: int, k: int, key: int, attempt: int) -> NDArray[np.float64]:
-    """(n, k) responsibilities, each row uniform on the simplex: exponentials divided by their sum, left to right."""
-    out = np.empty((n, k))
-    step = max(1, _CELLS // k)
-    words = np.empty((min(n, step), -(-k // 4), 4), np.uint32)
-    for a in range(0, n, step):
-        rows = np.arange(a, min(n, a + step), dtype=np.uint64)
-        for part in range(words.shape[1]):
-            words[: len(rows), part] = _words(key, rows, part, attempt)
-        drawn = out[a : a + len(rows)]
-        np.add(words.reshape(len(words), -1)[: len(rows), :k], 0.5, out=drawn)
-        drawn *= 2.0**-32
-        backend.kernels().log(drawn.reshape(-1), drawn.reshape(-1))  # negative ones, as their sum is
-        total = drawn[:, 0].copy()
-        for column in drawn.T[1:]:
-            total += column
-        drawn /= total[:, None]
+def random_start(n: int, k: int, key: int, attempt: int, n_threads: int | None = None) -> NDArray[np.float64]:
+    """(n, k) responsibilities, each row uniform on the simplex: exponentials divided by their sum."""
+    out, wanted = np.empty((n, k)), _check.thread_count(n_threads)
+    for a, b in backend.blocks(n, 8 * k):
+        backend.kernels().sample_shares(key, attempt, a, out[a:b], backend.threads(wanted, 8 * (b - a) * k))
     return out
 
 

@@ -122,19 +122,21 @@ class ProductSteps(Steps):
         super().__init__(component, data, sizes, weights, k, n_threads)
         self.rows = Products(data.codes, sizes, weights, k, n_threads)
         self.flat_alphas = self.rows.structure.spread(self.alphas)
-        self.counts = self.logs = np.empty(0)
+        self.logs = np.empty(0)
+        self.counts = self.logs, self.logs
 
     def begin(self, responsibilities: NDArray[np.float64]) -> None:
-        self.counts = self.rows.soft_counts(responsibilities)
+        self.counts = self.rows.counts(responsibilities)
 
     def maximize(self) -> Fitted:
-        mass, flat = self.rows.tables(self.counts)
+        mass, flat = self.counts
         counts = self.component._tables(flat, self.empty.sizes, self.rows.k, self.rows.structure)
         return self._of_classes(mass)._replace(counts=counts)
 
     def expect(self, prepared: Prepared) -> NDArray[np.float64]:
-        self.logs = log(prepared.probabilities.values)
-        evidence, self.counts = self.rows.step(self.logs, _weights_of(prepared))
+        theta = prepared.probabilities
+        self.logs = log(theta.values)
+        evidence, self.counts = self.rows.expected_counts(theta, _weights_of(prepared), self.logs)
         return evidence
 
     def _feature_penalty(self, tables: Tables) -> float:

@@ -69,8 +69,10 @@ class Mixture(Model):
     Notes
     -----
     EM (Dempster, Laird & Rubin, 1977; for trees Meila & Jordan, 2000) with pseudocounts: the maximum of the penalised
-    likelihood. All sums run in row order and all logs are our own: the same seed gives the same bits on every backend,
-    for any threads. An iteration costs a score and a weighted count of each distinct row under each component.
+    likelihood. All sums run in row order, or are exact, and all logs are our own: the same seed gives the same bits on
+    every backend, for any threads. An iteration costs a score and a weighted count of each distinct row under each
+    component. For :class:`NaiveBayes` groups of features are taken as one: while EM runs, logs are rounded by about
+    1e-12 nats a row, and the posteriors of rows to multiples of at most 2**-50 of the total weight.
 
     Examples
     --------
@@ -195,7 +197,7 @@ class Mixture(Model):
                     codes = data.codes.reshape(len(data), -1)
                     first = nearest_start(codes, weights, self.n_components, key, attempt)
                 else:
-                    first = random_start(len(data), self.n_components, key, attempt)
+                    first = random_start(len(data), self.n_components, key, attempt, n_threads)
                 run = self._run(steps, weights, first, held_out, attempt, tick, n_threads)
                 if best is None or (run.score, run.objective) > (best.score, best.objective):
                     best = run
