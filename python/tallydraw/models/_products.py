@@ -43,6 +43,7 @@ class Products:
         gone = codes.min(axis=0) < 0 if codes.dtype.kind == "i" else np.zeros(len(sizes), bool)
         self.n_codes = sizes + gone  # a missing cell is a code of its own
         self.groups = _groups(self.n_codes.tolist())
+        self.cells = k * int(np.multiply.reduceat(self.n_codes, self.groups[:-1]).sum())
         self.codes = np.empty((len(codes), len(self.groups) - 1), np.uint8)
         for a, b in backend.blocks(len(codes), len(sizes)):
             team = backend.threads(self.n_threads, (b - a) * len(sizes))
@@ -62,9 +63,10 @@ class Products:
         first = log(prior)
         grid = _grid(_largest(first) + self.structure.n_features * _largest(logs))
         lanes = theta.lanes(backend.threads(self.n_threads, len(logs))).values
+        with np.errstate(all="ignore"):  # what lies between features may be any number
+            rounded = (lanes + grid) - grid
         evidence = np.empty(len(self.codes))
-        counts = self._counts((lanes + grid) - grid, (first + grid) - grid, prior, None, evidence)
-        return evidence, counts
+        return evidence, self._counts(rounded, (first + grid) - grid, prior, None, evidence)
 
     def _counts(
         self,
@@ -78,10 +80,12 @@ class Products:
         lanes.fill(0.0)
         work = (self.codes.shape[1] + 4) * self.k
         for a, b in backend.blocks(len(self.codes), work):
+            # A thread has tables of its own, which must be worth it.
+            team = max(1, min(backend.threads(self.n_threads, (b - a) * work), (b - a) * work // (8 * self.cells)))
             backend.kernels().count_posterior(
                 self.codes[a:b], self.structure, self.groups, self.n_codes, logs, self.lane_offsets, first, prior,
                 None if shares is None else shares[a:b], None if self.weights is None else self.weights[a:b], self.grid,
-                evidence[a:b], lanes, backend.threads(self.n_threads, (b - a) * work),
+                evidence[a:b], lanes, team,
             )  # fmt: skip
         flat = np.empty(int(self.structure.offsets[-1]))
         backend.kernels().collect_lanes(self.structure, lanes, self.lane_offsets, flat)
