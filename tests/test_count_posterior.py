@@ -106,6 +106,13 @@ def test_equals_the_reference_on_every_instruction_set(backend: str) -> None:
         check_against_reference()
 
 
+def test_the_exps_are_near_those_of_the_library() -> None:
+    for x in np.random.default_rng(0).uniform(-44, 0, 20_000).tolist():
+        assert abs(reference.exp_below(x) / reference.exp(x) - 1.0) < 2.0**-47
+    assert reference.exp_below(0.0) == 1.0
+    assert reference.exp_below(-math.inf) == reference.exp_below(-44.0) < 2.0**-63
+
+
 @pytest.mark.parametrize("k", [1, 3, 20])
 def test_is_near_posteriors_that_are_not_rounded(k: int, backend: str) -> None:
     p = problem(np.random.default_rng(k), 500, [4, 7, 2], k, 0.0, 0.0)

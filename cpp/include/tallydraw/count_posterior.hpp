@@ -1,8 +1,8 @@
-// A step of expectation-maximisation of a mixture of products: scores of rows under every component, their posteriors, and
-// the soft counts of these, by tiles of rows whose scores stay in the first cache. What is added are multiples of a unit,
-// and no sum reaches 2^53 units (models/_products.py): all sums over features and over rows are exact, whatever their
-// order. So features are taken in groups, each with one table of the sums of their logs, and one of counts that is summed
-// out in the end; and threads split rows and count apart.
+// A step of expectation-maximisation of a mixture of products: scores of rows under every component, their posteriors,
+// and the soft counts of these, by tiles of rows whose scores stay in the first cache. What is added are multiples of a
+// unit, and no sum reaches 2^53 units (models/_products.py): all sums over features and over rows are exact, whatever
+// their order. So features are taken in groups, each with one table of the sums of their logs, and one of counts that is
+// summed out in the end; and threads split rows and count apart.
 #pragma once
 
 #include <algorithm>
@@ -124,10 +124,10 @@ inline index count_posterior_scratch(const structure_view& s, const groups_view&
   return plan.table + threads * plan.thread_words();
 }
 
-/// Codes of groups [n, n_groups], features without contexts. logs: class lanes of features; first (K,): what scores begin
-/// at. Adds the posterior of row r times weights[r] (1 where null), rounded as in weigh_posterior, to the class lanes
-/// `counts` of each of its codes; evidence (n,). Where `shares` [n, K] are given they are the posteriors, and `evidence`
-/// is not written. scratch: count_posterior_scratch words.
+/// Codes of groups [n, n_groups], features without contexts. logs: class lanes of features; first (K,): what scores
+/// begin at. Adds the posterior of row r times weights[r] (1 where null), rounded as in weigh_posterior, to the class
+/// lanes `counts` of each of its codes; evidence (n,). Where `shares` [n, K] are given they are the posteriors, and
+/// `evidence` is not written. scratch: count_posterior_scratch words.
 inline void count_posterior(const std::uint8_t* codes, index n, const structure_view& s, const groups_view& groups,
                             const double* logs, const index* lane_offsets, const double* first, const double* prior,
                             const double* shares, const double* weights, double grid, double* evidence, double* counts,

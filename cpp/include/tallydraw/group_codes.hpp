@@ -1,5 +1,5 @@
-// Codes of groups of features as one byte: the mixed-radix number of the group's codes, where a missing cell is one more
-// category, so that what is looked up or counted once a feature is once a group.
+// Codes of groups of features as one byte: the mixed-radix number of the group's codes, where a missing cell is one
+// more category, so that what is looked up or counted once a feature is once a group.
 #pragma once
 
 #include <algorithm>

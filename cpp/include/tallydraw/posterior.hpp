@@ -104,9 +104,9 @@ inline void posterior(const double* x, index n, index k, const double* prior, do
 
 namespace posterior_tiles {
 
-/// exp x for x <= 0 as expectation-maximisation needs it: 1 for 0, within 2^-49 of the value down to e^-44, and e^-44,
-/// which is less than the posteriors' unit, below. As exp (elementary.hpp), but r and 1 + r Q(r) round once: Q is minimax
-/// in relative error, 2^-51.5.
+/// exp x for x <= 0 as expectation-maximisation needs it: 1 for 0, within 2^-47 of the value down to e^-44, and e^-44,
+/// which is less than the posteriors' unit, below. As exp (elementary.hpp), but r and 1 + r Q(r) round once: Q is
+/// minimax in relative error, 2^-51.5.
 inline double exp_below(double x) noexcept {
   const double y = elementary::select(x > -44.0, x, -44.0);
   const double shifted = y * 0x1.71547652b82fep+0 + 0x1.8p52;

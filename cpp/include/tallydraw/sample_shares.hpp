@@ -11,8 +11,8 @@
 
 namespace tallydraw::TALLYDRAW_ISA {
 
-/// out [n, k]: row i from the words of row start + i of the stream, as cells are (philox.hpp), of the purpose `start` and this
-/// attempt; the uniform of a word is (word + 1/2) 2^-32.
+/// out [n, k]: row i from the words of row start + i of the stream, as cells are (philox.hpp), of the purpose `start` and
+/// this attempt; the uniform of a word is (word + 1/2) 2^-32.
 inline void sample_shares(std::uint64_t key, std::uint32_t attempt, std::uint64_t start, double* out, index n, index k,
                           int threads) {
   constexpr index cells = 1024;  // of a tile of rows; blocks of four words that are made at once
