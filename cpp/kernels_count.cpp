@@ -6,7 +6,9 @@
 #include "tallydraw/count_features.hpp"
 #include "tallydraw/count_pairs.hpp"
 #include "tallydraw/count_pairs_weighted.hpp"
+#include "tallydraw/count_posterior.hpp"
 #include "tallydraw/count_transitions.hpp"
+#include "tallydraw/group_codes.hpp"
 
 namespace tallydraw::TALLYDRAW_ISA {
 
@@ -24,6 +26,10 @@ extern const count_kernels counting = {
     /*count_pairs_weighted=*/count_pairs_weighted,
     /*count_expected_scratch=*/count_expected_scratch,
     /*count_expected=*/count_expected,
+    /*group_codes_scratch=*/group_codes_scratch,
+    /*group_codes=*/group_codes,
+    /*count_posterior_scratch=*/count_posterior_scratch,
+    /*count_posterior=*/count_posterior,
 };
 
 }  // namespace tallydraw::TALLYDRAW_ISA

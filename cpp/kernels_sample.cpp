@@ -8,6 +8,7 @@
 #include "tallydraw/sample_features.hpp"
 #include "tallydraw/sample_paths.hpp"
 #include "tallydraw/sample_rows.hpp"
+#include "tallydraw/sample_shares.hpp"
 
 namespace tallydraw::TALLYDRAW_ISA {
 
@@ -21,6 +22,7 @@ extern const sample_kernels sampling = {
     /*complete_features=*/complete_features,
     /*sample_rows=*/sample_rows,
     /*sample_counts=*/sample_counts,
+    /*sample_shares=*/sample_shares,
 };
 
 }  // namespace tallydraw::TALLYDRAW_ISA

@@ -201,6 +201,16 @@ def spanning_forest(gain, root):
     return parents
 
 
+def simplex_row(key: int, row: int, k: int, tag: int) -> list[float]:
+    """-log u of k words of a row's cells, divided by their sum from left to right; u = (word + 1/2) / 2**32."""
+    words = [philox((row & 0xFFFFFFFF, row >> 32, j // 4, tag), key)[j % 4] for j in range(k)]
+    logs = [-log((word + 0.5) * 2.0**-32) for word in words]
+    total = logs[0]
+    for x in logs[1:]:
+        total += x
+    return [x / total for x in logs]
+
+
 # Posteriors ---------------------------------------------------------------------------------------------------------
 
 
@@ -233,6 +243,85 @@ def log_posterior(row: list[float], log_prior: list[float]) -> list[float]:
         return list(log_prior)
     most, _, total = shifted_exps(row)
     return [(x - most) - log(total) for x in row]
+
+
+EXP_BELOW_COEFFICIENTS = [
+    float.fromhex(h)
+    for h in (
+        "0x1.0000000000029p+0",
+        "0x1.000000000004bp-1",
+        "0x1.5555555548c99p-3",
+        "0x1.555555552f917p-5",
+        "0x1.1111113371a7dp-7",
+        "0x1.6c16c20da9d31p-10",
+        "0x1.a01967c4d0882p-13",
+        "0x1.a017fb5f35ac0p-16",
+        "0x1.730bd58f2b2a0p-19",
+        "0x1.2a475aea3e7c6p-22",
+    )
+]
+
+
+def exp_below(x: float) -> float:
+    """exp of x <= 0, e^-44 for all below -44: 2^n (1 + r Q(r))."""
+    x = max(x, -44.0)
+    n = round(x * float.fromhex("0x1.71547652b82fep+0"))
+    r = x - n * float.fromhex("0x1.62e42fefa39efp-1")
+    return math.ldexp(1.0 + r * polynomial(EXP_BELOW_COEFFICIENTS, r), n)
+
+
+def weighed_posterior(row: list[float], prior: list[float], weight: float, grid: float) -> tuple[float, list[float]]:
+    """(log evidence, posterior times weight as a multiple of a unit) of a row, as EM of products has them."""
+    if all(x == -math.inf for x in row):
+        return -math.inf, [(p * weight + grid) - grid for p in prior]
+    exps = [exp_below(x - max(row)) for x in row]
+    total = 0.0
+    for e in exps:
+        total += e
+    return max(row) + log(total), [(e * (weight / total) + grid) - grid for e in exps]
+
+
+def group_codes(row: list[int], sizes: list[int], n_codes: list[int], begins: list[int]) -> list[int]:
+    """One number for each group of features of a row, that of a missing cell being C_j; the first changes fastest."""
+    numbers = []
+    for a, b in itertools.pairwise(begins):
+        z, factor = 0, 1
+        for j in range(a, b):
+            z += factor * (sizes[j] if row[j] < 0 else row[j])
+            factor *= n_codes[j]
+        numbers.append(z)
+    return numbers
+
+
+def count_posterior(
+    codes: list[list[int]],
+    logs: list[list[list[float]]],
+    first: list[float],
+    prior: list[float],
+    shares: list[list[float]] | None,
+    weights: list[float],
+    grid: float,
+) -> tuple[list[float], list[list[list[Fraction]]]]:
+    """Log evidence of rows, and [j][k][code] the sums of their posteriors, or of `shares`; logs[j][k][code].
+
+    All sums are exact. A missing cell is -1.
+    """
+    counts = [[[Fraction(0)] * len(own) for own in table] for table in logs]
+    evidence = []
+    for r, (row, weight) in enumerate(zip(codes, weights, strict=True)):
+        scores = []
+        for k, begin in enumerate(first):
+            terms = [begin, *(logs[j][k][z] for j, z in enumerate(row) if z >= 0)]
+            scores.append(-math.inf if -math.inf in terms else float(sum(map(Fraction, terms))))
+        log_p, added = weighed_posterior(scores, prior, weight, grid)
+        if shares is not None:
+            added = [(share * weight + grid) - grid for share in shares[r]]
+        evidence.append(log_p)
+        for j, z in enumerate(row):
+            for k, share in enumerate(added):
+                if z >= 0:
+                    counts[j][k][z] += Fraction(share)
+    return evidence, counts
 
 
 # Levels -----------------------------------------------------------------------------------------------------------

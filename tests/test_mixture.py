@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 import tallydraw as td
 from scipy import stats
+from tallydraw.models import _products, _steps
 
 R = np.random.default_rng(11)
 HIDDEN = R.integers(0, 2, 400)
@@ -82,6 +83,59 @@ def test_equal_to_em_by_plain_loops() -> None:
     later = td.Mixture(td.NaiveBayes(alpha=alpha), 2, max_iter=1 + steps, tol=0).fit(X, rng=3)
     assert later.weights_ == pytest.approx(prior, abs=1e-12)
     assert later.probabilities_.values == pytest.approx(np.ravel(theta), abs=1e-12)
+
+
+def count_calls(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Grows by the groups of features in each exact step of EM."""
+    seen: list[int] = []
+    whole = _products.Products._counts
+    monkeypatch.setattr(
+        _products.Products, "_counts", lambda self, *args: seen.append(len(self.groups) - 1) or whole(self, *args)
+    )
+    return seen
+
+
+@pytest.mark.parametrize("data", [WIDE, HOLES], ids=["whole", "missing cells"])
+def test_groups_of_features_change_no_bit(data: Any, backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    weight = np.random.default_rng(3).random(len(data))
+    seen, found = count_calls(monkeypatch), []
+    for most in (64, 1, 256):
+        monkeypatch.setattr(_products, "_MOST_CODES", most)
+        found.append(everything(mixture(MODELS["products"]).fit(data, sample_weight=weight, rng=4)))
+    assert found[0] == found[1] == found[2]
+    assert len(set(seen)) == 3
+
+
+def test_exact_sums_are_near_those_in_order(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for data, start in ((WIDE, "random"), (HOLES, "kmeans++"), (X, "random")):
+        params: dict[str, Any] = {"start": start, "max_iter": 12, "tol": 0}
+        exact = mixture(MODELS["products"], **params).fit(data, rng=6)
+        with monkeypatch.context() as patched:
+            patched.setattr(_steps, "are_exact", lambda *_: False)
+            seen = count_calls(patched)
+            other = mixture(MODELS["products"], **params).fit(data, rng=6)
+            assert not seen
+        assert exact.objective_ == pytest.approx(other.objective_, rel=1e-11)
+        assert exact.weights_ == pytest.approx(other.weights_, abs=1e-9)
+        assert exact.probabilities_.values == pytest.approx(other.probabilities_.values, abs=1e-9)
+
+
+@pytest.mark.parametrize("most", [1e6, 1e200, 1e300])
+def test_rows_far_lighter_than_all_others_count_as_they_are(most: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where rounding could lose a row, sums are not the exact ones."""
+    rows, weight = [[0, 0], [0, 1], [1, 0], [2, 1]] * 3, np.array([most, 1.0, most, 1.0] * 3)
+    seen = count_calls(monkeypatch)
+    model = td.Mixture(td.NaiveBayes(), 2, max_iter=20).fit(rows, sample_weight=weight, rng=0)
+    assert bool(seen) == (most == 1e6)
+    assert np.isfinite(model.log_prob(rows)).all()
+
+
+def test_more_categories_than_a_byte_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = np.stack([R.integers(0, 300, 400), R.integers(0, 2, 400)], axis=1)
+    seen = count_calls(monkeypatch)
+    model = td.Mixture(td.NaiveBayes(alpha=1, n_categories=300), 2, max_iter=5).fit(rows, rng=0)
+    assert not seen
+    assert np.diff(model.objective_).min() >= -1e-9
 
 
 def test_objective_is_the_penalised_log_likelihood() -> None:

@@ -121,6 +121,47 @@ void count_expected(const py::array& X, std::optional<index> missing, bool unsee
   kernels.count_expected(x, rules, s, theta, plain, weight, block_rows, to, scratch.get(), threads);
 }
 
+groups_view as_groups(const array<index>& begin, const array<index>& n_codes) {
+  return {begin.size() - 1, begin.data(), n_codes.data()};
+}
+
+void group_codes(const py::array& X, std::optional<index> missing, bool unseen_is_missing, const py::tuple& structure,
+                 const array<index>& groups, const array<index>& n_codes, array<std::uint8_t>& out, int threads) {
+  const codes_view x = as_codes(X);
+  const code_rules rules = as_rules(missing, unseen_is_missing);
+  const structure_view s = as_structure(structure);
+  const groups_view grouped = as_groups(groups, n_codes);
+  std::uint8_t* to = out.mutable_data();
+  const count_kernels& kernels = *active_kernels().count;  // once: another thread may choose another
+  const scratch_words scratch(kernels.group_codes_scratch(s, threads));
+  const py::gil_scoped_release released;  // raw memory only from here on
+  kernels.group_codes(x, rules, s, grouped, to, scratch.get(), threads);
+}
+
+void count_posterior(const array<std::uint8_t>& codes, const py::tuple& structure, const array<index>& groups,
+                     const array<index>& n_codes, const array<double>& logs, const array<index>& lane_offsets,
+                     const array<double>& first, const array<double>& prior, const optional_array<double>& shares,
+                     const optional_array<double>& weights, double grid, array<double>& evidence, array<double>& lanes,
+                     int threads) {
+  const structure_view s = as_structure(structure);
+  const groups_view grouped = as_groups(groups, n_codes);
+  const std::uint8_t* rows = codes.data();
+  const index n = codes.shape(0);
+  const double* from = logs.data();
+  const index* offsets = lane_offsets.data();
+  const double* begin = first.data();
+  const double* otherwise = prior.data();
+  const double* given = data_or_null(shares);
+  const double* weight = data_or_null(weights);
+  double* log_sums = evidence.mutable_data();
+  double* to = lanes.mutable_data();
+  const count_kernels& kernels = *active_kernels().count;  // once: another thread may choose another
+  const scratch_words scratch(kernels.count_posterior_scratch(s, grouped, threads));
+  const py::gil_scoped_release released;  // raw memory only from here on
+  kernels.count_posterior(rows, n, s, grouped, from, offsets, begin, otherwise, given, weight, grid, log_sums, to,
+                          scratch.get(), threads);
+}
+
 }  // namespace
 
 void bind_count(py::module_& m) {
@@ -144,6 +185,14 @@ void bind_count(py::module_& m) {
   m.def("count_expected", count_expected, py::arg("X"), py::arg("missing"), py::arg("unseen_is_missing"),
         py::arg("structure"), py::arg("probabilities").noconvert(), py::arg("plain"), py::arg("weights").noconvert(),
         py::arg("block_rows"), py::arg("counts").noconvert(), py::arg("threads"));
+  m.def("group_codes", group_codes, py::arg("X"), py::arg("missing"), py::arg("unseen_is_missing"),
+        py::arg("structure"), py::arg("groups").noconvert(), py::arg("n_codes").noconvert(), py::arg("out").noconvert(),
+        py::arg("threads"));
+  m.def("count_posterior", count_posterior, py::arg("codes").noconvert(), py::arg("structure"),
+        py::arg("groups").noconvert(), py::arg("n_codes").noconvert(), py::arg("logs").noconvert(),
+        py::arg("lane_offsets").noconvert(), py::arg("first").noconvert(), py::arg("prior").noconvert(),
+        py::arg("shares").noconvert(), py::arg("weights").noconvert(), py::arg("grid"), py::arg("evidence").noconvert(),
+        py::arg("lanes").noconvert(), py::arg("threads"));
   m.def("count_transitions", count_transitions, py::arg("x"), py::arg("offsets").noconvert(), py::arg("y").noconvert(),
         py::arg("n_states"), py::arg("order"), py::arg("counts").noconvert(), py::arg("threads"));
 }

@@ -129,6 +129,15 @@ void bind_sample(py::module_& m) {
       },
       py::arg("level").noconvert(), py::arg("rows").noconvert(), py::arg("totals").noconvert(), py::arg("key"),
       py::arg("start"), py::arg("out").noconvert(), py::arg("threads"));
+  m.def(
+      "sample_shares",
+      [](std::uint64_t key, std::uint32_t attempt, std::uint64_t start, array<double>& out, int threads) {
+        double* const to = out.mutable_data();
+        const index n = out.shape(0), k = out.shape(1);
+        const py::gil_scoped_release release;
+        active_kernels().sample->sample_shares(key, attempt, start, to, n, k, threads);
+      },
+      py::arg("key"), py::arg("attempt"), py::arg("start"), py::arg("out").noconvert(), py::arg("threads"));
 }
 
 }  // namespace tallydraw

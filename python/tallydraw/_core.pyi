@@ -82,6 +82,17 @@ def count_pairs_weighted(
     X: Codes, y: Counts | None, missing: int | None, unseen_is_missing: bool, structure: Structure, pair_offsets: Counts,
     weights: Floats, marginals: Floats, counts: Floats, threads: int,
 ) -> int: ...  # weights (n, W): with y W is 1; without y n_classes is W, and column w is added to block w of every table
+def group_codes(
+    X: Codes, missing: int | None, unseen_is_missing: bool, structure: Structure, groups: Counts, n_codes: Counts,
+    out: NDArray[np.uint8], threads: int,
+) -> None: ...  # valid X; out (n, G): group g, features groups[g] to groups[g + 1] - 1, as one mixed-radix number, the first
+                # feature's code changing fastest; n_codes (d,): C_j, or C_j + 1 where some are missing, whose code is C_j
+def count_posterior(
+    codes: NDArray[np.uint8], structure: Structure, groups: Counts, n_codes: Counts, logs: Floats, lane_offsets: Counts,
+    first: Floats, prior: Floats, shares: Floats | None, weights: Floats | None, grid: float, evidence: Floats,
+    lanes: Floats, threads: int,
+) -> None: ...  # what group_codes gives; logs: lanes; scores from first[k] on, their posteriors times weights, + grid - grid,
+                # are added to lanes; or shares (n, K) instead of posteriors, and no evidence. Only where sums are exact
 def count_expected(
     X: Codes, missing: int | None, unseen_is_missing: bool, structure: Structure, probabilities: Floats, plain: bool,
     weights: Floats, block_rows: int, counts: Floats, threads: int,
@@ -121,6 +132,9 @@ def sample_rows(
 def sample_counts(
     level: NDArray[np.uint64], rows: Counts, totals: Counts, key: int, start: int, out: Counts, threads: int
 ) -> None: ...  # level (R, C): multinomial counts of totals[t] draws from row rows[t]; out (n, C)
+def sample_shares(
+    key: int, attempt: int, start: int, out: Floats, threads: int
+) -> None: ...  # rows start, start + 1, … of the stream of starts, (n, K): uniform on the simplex
 
 # log_prob: float64 sums, left to right over the features of a row
 def lay_out_logs(

@@ -45,6 +45,16 @@ struct count_kernels {
   void (*count_expected)(const codes_view& x, const code_rules& rules, const structure_view& s,
                          const double* probabilities, bool plain, const double* weights, index block_rows,
                          double* counts, void* scratch, int threads);
+
+  // group_codes.hpp, count_posterior.hpp; scratch in words of 64 bits
+  index (*group_codes_scratch)(const structure_view& s, int threads);
+  void (*group_codes)(const codes_view& x, const code_rules& rules, const structure_view& s, const groups_view& groups,
+                      std::uint8_t* out, void* scratch, int threads);
+  index (*count_posterior_scratch)(const structure_view& s, const groups_view& groups, int threads);
+  void (*count_posterior)(const std::uint8_t* codes, index n, const structure_view& s, const groups_view& groups,
+                          const double* logs, const index* lane_offsets, const double* first, const double* prior,
+                          const double* shares, const double* weights, double grid, double* evidence, double* counts,
+                          void* scratch, int threads);
 };
 
 struct sample_kernels {
@@ -82,6 +92,10 @@ struct sample_kernels {
   // sample_counts.hpp
   void (*sample_counts)(const std::uint64_t* level, index n_columns, const index* rows, const index* totals, index n,
                         std::uint64_t key, std::uint64_t start, index* out, int threads);
+
+  // sample_shares.hpp
+  void (*sample_shares)(std::uint64_t key, std::uint32_t attempt, std::uint64_t start, double* out, index n, index k,
+                        int threads);
 };
 
 struct log_prob_kernels {

@@ -11,8 +11,10 @@ from tallydraw._numba.count_expected import count_expected
 from tallydraw._numba.count_features import count_features, count_features_soft, count_features_weighted
 from tallydraw._numba.count_pairs import count_pairs
 from tallydraw._numba.count_pairs_weighted import count_pairs_weighted
+from tallydraw._numba.count_posterior import count_posterior
 from tallydraw._numba.count_transitions import count_transitions
 from tallydraw._numba.elementary import divergence_terms, exp, log, log_scaled
+from tallydraw._numba.group_codes import group_codes
 from tallydraw._numba.information_forest import information_forest
 from tallydraw._numba.levels import build_guides
 from tallydraw._numba.log_prob_features import log_prob_features
@@ -30,6 +32,7 @@ from tallydraw._numba.sample_counts import sample_counts
 from tallydraw._numba.sample_features import sample_features
 from tallydraw._numba.sample_paths import sample_paths
 from tallydraw._numba.sample_rows import sample_rows
+from tallydraw._numba.sample_shares import sample_shares
 from tallydraw._numba.spanning_forest import spanning_forest
 from tallydraw._numba.tree_tables import tree_tables
 
@@ -43,9 +46,11 @@ __all__ = [
     "count_features_weighted",
     "count_pairs",
     "count_pairs_weighted",
+    "count_posterior",
     "count_transitions",
     "divergence_terms",
     "exp",
+    "group_codes",
     "information_forest",
     "instruction_set",
     "instruction_sets",
@@ -70,6 +75,7 @@ __all__ = [
     "sample_one",
     "sample_paths",
     "sample_rows",
+    "sample_shares",
     "spanning_forest",
     "tree_tables",
     "use_instruction_set",

@@ -59,7 +59,7 @@ def _count(codes, y, has_y, f0, f1, n_classes, cells, offsets, weights, tables):
 
 
 @functools.cache
-def _soft_adder(width, rest):
+def soft_adder(width, rest):
     """add(codes, f0, f1, c, lane_offsets, lane_rows, weights, lanes): adds weights[r, k] for features f0 to f1 - 1 of
     every row r of combined codes, in row order, and the classes k of the parts of these widths from class c on.
     """
@@ -244,7 +244,7 @@ def count_features_soft(
     threads: int,
 ) -> int:
     rows = structure.n_contexts * structure.n_categories + 1
-    adders = [(c, _soft_adder(width, rest)) for c, width, rest in parts_at_once(structure.n_classes)]
+    adders = [(c, soft_adder(width, rest)) for c, width, rest in parts_at_once(structure.n_classes)]
 
     def add(part: Encoded, a: int, b: int, f0: int, f1: int) -> None:
         for c, adder in adders:

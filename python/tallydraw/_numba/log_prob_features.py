@@ -23,7 +23,7 @@ _0, _1, _2, _3, _4, _8 = (np.uint64(i) for i in (0, 1, 2, 3, 4, 8))
 
 
 @functools.cache
-def _adder(width, rest):
+def log_adder(width, rest):
     """add(codes, f0, c, lanes, lane_offsets, lane_rows, first, out): out[i, k] += the logs of cells (i, f0 + j), from
     left to right over the features j of codes, for the classes k of the parts of these widths from class c on; from
     first[k] on where f0 is 0.
@@ -118,7 +118,7 @@ def log_prob_features(
 ) -> int:
     n, d = len(X), structure.n_features
     encoder = Encoder(X, missing, unseen_is_missing, structure)
-    adders = [(c, _adder(part, rest)) for c, part, rest in parts_at_once(structure.n_classes)]
+    adders = [(c, log_adder(part, rest)) for c, part, rest in parts_at_once(structure.n_classes)]
     near = lane_offsets[-1] <= int(_TABLE)
     width = d if encoder.contexts or near else min(d, _WIDTH)
     lane_rows = structure.n_contexts * structure.n_categories + 1

@@ -7,21 +7,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tallydraw import backend
-from tallydraw.models._sums import log
+from tallydraw import _check, backend
 
 _PURPOSE = 6
 _BLOCK = 1 << 14
 
 
-def random_start(n: int, k: int, key: int, attempt: int) -> NDArray[np.float64]:
+def random_start(n: int, k: int, key: int, attempt: int, n_threads: int | None = None) -> NDArray[np.float64]:
     """(n, k) responsibilities, each row uniform on the simplex: exponentials divided by their sum."""
-    out = np.empty((n, k))
-    for a in range(0, n, _BLOCK):
-        rows = np.arange(a, min(n, a + _BLOCK), dtype=np.uint64)
-        words = np.concatenate([_words(key, rows, part, attempt) for part in range(-(-k // 4))], axis=1)[:, :k]
-        drawn = -log((words + 0.5) * 2.0**-32)
-        out[a : a + len(rows)] = drawn / np.cumsum(drawn, axis=1)[:, -1:]
+    out, wanted = np.empty((n, k)), _check.thread_count(n_threads)
+    for a, b in backend.blocks(n, 8 * k):
+        backend.kernels().sample_shares(key, attempt, a, out[a:b], backend.threads(wanted, 8 * (b - a) * k))
     return out
 
 

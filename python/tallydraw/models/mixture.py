@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from math import prod
 from typing import Any, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from tallydraw import _check, _rows, backend
-from tallydraw._structure import make_structure
-from tallydraw.count import count_soft_cells
 from tallydraw.models._names import check_names
-from tallydraw.models._parameters import is_number, stated_prior
+from tallydraw.models._parameters import stated_prior
 from tallydraw.models._progress import progress_bar
 from tallydraw.models._starts import nearest_start, random_start
 from tallydraw.models._state import Data, Draw, Fitted, Prepared
-from tallydraw.models._sums import log, running_sum, weighted_sum
+from tallydraw.models._steps import Steps, make_steps, posterior_of
+from tallydraw.models._sums import running_sum
 from tallydraw.models.base import Model
 from tallydraw.models.joint import JointTable
 from tallydraw.models.naive_bayes import NaiveBayes
@@ -26,8 +26,9 @@ from tallydraw.tables import Tables
 __all__ = ["Mixture"]
 
 _STARTS = ("kmeans++", "random")
-# Rows that are looked at, and the share of distinct ones below which equal rows are brought together.
-_LOOKED_AT, _FEW_DISTINCT = 4096, 0.7
+# The share of distinct rows below which equal ones are brought together; the rows, and first their columns, that are
+# looked at where combinations are more than so many a row.
+_FEW_DISTINCT, _LOOKED_AT, _FIRST_COLUMNS, _COMBINATIONS = 0.7, 4096, 32, 16
 
 
 class Mixture(Model):
@@ -68,8 +69,10 @@ class Mixture(Model):
     Notes
     -----
     EM (Dempster, Laird & Rubin, 1977; for trees Meila & Jordan, 2000) with pseudocounts: the maximum of the penalised
-    likelihood. All sums run in row order and all logs are our own: the same seed gives the same bits on every backend,
-    for any threads. An iteration costs a score and a weighted count of each distinct row under each component.
+    likelihood. All sums run in row order, or are exact, and all logs are our own: the same seed gives the same bits on
+    every backend, for any threads. An iteration costs a score and a weighted count of each distinct row under each
+    component. For :class:`NaiveBayes` groups of features are taken as one: while EM runs, logs are rounded by about
+    1e-12 nats a row, and the posteriors of rows to multiples of at most 2**-50 of the total weight.
 
     Examples
     --------
@@ -182,10 +185,11 @@ class Mixture(Model):
             held_out = _held_out(self._new_component(), validation, sizes, data.names, n_threads)
         by_distance = isinstance(data, Data) and self.start == "kmeans++"
         if isinstance(data, Data):
-            data, weights = _distinct(_canonical(data, sizes, component), weights)
+            data, weights = _distinct(_canonical(data, sizes, component), sizes, weights)
         elif self.start == "kmeans++":
             raise ValueError('start="kmeans++" needs rows of features: pass start="random" for sequences')
         key = _check.key(rng)
+        steps = make_steps(component, data, sizes, weights, self.n_components, n_threads)
         best: _Run | None = None
         with progress_bar(progress, self.n_init, self.max_iter) as tick:
             for attempt in range(self.n_init):
@@ -193,8 +197,8 @@ class Mixture(Model):
                     codes = data.codes.reshape(len(data), -1)
                     first = nearest_start(codes, weights, self.n_components, key, attempt)
                 else:
-                    first = random_start(len(data), self.n_components, key, attempt)
-                run = self._run(component, data, sizes, weights, first, held_out, attempt, tick, n_threads)
+                    first = random_start(len(data), self.n_components, key, attempt, n_threads)
+                run = self._run(steps, weights, first, held_out, attempt, tick, n_threads)
                 if best is None or (run.score, run.objective) > (best.score, best.objective):
                     best = run
         kept = cast(_Run, best)
@@ -289,7 +293,7 @@ class Mixture(Model):
         """
         prepared = self._prepared()
         scores = self._score(prepared, self._read_again(X, prepared.fitted), n_threads)
-        return _posterior(scores, prepared, n_threads)[0]
+        return posterior_of(scores, prepared, n_threads)[0]
 
     def sample(
         self,
@@ -416,9 +420,7 @@ class Mixture(Model):
 
     def _run(
         self,
-        component: Model,
-        data: Any,
-        sizes: NDArray[np.int64],
+        steps: Steps,
         weights: NDArray[np.float64],
         responsibilities: NDArray[np.float64],
         held_out: Any,
@@ -427,29 +429,20 @@ class Mixture(Model):
         n_threads: int | None,
     ) -> _Run:
         """EM from these responsibilities on."""
-        one = np.zeros((len(weights), 1), np.uint8)  # a feature of one category: its counts are those of the classes
-        single = make_structure(np.array([1]), None, self.n_components)
-        classes = np.arange(self.n_components)
-        classes.flags.writeable = False
+        component = steps.component
+        steps.begin(responsibilities)
         row_weight = running_sum(weights)
-        unweighted = bool((weights == 1.0).all())
-        prepared: Prepared | None = None
         objective: list[float] = []
         likelihoods: list[float] = []
         validation: list[float] = []
         best = kept = -1
         fitted: Fitted | None = None
         for iteration in range(self.max_iter):
-            soft = responsibilities if unweighted else np.ascontiguousarray(responsibilities * weights[:, None])
-            mass = count_soft_cells(one, single, soft, n_threads=n_threads)
-            class_counts = Tables(mass, np.array([self.n_components]))
-            empty = Fitted(sizes, None, None, data.names, classes, class_counts)
-            component._fitted = now = component._soft_fit(empty, data, soft, prepared, n_threads)
+            component._fitted = now = steps.maximize()
             prepared = component._prepared()
-            scores = component._score(prepared, data, n_threads)
-            responsibilities, logs = _posterior(scores, prepared, n_threads)
-            likelihoods.append(weighted_sum(weights, logs))
-            objective.append(likelihoods[-1] + _penalty(component, prepared) - component._structure_price(prepared))
+            logs = steps.expect(prepared)
+            likelihoods.append(steps.likelihood(logs))
+            objective.append(likelihoods[-1] + steps.penalty(prepared) - component._structure_price(prepared))
             if held_out is not None:
                 others = _log_sums(component._score(prepared, held_out, n_threads), n_threads)
                 validation.append(running_sum(others) / len(others))
@@ -504,27 +497,43 @@ def _held_out(model: Model, validation: Any, sizes: NDArray[np.int64], names: An
 
 
 def _canonical(data: Data, sizes: NDArray[np.int64], component: Model) -> Data:
-    """Codes whose missing cells are all -1."""
+    """Codes whose missing cells are all -1; unsigned where there are none."""
     codes = data.codes
-    gone = codes < 0
-    if component.missing is not None:
-        gone |= codes == component.missing
-    if _check.unseen_rule(component.unseen):
-        gone |= codes >= sizes
-    dtype = np.min_scalar_type(-int(sizes.max()))
-    small = np.where(gone, 0, codes).astype(dtype)
-    small[gone] = -1
-    return replace(data, codes=small)
+    lenient = _check.unseen_rule(component.unseen)
+    if codes.dtype.kind == "i" or component.missing is not None or lenient:
+        gone = codes < 0
+        if component.missing is not None:
+            gone |= codes == component.missing
+        if lenient:
+            gone |= codes >= sizes
+        if gone.any():
+            small = codes.astype(np.min_scalar_type(-int(sizes.max())))
+            small[gone] = -1
+            return replace(data, codes=small)
+    return replace(data, codes=codes.astype(np.min_scalar_type(int(sizes.max()))))
 
 
-def _distinct(data: Data, weights: NDArray[np.float64]) -> tuple[Data, NDArray[np.float64]]:
-    """Distinct rows and their weights, where rows are equal often enough."""
+def _distinct(data: Data, sizes: NDArray[np.int64], weights: NDArray[np.float64]) -> tuple[Data, NDArray[np.float64]]:
+    """Distinct rows, in their order, and their weights, where rows are equal often enough; of canonical codes."""
     codes = data.codes.reshape(len(data), -1)
-    looked_at = codes[:_LOOKED_AT]
-    if len(_rows.distinct_counts(looked_at)[0]) > _FEW_DISTINCT * len(looked_at):
-        return data, weights
-    rows, _, group = _rows.distinct(codes)
-    together = np.bincount(group, weights, minlength=len(rows)).astype(np.float64)
+    n, least = len(codes), -1 if data.codes.dtype.kind == "i" else 0
+    low, ranges = [least] * codes.shape[1], (sizes - least).tolist()
+    if len(_rows.groups(ranges)) == 1 and prod(ranges) <= _COMBINATIONS * n:
+        keys = _rows.pack(codes, ranges, low).astype(np.int64)
+        seen = np.flatnonzero(np.bincount(keys))
+        if len(seen) > _FEW_DISTINCT * n:
+            return data, weights
+        rows = _rows.unpack(seen.astype(np.uint64), ranges, low, codes.dtype)
+        together = np.bincount(keys, weights)[seen].astype(np.float64)
+    else:
+        # Rows whose first columns differ are distinct: no more are looked at where these will do.
+        looked_at = codes[:_LOOKED_AT]
+        for width in (_FIRST_COLUMNS, codes.shape[1]):
+            keys = _rows.pack(looked_at[:, :width], ranges[:width], low[:width])
+            if len(np.unique(keys)) > _FEW_DISTINCT * len(looked_at):
+                return data, weights
+        rows, _, group = _rows.distinct(codes)
+        together = np.bincount(group, weights, minlength=len(rows)).astype(np.float64)
     return replace(data, codes=rows.reshape(len(rows), *data.codes.shape[1:])), together
 
 
@@ -532,26 +541,3 @@ def _log_sums(scores: NDArray[np.float64], n_threads: int | None) -> NDArray[np.
     out = np.empty(len(scores))
     backend.kernels().log_sum_exp(scores, out, backend.threads(_check.thread_count(n_threads), scores.size))
     return out
-
-
-def _posterior(
-    scores: NDArray[np.float64], prepared: Prepared, n_threads: int | None
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """(n, K) p(component | x) and (n,) log p(x)."""
-    out, evidence = np.empty_like(scores), np.empty(len(scores))
-    prior = np.ascontiguousarray(cast(Tables, prepared.prior)[0])
-    team = backend.threads(_check.thread_count(n_threads), scores.size)
-    backend.kernels().posterior(scores, prior, evidence, out, team)
-    return out, evidence
-
-
-def _penalty(component: Model, prepared: Prepared) -> float:
-    """Sum of alpha * log theta over all parameters, the weights of the components included."""
-    alphas = _check.alpha_value(component.alpha, prepared.fitted.sizes)
-    total = 0.0
-    stacks = prepared.probabilities if isinstance(prepared.probabilities, tuple) else (prepared.probabilities,)
-    for tables in stacks:
-        total += weighted_sum(tables.structure.spread(alphas), log(tables.values))
-    if is_number(component.alpha) and component.alpha:
-        total += weighted_sum(component.alpha, log(cast(Tables, prepared.prior)[0]))
-    return total
