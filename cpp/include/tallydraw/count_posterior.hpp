@@ -23,8 +23,6 @@ namespace posterior_counts {
 
 constexpr index grain = 8192;  // cells of scores that a thread takes at once
 
-inline index whole_lines(index words) noexcept { return (words + 7) / 8 * 8; }
-
 /// Words of the tables of all groups: class lanes as those of features, without a slot.
 inline index table_words(index k, const groups_view& groups) noexcept {
   const index lanes = k / widest_part * widest_part + part_width(k % widest_part);

@@ -27,9 +27,6 @@ inline bool one_parent(const structure_view& s) {
   return true;
 }
 
-/// Words up to where a cache line ends: what follows is not read across two of them.
-inline index whole_lines(index words) { return (words + 7) / 8 * 8; }
-
 /// Scratch of log_prob_tree in words of 64 bits.
 inline index log_prob_tree_part(const structure_view& s, index rows) {
   constexpr index pieces = 12;

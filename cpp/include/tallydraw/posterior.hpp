@@ -102,34 +102,6 @@ inline void posterior(const double* x, index n, index k, const double* prior, do
   });
 }
 
-namespace posterior_tiles {
-
-/// exp x for x <= 0 as expectation-maximisation needs it: 1 for 0, within 2^-47 of the value down to e^-44, and e^-44,
-/// which is less than the posteriors' unit, below. As exp (elementary.hpp), but r and 1 + r Q(r) round once: Q is
-/// minimax in relative error, 2^-51.5.
-inline double exp_below(double x) noexcept {
-  const double y = elementary::select(x > -44.0, x, -44.0);
-  const double shifted = y * 0x1.71547652b82fep+0 + 0x1.8p52;
-  const double r = y - (shifted - 0x1.8p52) * 0x1.62e42fefa39efp-1;
-  double q = 0x1.2a475aea3e7c6p-22;
-  q = 0x1.730bd58f2b2a0p-19 + r * q;
-  q = 0x1.a017fb5f35ac0p-16 + r * q;
-  q = 0x1.a01967c4d0882p-13 + r * q;
-  q = 0x1.6c16c20da9d31p-10 + r * q;
-  q = 0x1.1111113371a7dp-7 + r * q;
-  q = 0x1.555555552f917p-5 + r * q;
-  q = 0x1.5555555548c99p-3 + r * q;
-  q = 0x1.000000000004bp-1 + r * q;
-  q = 0x1.0000000000029p+0 + r * q;
-  return double_of(bits_of(1.0 + r * q) + (bits_of(shifted) << 52));
-}
-
-TALLYDRAW_APART inline void exps_below(double* x, index n) {
-  for (index i = 0; i < n; ++i) x[i] = exp_below(x[i]);
-}
-
-}  // namespace posterior_tiles
-
 /// x[i, j] becomes its posterior times weights[i] (1 where null), rounded to a multiple of a unit: `grid` is 1.5 * 2^52
 /// units, and no weight reaches 2^51 of them. Impossible rows have the prior. evidence[i] = log sum_j exp(x[i, j]). Of
 /// one tile: rows * k <= cells, or one row.
@@ -144,7 +116,7 @@ TALLYDRAW_APART inline void weigh_posterior(double* x, index rows, index k, cons
     const double shift = most[i] > -double_of(elementary::infinity_bits) ? most[i] : 0.0;
     for (index j = 0; j < k; ++j) row[j] = row[j] - shift;
   }
-  t::exps_below(x, rows * k);
+  exp_below(x, rows * k);
   for (index i = 0; i < rows; ++i) {
     double* const row = x + i * k;
     const double weight = weights ? weights[i] : 1.0;

@@ -52,6 +52,17 @@ struct structure_view {
   const index* order;  // features, every context before its child
 };
 
+/// Groups of features whose codes are combined to one, the first feature's changing fastest: features begin[g] …
+/// begin[g + 1] - 1, of n_codes[j] codes each, which are C_j, or one more where cells are missing.
+struct groups_view {
+  index n;
+  const index* begin;
+  const index* n_codes;
+};
+
+/// Words up to where a cache line ends: what follows does not lie across two of them.
+inline index whole_lines(index words) noexcept { return (words + 7) / 8 * 8; }
+
 /// The parts of the structure of a tree that a kernel writes; `context` has room for one a feature that has a parent.
 struct tree_view {
   index* n_contexts;
@@ -59,40 +70,33 @@ struct tree_view {
   index* context_begin;
   index* context;
   index* order;
+};
 
-  /// Groups of features whose codes are combined to one, the first feature's changing fastest: features begin[g] …
-  /// begin[g + 1] - 1, of n_codes[j] codes each, which are C_j, or one more where cells are missing.
-  struct groups_view {
-    index n;
-    const index* begin;
-    const index* n_codes;
-  };
+/// Cumulative levels of table rows, ready to draw from (see levels.hpp). `high` holds the upper halves of `level`.
+/// Feature j has, for each of its table rows, 2^guide_bits[j] guide entries from guide_offsets[j] on
+/// (none where guide_bits[j] < 0), of type uint8 where outcomes are, else uint32.
+struct levels_view {
+  const std::uint64_t* level;
+  const std::uint32_t* high;
+  const void* guide;
+  const index* guide_offsets;
+  const index* guide_bits;
+};
 
-  /// Cumulative levels of table rows, ready to draw from (see levels.hpp). `high` holds the upper halves of `level`.
-  /// Feature j has, for each of its table rows, 2^guide_bits[j] guide entries from guide_offsets[j] on
-  /// (none where guide_bits[j] < 0), of type uint8 where outcomes are, else uint32.
-  struct levels_view {
-    const std::uint64_t* level;
-    const std::uint32_t* high;
-    const void* guide;
-    const index* guide_offsets;
-    const index* guide_bits;
-  };
+/// Logs of the totals of missing cells, where contexts are at most one feature (tallydraw._totals): feature j has, from
+/// offsets[j] on, K logs for each code of its parent and each number of what is observed behind it; none where
+/// offsets[j + 1] == offsets[j]. radix[j]: how many codes of j its parent's totals know. All null without totals.
+struct totals_view {
+  const double* logs;
+  const index* offsets;
+  const index* radix;
+};
 
-  /// Logs of the totals of missing cells, where contexts are at most one feature (tallydraw._totals): feature j has, from
-  /// offsets[j] on, K logs for each code of its parent and each number of what is observed behind it; none where
-  /// offsets[j + 1] == offsets[j]. radix[j]: how many codes of j its parent's totals know. All null without totals.
-  struct totals_view {
-    const double* logs;
-    const index* offsets;
-    const index* radix;
-  };
-
-  /// Outcomes are written in the smallest unsigned type that holds them; row-major.
-  enum class outcome_type { u8, u16, u32, u64 };
-  struct outcomes_view {
-    void* data;
-    outcome_type type;
-  };
+/// Outcomes are written in the smallest unsigned type that holds them; row-major.
+enum class outcome_type { u8, u16, u32, u64 };
+struct outcomes_view {
+  void* data;
+  outcome_type type;
+};
 
 }  // namespace tallydraw

@@ -8,34 +8,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from tallydraw._numba.elementary import bits_of, double_of, exp_of, log_of
+from tallydraw._numba.elementary import exp_below, exp_of, log_of
 from tallydraw._numba.parallel import inline, kernel, parallel_blocks
 
 # Cells a thread takes at once, and those of a tile that stays in the first cache.
 _GRAIN, _CELLS = 65536, 1024
-
-_LOG2_E, _LOG_2, _TO_INTEGER = (
-    float.fromhex("0x1.71547652b82fep+0"),
-    float.fromhex("0x1.62e42fefa39efp-1"),
-    1.5 * 2.0**52,
-)
-_52 = np.uint64(52)
-# Q of exp_below in posterior.hpp, constant term first.
-_Q0, _Q1, _Q2, _Q3, _Q4, _Q5, _Q6, _Q7, _Q8, _Q9 = (
-    float.fromhex(h)
-    for h in (
-        "0x1.0000000000029p+0",
-        "0x1.000000000004bp-1",
-        "0x1.5555555548c99p-3",
-        "0x1.555555552f917p-5",
-        "0x1.1111113371a7dp-7",
-        "0x1.6c16c20da9d31p-10",
-        "0x1.a01967c4d0882p-13",
-        "0x1.a017fb5f35ac0p-16",
-        "0x1.730bd58f2b2a0p-19",
-        "0x1.2a475aea3e7c6p-22",
-    )
-)
 
 
 @inline
@@ -105,24 +82,6 @@ def _posterior(x, k, prior, wants_evidence, evidence, out):
                 evidence[a + i] = shifts[i] + sums[i]
 
 
-@inline
-def _exp_below(x):
-    """exp x for x <= 0, 1 for 0 and e^-44 for all below -44: as in posterior.hpp."""
-    y = x if x > -44.0 else -44.0
-    shifted = y * _LOG2_E + _TO_INTEGER
-    r = y - (shifted - _TO_INTEGER) * _LOG_2
-    q = _Q8 + r * _Q9
-    q = _Q7 + r * q
-    q = _Q6 + r * q
-    q = _Q5 + r * q
-    q = _Q4 + r * q
-    q = _Q3 + r * q
-    q = _Q2 + r * q
-    q = _Q1 + r * q
-    q = _Q0 + r * q
-    return double_of(bits_of(1.0 + r * q) + (bits_of(shifted) << _52))
-
-
 @kernel
 def weigh_posterior(x, k, prior, has_weights, weights, grid, most, evidence):
     """x, flat rows of k, becomes posteriors times weights, rounded; most: room for one number a row."""
@@ -137,7 +96,7 @@ def weigh_posterior(x, k, prior, has_weights, weights, grid, most, evidence):
         for j in range(width):
             x[begin + j] = x[begin + j] - shift
     for i in range(x.size):
-        x[i] = _exp_below(x[i])
+        x[i] = exp_below(x[i])
     for i in range(n):
         begin, weight = np.uint64(i) * width, weights[i] if has_weights else 1.0
         total = 0.0
