@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import numpy as np
 import places
@@ -381,3 +382,24 @@ def test_soft_counts_of_many_rows_of_few_codes(d, most, k, backend):
                 block = found[structure.offsets[j] : structure.offsets[j + 1]].reshape(k, -1)
                 assert np.array_equal(block, [a[one.offsets[j] : one.offsets[j + 1]] for a in counted])
     td.backend.use(backend, instruction_set=isa)
+
+
+@pytest.mark.parametrize("alpha", [0, 0.0, 1, 1.0, 0.1, 2**60, 2.0**70, 1e308, [1, 0, 2], [0.5, 1, 2]])
+def test_one_alpha_for_all_is_as_one_for_each(alpha: Any, backend: str) -> None:
+    g = np.random.default_rng(8)
+    counts = [[3, 0, 0], [[0, 0, 0], [1, 2, 0], [0, 0, 7]], [[5, 1, 1], [0, 0, 0], [2, 2, 2]]]
+    integers = td.Tables.from_arrays([np.array(t) for t in counts], parents=[-1, 0, 1])
+    weighted = td.Tables.from_arrays([np.array(t) * g.random() * 1e300 for t in counts], parents=[-1, 0, 1])
+    largest = td.Tables.from_arrays([np.full(3, 2**61), *(np.array(t) for t in counts[1:])], parents=[-1, 0, 1])
+    for tables in (integers, weighted, largest):
+        before = tables.values.copy()
+        try:
+            expected = tables._like_probabilities(tables.smoothed(alpha))
+        except OverflowError as error:
+            with pytest.raises(OverflowError, match=re.escape(str(error))):
+                tables.normalize(alpha)
+            continue
+        found = tables.normalize(alpha)
+        assert found == expected and found.parents is tables.parents
+        assert np.array_equal(tables.values, before)
+        assert all(np.array_equal(a, b) for a, b in zip(found.levels(), expected.levels(), strict=True))

@@ -304,12 +304,13 @@ class Tables(Sequence[NDArray[Any]]):
         >>> td.Tables.from_arrays([[2, 0, 0]]).normalize(alpha=[1, 0, 1])[0]
         array([0.75, 0.  , 0.25])
         """
-        return self._like_probabilities(self.smoothed(alpha))
+        theta = self._normalized(alpha) if len(self) and _check.is_number(alpha) else None
+        return self._like_probabilities(self.smoothed(alpha)) if theta is None else theta
 
     def smoothed(self, alpha: Any) -> NDArray[Any]:
         """Flat n_c + alpha_c, rows of zeros replaced by ones: what :meth:`normalize` divides by row sums."""
         alphas = _check.alpha_value(alpha, self.n_categories)
-        one = len(alphas) > 0 and not isinstance(alpha, (list, tuple)) and np.ndim(alpha) == 0
+        one = len(alphas) > 0 and _check.is_number(alpha)
         if one:
             alphas = alphas[:1]
         if len(self.values) and all(part.dtype.kind == "i" for part in (self.values, *alphas)):
@@ -331,6 +332,18 @@ class Tables(Sequence[NDArray[Any]]):
             if empty.any():
                 rows[empty] = 1
         return weights
+
+    def _normalized(self, alpha: Any) -> Tables | None:
+        """The estimate under one alpha for all, in one pass; None where the sums of rows want more care."""
+        more = _check.alpha_value(alpha, self.n_categories)[0]
+        whole = self.values.dtype.kind == more.dtype.kind == "i"
+        weights: NDArray[Any] = self.values.astype(np.int64 if whole else np.float64)
+        theta = np.empty(len(weights))
+        if abs(more) >= 2**53:
+            return None
+        if not backend.kernels().row_probabilities(self._structure, weights, float(more), theta):
+            return None
+        return self._like(theta, weights if whole else None)
 
     def _like_probabilities(self, weights: NDArray[Any]) -> Tables:
         theta = np.empty(len(weights), np.float64)

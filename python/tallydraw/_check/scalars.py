@@ -113,3 +113,8 @@ def _pseudocounts(j: int, part: Any, c: int) -> NDArray[Any]:
     elif array.dtype.kind in "iu" and np.any(array >= 2**62):
         array = array.astype(np.float64)
     return array.astype(np.int64 if array.dtype.kind in "iu" else np.float64)
+
+
+def is_number(alpha: Any) -> bool:
+    """Whether it is one number for everything, not a list of them."""
+    return not isinstance(alpha, (list, tuple)) and np.ndim(alpha) == 0

@@ -10,11 +10,6 @@ from tallydraw import _check
 from tallydraw.tables import Tables
 
 
-def is_number(alpha: Any) -> bool:
-    """Whether it is one number for everything, not a list of them."""
-    return not isinstance(alpha, (list, tuple)) and np.ndim(alpha) == 0
-
-
 def own_parameter(value: Any) -> Any:
     """The same value, but nobody else's to change: a read-only copy of an array, a tuple instead of a list."""
     if isinstance(value, (list, tuple)) or hasattr(value, "__next__"):

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from tallydraw import _check, backend
 from tallydraw._structure import make_structure
 from tallydraw.count import count_soft_cells
-from tallydraw.models._parameters import is_number
 from tallydraw.models._products import Products, are_exact
 from tallydraw.models._state import Fitted, Prepared
 from tallydraw.models._sums import log, running_sum, weighted_sum
@@ -58,7 +57,7 @@ class Steps:
         self.component, self.data, self.n_threads = component, data, n_threads
         self.weights = None if (weights == 1.0).all() else weights
         self.alphas = _check.alpha_value(component.alpha, sizes)
-        self.class_alpha = float(component.alpha) if is_number(component.alpha) else 0.0
+        self.class_alpha = float(component.alpha) if _check.is_number(component.alpha) else 0.0
         classes = np.arange(k)
         classes.flags.writeable = False
         self.classes = make_structure(np.array([k]))

@@ -7,18 +7,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tallydraw import _check, backend
+from tallydraw import _check
 from tallydraw.log_prob import score_features
 from tallydraw.models._divergence import tree_entropy, tree_kl_divergence
 from tallydraw.models._em import expected_soft_tables
 from tallydraw.models._evidence import marginals_of, missing_cells, write_completions
-from tallydraw.models._parameters import is_number
 from tallydraw.models._state import Draw, Prepared
 from tallydraw.models.base import Model
 from tallydraw.sample.features import write_rows
 from tallydraw.tables import Tables
 
-__all__ = ["TreeModel", "normalized", "stacks_of"]
+__all__ = ["TreeModel", "stacks_of"]
 
 
 class TreeModel(Model):
@@ -122,27 +121,6 @@ class TreeModel(Model):
             lenient=_check.unseen_rule(self.unseen),
             n_threads=n_threads,
         )
-
-
-def normalized(tables: Tables, alpha: Any) -> Tables:
-    """What ``tables.normalize(alpha)`` is; in one pass where alpha is one number."""
-    if not is_number(alpha) or not len(tables):
-        return tables.normalize(alpha)
-    more, values, s = _check.alpha_value(alpha, tables.n_categories)[0], tables.values, tables.structure
-    whole = values.dtype.kind == more.dtype.kind == "i"
-    weights: NDArray[Any] = values.astype(np.int64 if whole else np.float64)
-    theta = np.empty(len(weights))
-    if abs(more) >= 2**53 or not backend.kernels().row_probabilities(s, weights, float(more), theta):
-        return tables.normalize(alpha)
-    return Tables(
-        theta,
-        s.n_categories,
-        parents=tables.parents,
-        n_classes=tables.n_classes,
-        order=tables.order,
-        exact_weights=weights if whole else None,
-        structure=s,
-    )
 
 
 def stacks_of(prepared: Prepared) -> tuple[Tables, ...]:

@@ -20,7 +20,7 @@ from tallydraw.models._evidence import draw_classes, missing_cells
 from tallydraw.models._labels import class_codes, find_classes, label_array
 from tallydraw.models._leave_one_out import stray_row, without_one
 from tallydraw.models._names import check_names, feature_names
-from tallydraw.models._parameters import is_number, own_parameter, same_parameter, stated_prior
+from tallydraw.models._parameters import own_parameter, same_parameter, stated_prior
 from tallydraw.models._state import Data, Draw, Fitted, Prepared, Stream
 from tallydraw.models._sums import difference, exp, log, weighted_sum
 from tallydraw.sample.categories import LABELS, write_flat
@@ -882,9 +882,13 @@ class Model(ABC):
 
     def _estimate(self, fitted: Fitted) -> tuple[Any, Tables | None]:
         """Probabilities and class prior from counts."""
-        class_counts = fitted.class_counts
-        prior = None if class_counts is None else class_counts.normalize(self.alpha if is_number(self.alpha) else 0)
-        return fitted.counts.normalize(self.alpha), prior
+        return fitted.counts.normalize(self.alpha), self._prior(fitted)
+
+    def _prior(self, fitted: Fitted) -> Tables | None:
+        """p(y), smoothed by an alpha that is one number."""
+        if fitted.class_counts is None:
+            return None
+        return fitted.class_counts.normalize(self.alpha if _check.is_number(self.alpha) else 0)
 
     def _given(self, fitted: Fitted) -> tuple[Any, Tables | None]:
         """Probabilities and class prior of a stated truth."""
@@ -985,7 +989,7 @@ class Model(ABC):
         return sum(log_evidence(counts, self.alpha) for counts in stacks) + self._class_evidence(prepared.fitted)
 
     def _class_evidence(self, fitted: Fitted) -> float:
-        if fitted.class_counts is None or not is_number(self.alpha):
+        if fitted.class_counts is None or not _check.is_number(self.alpha):
             return 0.0
         return log_evidence(fitted.class_counts, self.alpha)
 
@@ -1040,7 +1044,7 @@ class Model(ABC):
         if prepared.prior is None:
             return None
         class_counts = cast(Tables, prepared.fitted.class_counts)
-        return class_counts._like(without_one(class_counts, self.alpha if is_number(self.alpha) else 0))
+        return class_counts._like(without_one(class_counts, self.alpha if _check.is_number(self.alpha) else 0))
 
     # The shared steps ------------------------------------------------------------------------------------------------
 

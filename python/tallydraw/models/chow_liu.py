@@ -19,12 +19,11 @@ from tallydraw.models._em import (
 )
 from tallydraw.models._evidence import missing_cells
 from tallydraw.models._labels import class_codes, label_array
-from tallydraw.models._parameters import is_number
 from tallydraw.models._spanning import information_forest, spanning_forest
 from tallydraw.models._state import Fitted, Prepared
 from tallydraw.models._sums import log
 from tallydraw.models._tree_drawing import as_text, draw
-from tallydraw.models._tree_model import TreeModel, normalized, stacks_of
+from tallydraw.models._tree_model import TreeModel, stacks_of
 from tallydraw.pairs import PairTables
 from tallydraw.tables import Tables
 
@@ -231,16 +230,14 @@ class ChowLiuTree(TreeModel):
 
     def _estimate(self, fitted: Fitted) -> tuple[Any, Tables | None]:
         pairs = cast(PairTables, fitted.counts)
-        class_counts = fitted.class_counts
-        prior = None if class_counts is None else class_counts.normalize(self.alpha if is_number(self.alpha) else 0)
         stacks = self._tree_tables(pairs, fitted.parents)
         if fitted.expected is not None:
             expected = fitted.expected if isinstance(fitted.expected, tuple) else (fitted.expected,)
             if [_parents_of(t).tolist() for t in expected] != [_parents_of(t).tolist() for t in stacks]:
                 raise ValueError("the parameters say another tree than that of the fit by EM: fit again")
             stacks = expected
-        estimated = tuple(normalized(tables, self.alpha) for tables in stacks)
-        return estimated if self._own_trees(pairs) else estimated[0], prior
+        estimated = tuple(tables.normalize(self.alpha) for tables in stacks)
+        return estimated if self._own_trees(pairs) else estimated[0], self._prior(fitted)
 
     def _own_trees(self, pairs: PairTables) -> bool:
         return pairs.n_classes is not None and not self.shared
@@ -366,7 +363,7 @@ class ChowLiuTree(TreeModel):
         if type(self.alpha) in (int, float) and self.alpha == 0:
             return None
         alphas = _check.alpha_value(self.alpha, sizes)
-        if is_number(self.alpha):
+        if _check.is_number(self.alpha):
             return np.full(len(sizes), float(alphas[0]))
         return None if any(a.ndim for a in alphas) else np.array([float(a) for a in alphas])
 

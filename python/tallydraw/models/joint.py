@@ -14,7 +14,6 @@ from tallydraw import _check, _rows
 from tallydraw.models._combinations import Estimate, Pattern
 from tallydraw.models._joint_evidence import fill_draws, fill_modes, marginals
 from tallydraw.models._leave_one_out import NOT_OF_THE_FIT
-from tallydraw.models._parameters import is_number
 from tallydraw.models._row_counts import RowCounts, count_labelled_rows, present_cells
 from tallydraw.models._state import Draw, Fitted, Prepared
 from tallydraw.models._sums import difference, weighted_sum
@@ -170,7 +169,7 @@ class JointTable(Model):
     # What the model is -----------------------------------------------------------------------------------------------
 
     def _check_parameters(self, sizes: NDArray[np.int64]) -> None:
-        if not is_number(self.alpha):
+        if not _check.is_number(self.alpha):
             raise ValueError(f"alpha of a JointTable is one number for every combination, got {self.alpha!r}")
         super()._check_parameters(sizes)
 
