@@ -134,7 +134,7 @@ void group_codes(const py::array& X, std::optional<index> missing, bool unseen_i
   std::uint8_t* to = out.mutable_data();
   const count_kernels& kernels = *active_kernels().count;  // once: another thread may choose another
   const scratch_words scratch(kernels.group_codes_scratch(s, threads));
-  const py::gil_scoped_release released;  // raw memory only from here on
+  const without_gil released;  // raw memory only from here on
   kernels.group_codes(x, rules, s, grouped, to, scratch.get(), threads);
 }
 
@@ -157,7 +157,7 @@ void count_posterior(const array<std::uint8_t>& codes, const py::tuple& structur
   double* to = lanes.mutable_data();
   const count_kernels& kernels = *active_kernels().count;  // once: another thread may choose another
   const scratch_words scratch(kernels.count_posterior_scratch(s, grouped, threads));
-  const py::gil_scoped_release released;  // raw memory only from here on
+  const without_gil released;  // raw memory only from here on
   kernels.count_posterior(rows, n, s, grouped, from, offsets, begin, otherwise, given, weight, grid, log_sums, to,
                           scratch.get(), threads);
 }

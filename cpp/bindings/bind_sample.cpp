@@ -134,7 +134,7 @@ void bind_sample(py::module_& m) {
       [](std::uint64_t key, std::uint32_t attempt, std::uint64_t start, array<double>& out, int threads) {
         double* const to = out.mutable_data();
         const index n = out.shape(0), k = out.shape(1);
-        const py::gil_scoped_release release;
+        const without_gil released;
         active_kernels().sample->sample_shares(key, attempt, start, to, n, k, threads);
       },
       py::arg("key"), py::arg("attempt"), py::arg("start"), py::arg("out").noconvert(), py::arg("threads"));
