@@ -32,22 +32,22 @@ inline void for_parts(const structure_view& s, index j, index lane_offset, F&& f
   }
 }
 
-/// The logs of combined codes [z0, z1) of feature j as class lanes.
+/// The logs of combined codes [z0, z1) of feature j as class lanes: laid out first, so that logs run over flat stretches.
 inline void lay_out_codes(const structure_view& s, index j, index z0, index z1, const double* probabilities,
                           index lane_offset, double* lanes) {
   constexpr index cells = 64;
   const index z_end = lane_rows(s, j) - 1;
-  double logs[widest_part * cells];
   for_parts(s, j, lane_offset, [&](index place, index c0, index n) {
     const index width = part_width(n);
-    if (width == 1) return log(probabilities + s.offsets[j] + c0 * z_end + z0, z1 - z0, lanes + place + z0);
     for (index begin = z0; begin < z1; begin += cells) {
       const index m = z1 - begin < cells ? z1 - begin : cells;
-      for (index c = 0; c < n; ++c) log(probabilities + s.offsets[j] + (c0 + c) * z_end + begin, m, logs + c * cells);
-      for (index i = n * cells; i < width * cells; ++i) logs[i] = 0.0;
+      const double* const from = probabilities + s.offsets[j] + c0 * z_end + begin;
       double* const to = lanes + place + begin * width;
-      for (index z = 0; z < m; ++z)
-        for (index c = 0; c < width; ++c) to[z * width + c] = logs[c * cells + z];
+      for (index z = 0; z < m; ++z) {
+        for (index c = 0; c < n; ++c) to[z * width + c] = from[c * z_end + z];
+        for (index c = n; c < width; ++c) to[z * width + c] = 1.0;
+      }
+      log(to, m * width, to);
     }
   });
 }

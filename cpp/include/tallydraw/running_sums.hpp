@@ -33,8 +33,9 @@ inline bool running_sums(const double* x, index n, index c, double* out) noexcep
     negative |= any_negative_or_nan(rows, together * c);
   }
   for (; i < n; ++i) {
-    out[i] = 0.0;
-    for (index j = 0; j < c; ++j) out[i] += x[i * c + j];
+    double sum = 0.0;
+    for (index j = 0; j < c; ++j) sum += x[i * c + j];
+    out[i] = sum;
     negative |= any_negative_or_nan(x + i * c, c);
   }
   return !negative;

@@ -96,8 +96,8 @@ def alpha_value(alpha: Any, n_categories: NDArray[np.int64]) -> list[NDArray[Any
 
 def _pseudocounts(j: int, part: Any, c: int) -> NDArray[Any]:
     """Those of feature j, () or (c,)."""
-    if type(part) is float and 0.0 <= part < 2.0**53:
-        return np.array(int(part) if part.is_integer() else part)
+    if type(part) in (int, float) and 0 <= part < 2**53:
+        return np.array(int(part) if part == int(part) else part)
     array = np.asarray(part)
     if array.dtype.kind == "O" and all(type(a) is int for a in array.flat):
         array = array.astype(np.float64)  # past 2**64

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tallydraw import backend
+from tallydraw._running_sums import running_sums
 
 
 def log(x: Any) -> NDArray[np.float64]:
@@ -39,9 +40,9 @@ def weighted_sum(weights: Any, values: Any) -> float:
     kept = w > 0
     if not kept.all():
         w, v = w[kept], v[kept]
-    return float(np.cumsum(w * v)[-1]) if len(w) else 0.0
+    return running_sum(w * v)
 
 
 def running_sum(values: NDArray[np.float64]) -> float:
     """Sum of (n,) values, left to right; -inf where one of them is."""
-    return float(np.cumsum(values)[-1]) if len(values) else 0.0
+    return float(running_sums(values.reshape(1, -1))[0][0]) if len(values) else 0.0
