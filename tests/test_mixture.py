@@ -190,6 +190,7 @@ def test_validation_stops_early_and_keeps_the_best() -> None:
     model = td.Mixture(td.NaiveBayes(alpha=0.01), 12, patience=5, tol=0).fit(train, validation=held_out, rng=0)
     best = int(model.validation_.argmax())
     assert model.n_iter_ == best + 1
+    assert model.converged_
     assert len(model.validation_) == best + 6
     assert model.log_prob(held_out).mean() == pytest.approx(model.validation_[best], rel=1e-12)
 
@@ -276,3 +277,11 @@ def test_a_failed_fit_changes_nothing() -> None:
     with pytest.raises(ValueError, match=r"n_categories|below"):
         model.fit(X + 1, rng=1)
     assert pickle.dumps(model) == before
+
+
+def test_a_fit_says_whether_it_converged(backend: str) -> None:
+    X = RNG.integers(0, 2, (60, 5))
+    model = td.Mixture(td.NaiveBayes(alpha=1), 2, max_iter=2, tol=0.0)
+    assert not model.fit(X, rng=1).converged_
+    assert not model.fit(X, validation=X, rng=1).converged_
+    assert td.Mixture(td.NaiveBayes(alpha=1), 2, tol=1e-3).fit(X, rng=1).converged_

@@ -65,6 +65,8 @@ class Mixture(Model):
         The mean held-out log-likelihood before each iteration; empty without `validation`.
     n_iter_ : int
         The iteration that was kept.
+    converged_ : bool
+        Whether EM ended by `tol` or `patience`, not because of `max_iter`.
 
     Notes
     -----
@@ -240,7 +242,7 @@ class Mixture(Model):
         component = mixture._new_component()
         stated = {p: getattr(component, p) for p in component._parameters}
         component = type(component).from_probabilities(tables, class_prior=class_prior, **stated)
-        mixture._fit = _Fit(component, _History(np.empty(0), np.empty(0), 0))
+        mixture._fit = _Fit(component, _History(np.empty(0), np.empty(0), 0, True))
         return mixture
 
     # What was fitted -------------------------------------------------------------------------------------------------
@@ -264,6 +266,11 @@ class Mixture(Model):
     def n_iter_(self) -> int:
         """The iteration that was kept."""
         return self._require_history().kept
+
+    @property
+    def converged_(self) -> bool:
+        """Whether EM ended by `tol` or `patience`, not because of `max_iter`."""
+        return self._require_history().converged
 
     @property
     def classes_(self) -> None:
@@ -436,6 +443,7 @@ class Mixture(Model):
         likelihoods: list[float] = []
         validation: list[float] = []
         best = kept = -1
+        settled = False
         fitted: Fitted | None = None
         for iteration in range(self.max_iter):
             component._fitted = now = steps.maximize()
@@ -451,11 +459,12 @@ class Mixture(Model):
             else:
                 fitted, kept = now, iteration
             tick(attempt, iteration, objective[-1] / row_weight)
-            if iteration and objective[-1] - objective[-2] < self.tol * row_weight:
+            settled = iteration > 0 and objective[-1] - objective[-2] < self.tol * row_weight
+            if held_out is not None and np.isfinite(validation[best]):
+                settled |= iteration - best >= self.patience
+            if settled:
                 break
-            if held_out is not None and np.isfinite(validation[best]) and iteration - best >= self.patience:
-                break
-        history = _History(np.array(objective), np.array(validation), kept + 1)
+        history = _History(np.array(objective), np.array(validation), kept + 1, settled)
         for past in history[:2]:
             past.flags.writeable = False
         found = cast(Fitted, fitted)._replace(log_likelihood=likelihoods[kept])
@@ -466,6 +475,7 @@ class _History(NamedTuple):
     objective: NDArray[np.float64]
     validation: NDArray[np.float64]
     kept: int
+    converged: bool
 
 
 class _Fit(NamedTuple):
