@@ -280,8 +280,7 @@ def test_a_failed_fit_changes_nothing() -> None:
 
 
 def test_a_fit_says_whether_it_converged(backend: str) -> None:
-    X = RNG.integers(0, 2, (60, 5))
     model = td.Mixture(td.NaiveBayes(alpha=1), 2, max_iter=2, tol=0.0)
-    assert not model.fit(X, rng=1).converged_
-    assert not model.fit(X, validation=X, rng=1).converged_
-    assert td.Mixture(td.NaiveBayes(alpha=1), 2, tol=1e-3).fit(X, rng=1).converged_
+    assert not model.fit(WIDE, rng=1).converged_
+    assert not model.fit(WIDE, validation=WIDE, rng=1).converged_
+    assert td.Mixture(td.NaiveBayes(alpha=1), 2, tol=1e-3).fit(WIDE, rng=1).converged_
