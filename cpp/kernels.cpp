@@ -5,7 +5,8 @@
 #include "tallydraw/parallel.hpp"
 #include "tallydraw/philox.hpp"
 #include "tallydraw/posterior.hpp"
-#include "tallydraw/running_sums.hpp"
+#include "tallydraw/row_probabilities.hpp"
+#include "tallydraw/row_sums.hpp"
 
 #define TALLYDRAW_STRING_(x) #x
 #define TALLYDRAW_STRING(x) TALLYDRAW_STRING_(x)
@@ -34,7 +35,8 @@ extern const kernel_table kernels = {
     /*exp=*/exp,
     /*divergence_terms=*/divergence_terms,
     /*log_scaled=*/log_scaled,
-    /*running_sums=*/running_sums,
+    /*row_probabilities=*/row_probabilities,
+    /*row_sums=*/row_sums,
     /*log_sum_exp=*/log_sum_exp,
     /*posterior=*/posterior,
     /*log_posterior=*/log_posterior,

@@ -3,7 +3,6 @@
 
 #include "tallydraw/information_forest.hpp"
 #include "tallydraw/pair_information.hpp"
-#include "tallydraw/row_probabilities.hpp"
 #include "tallydraw/spanning_forest.hpp"
 #include "tallydraw/tree_tables.hpp"
 
@@ -18,7 +17,6 @@ extern const information_kernels informing = {
     /*information_forest=*/information_forest,
     /*tree_tables_scratch=*/tree_tables_scratch,
     /*tree_tables=*/tree_tables,
-    /*row_probabilities=*/row_probabilities,
 };
 
 }  // namespace tallydraw::TALLYDRAW_ISA

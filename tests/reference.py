@@ -343,6 +343,15 @@ def float_levels(row: Sequence[float]) -> list[int]:
     return [TOP if s == sums[-1] else int(Fraction(s / sums[-1]) * 2**64) for s in sums]
 
 
+def row_probabilities(row: Sequence[float], more: float) -> list[float]:
+    """(n_c + more) / (N + C more); uniform where there is nothing."""
+    weights = [w + more for w in row]
+    if not any(weights):
+        weights = [1.0] * len(row)
+    total = running_sums(weights)[-1]
+    return [w / total for w in weights]
+
+
 def running_sums(row: Sequence[float]) -> list[float]:
     sums, total = [], 0.0
     for w in row:

@@ -201,25 +201,29 @@ def test_small_work_stays_serial_and_a_stated_number_is_taken(backend: str) -> N
     assert td.backend.threads(None, 1 << 40) >= 1
 
 
-SPINNING = """
-    import os, time, numpy, tallydraw as td
-    X = numpy.zeros((20_000, 50), numpy.uint8)
-    spent = []
-    for _ in range(9):
-        td.count_features(X, n_categories=2, n_threads=2)
-        before = time.process_time()
-        time.sleep(0.03)
-        spent.append(time.process_time() - before)
-    print(os.environ.get("GOMP_SPINCOUNT"), sorted(spent)[4] < 2e-3)
+LOADING = """
+    import importlib, os, sys
+    load, seen = importlib.import_module, []
+    def watched(name, *rest):
+        if name in ("tallydraw._core", "tallydraw._numba"):
+            seen.append(os.environ.get("GOMP_SPINCOUNT"))
+        return load(name, *rest)
+    importlib.import_module = watched
+    import tallydraw as td
+    td.backend.use(td.backend.active())
+    print(*seen, os.environ.get("GOMP_SPINCOUNT"))
 """
 
 
-def test_threads_without_work_soon_sleep(backend: str) -> None:
-    assert output(SPINNING, TALLYDRAW_BACKEND=backend) == "None True"
+def test_openmp_is_told_of_a_short_spin_while_it_is_loaded(backend: str) -> None:
+    assert output(LOADING, TALLYDRAW_BACKEND=backend) == "10000 None None"
 
 
-def test_the_user_s_word_on_spinning_stands() -> None:
-    assert output(SPINNING, GOMP_SPINCOUNT="300") == "300 True"
+@pytest.mark.parametrize(
+    ("variable", "value", "seen"), [("GOMP_SPINCOUNT", "7", "7 7 7"), ("OMP_WAIT_POLICY", "passive", "None None None")]
+)
+def test_the_user_s_word_on_spinning_stands(variable: str, value: str, seen: str) -> None:
+    assert output(LOADING, **{variable: value}) == seen
 
 
 def test_blocks_cover_every_row_once() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,6 +13,7 @@ import tallydraw as td
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tallydraw._structure import make_structure
+from tallydraw.models._products import _grid
 
 UNIT = 2.0**-30  # of logs: their sums are exact
 GRID = 1.5 * 2.0 ** (52 - 38)
@@ -132,3 +134,13 @@ def test_impossible_rows_have_the_prior(backend: str) -> None:
     evidence, counts = kernel(p, 64, False, True, 1)
     assert evidence.tolist() == [-math.inf, -0.5, -math.inf]
     assert counts[0].tolist() == [[2.0, 1.0], [0.0, 3.0]]
+
+
+@given(st.floats(2.0**-900, 2.0**900), st.floats(-1.0, 1.0))
+def test_units_are_small_and_no_sum_has_too_many_of_them(most: float, share: float) -> None:
+    grid = _grid(most)
+    unit = math.ulp(grid)
+    assert most < 2.0**51 * unit <= 2.0 * most
+    rounded = (share * most + grid) - grid
+    assert Fraction(rounded) % Fraction(unit) == 0
+    assert abs(Fraction(rounded) - Fraction(share * most)) <= Fraction(unit) / 2

@@ -14,6 +14,7 @@ import tallydraw as td
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from tallydraw._structure import make_structure
 
 mpmath.mp.prec = 180
 LOG2 = mpmath.log(2)
@@ -244,7 +245,7 @@ def test_rows_are_summed_from_left_to_right(every_set: list[str], backend: str, 
     for isa in every_set:
         td.backend.use(backend, instruction_set=isa)
         out = np.full(n, -1.0)
-        assert td.backend.kernels().running_sums(x, out)
+        assert td.backend.kernels().row_sums(x, out)
         assert out.tolist() == expected
 
 
@@ -260,4 +261,30 @@ def test_a_negative_cell_or_a_nan_is_seen(
         for column in range(5):
             x = np.ones((10, 5))
             x[row, column] = value
-            assert td.backend.kernels().running_sums(x, np.empty(10)) is fine
+            assert td.backend.kernels().row_sums(x, np.empty(10)) is fine
+
+
+# Estimates of table rows -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("more", [0, 1, 7])
+@pytest.mark.parametrize("dtype", [np.int64, np.float64])
+def test_estimates_of_table_rows(every_set: list[str], backend: str, dtype: type, more: int) -> None:
+    g = np.random.default_rng(more)
+    structure = make_structure(np.array([3, 1, 9, 2]), np.array([-1, 0, 1, 2]), 2)
+    counts = g.integers(0, 1000, int(structure.offsets[-1])) * g.integers(0, 2, int(structure.offsets[-1]))
+    weights = counts.astype(dtype) * (1 if dtype is np.int64 else dtype(0.3))
+    weights[:3] = weights[-2:] = 0
+    expected: list[float] = []
+    for j, c in enumerate(structure.n_categories.tolist()):
+        for row in weights[structure.offsets[j] : structure.offsets[j + 1]].reshape(-1, c).tolist():
+            expected += reference.row_probabilities(row, more)
+    for isa in every_set:
+        td.backend.use(backend, instruction_set=isa)
+        theta, changed = np.empty(len(weights)), weights.copy()
+        assert td.backend.kernels().row_probabilities(structure, changed, float(more), theta)
+        assert theta.tolist() == expected
+    for bad in (-1, np.nan, np.inf) if dtype is np.float64 else (-1, 2**62):
+        changed = weights.copy()
+        changed[5] = bad
+        assert not td.backend.kernels().row_probabilities(structure, changed, float(more), np.empty(len(weights)))

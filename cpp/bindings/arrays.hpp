@@ -12,6 +12,7 @@
 #include <memory>
 #include <optional>
 #include <thread>
+#include <utility>
 
 #include "tallydraw/kernels.hpp"
 
@@ -44,6 +45,13 @@ template <class T>
 using array = py::array_t<T, py::array::c_style>;
 template <class T>
 using optional_array = std::optional<array<T>>;
+
+/// Counts as float64, or else as int64; the other one is null.
+inline std::pair<const double*, const index*> as_counts(const py::array& counts) {
+  if (py::isinstance<array<double>>(counts)) return {static_cast<const double*>(counts.data()), nullptr};
+  if (py::isinstance<array<index>>(counts)) return {nullptr, static_cast<const index*>(counts.data())};
+  throw py::type_error("counts must be a C-contiguous array of float64 or int64");
+}
 
 /// Users' codes keep their dtype and strides.
 inline codes_view as_codes(const py::array& x) {

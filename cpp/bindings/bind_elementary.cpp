@@ -47,14 +47,26 @@ void bind_elementary(py::module_& m) {
       },
       py::arg("x").noconvert(), py::arg("exponent").noconvert(), py::arg("out").noconvert());
   m.def(
-      "running_sums",
+      "row_probabilities",
+      [](const py::tuple& structure, py::array& weights, double more, array<double>& theta) {
+        const bool whole = as_counts(weights).second != nullptr;
+        void* in_place = weights.mutable_data();
+        const structure_view s = as_structure(structure);
+        double* to = theta.mutable_data();
+        const without_gil release;
+        return active_kernels().row_probabilities(s, whole ? nullptr : static_cast<double*>(in_place),
+                                                  whole ? static_cast<index*>(in_place) : nullptr, more, to);
+      },
+      py::arg("structure"), py::arg("weights"), py::arg("more"), py::arg("theta").noconvert());
+  m.def(
+      "row_sums",
       [](const array<double>& x, array<double>& out) {
         const double* from = x.data();
         double* to = out.mutable_data();
         const index n = x.shape(0);
         const index c = x.shape(1);
         const without_gil release;
-        return active_kernels().running_sums(from, n, c, to);
+        return active_kernels().row_sums(from, n, c, to);
       },
       py::arg("x").noconvert(), py::arg("out").noconvert());
   m.def(

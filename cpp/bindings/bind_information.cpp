@@ -1,18 +1,10 @@
-// information: bindings of pair_information.hpp, spanning_forest.hpp, information_forest.hpp, tree_tables.hpp and
-// row_probabilities.hpp.
+// information: bindings of pair_information.hpp, spanning_forest.hpp, information_forest.hpp and tree_tables.hpp.
 #include "arrays.hpp"
 
-#include <utility>
+#include <string>
 
 namespace tallydraw {
 namespace {
-
-/// Counts as float64, or else as int64; the other one is null.
-std::pair<const double*, const index*> as_counts(const py::array& counts) {
-  if (py::isinstance<array<double>>(counts)) return {static_cast<const double*>(counts.data()), nullptr};
-  if (py::isinstance<array<index>>(counts)) return {nullptr, static_cast<const index*>(counts.data())};
-  throw py::type_error("counts must be a C-contiguous array of float64 or int64");
-}
 
 void pair_information(const py::tuple& structure, const array<index>& pair_offsets, const py::array& counts,
                       const array<index>& by_size, const array<double>& pseudocounts, index first, index last,
@@ -53,7 +45,7 @@ void information_forest(const py::tuple& structure, const py::array& counts, con
 /// Numbers of 64 bits of any type.
 const std::uint64_t* as_words(const py::array& x) {
   if (x.itemsize() != 8 || !(x.flags() & py::array::c_style))
-    throw py::type_error("an array of 64-bit numbers, please");
+    throw py::type_error("counts must be contiguous and of 64 bits, got dtype " + std::string(py::str(x.dtype())));
   return static_cast<const std::uint64_t*>(x.data());
 }
 
@@ -64,19 +56,12 @@ void tree_tables(const py::tuple& structure, const optional_array<index>& pair_o
   const std::uint64_t *cells = as_words(pairs), *single = as_words(marginals);
   index* const part = layout.mutable_data();
   const tree_view tree{part, part + 2 * s.d, part + 3 * s.d + 1, part + 4 * s.d + 2, part + s.d};
-  auto* const to = const_cast<std::uint64_t*>(as_words(tables));
+  as_words(tables);
+  auto* const to = static_cast<std::uint64_t*>(tables.mutable_data());
   const information_kernels& kernels = *active_kernels().information;
   const scratch_words scratch(kernels.tree_tables_scratch(s.d));
   const without_gil released;  // raw memory only from here on
   kernels.tree_tables(s, offsets, cells, single, above, tree, to, scratch.get());
-}
-
-bool row_probabilities(const py::tuple& structure, py::array& weights, double more, array<double>& theta) {
-  const auto [f, i] = as_counts(weights);
-  const structure_view s = as_structure(structure);
-  double* to = theta.mutable_data();
-  const without_gil released;  // raw memory only from here on
-  return active_kernels().information->row_probabilities(s, const_cast<double*>(f), const_cast<index*>(i), more, to);
 }
 
 }  // namespace
@@ -91,8 +76,6 @@ void bind_information(py::module_& m) {
         py::arg("pseudocounts").noconvert(), py::arg("root"), py::arg("parents").noconvert(), py::arg("threads"));
   m.def("tree_tables", tree_tables, py::arg("structure"), py::arg("pair_offsets").noconvert(), py::arg("pairs"),
         py::arg("marginals"), py::arg("parents").noconvert(), py::arg("layout").noconvert(), py::arg("tables"));
-  m.def("row_probabilities", row_probabilities, py::arg("structure"), py::arg("weights"), py::arg("more"),
-        py::arg("theta").noconvert());
 }
 
 }  // namespace tallydraw

@@ -30,7 +30,7 @@ def log(x: Floats, out: Floats) -> None: ...  # flat; log 0 = -inf
 def exp(x: Floats, out: Floats) -> None: ...
 def divergence_terms(p: Floats, q: Floats, log_q: Floats, out: Floats) -> None: ...  # flat: p log(p / q) - p + q
 def log_scaled(x: Floats, exponent: Counts, out: Floats) -> None: ...  # log(x * 2**exponent), |exponent| < 2**53
-def running_sums(x: Floats, out: Floats) -> bool: ...  # (n, C) -> (n,), left to right; if no cell is negative or NaN
+def row_sums(x: Floats, out: Floats) -> bool: ...  # (n, C) -> (n,), left to right; if no cell is negative or NaN
 def log_sum_exp(x: Floats, out: Floats, threads: int) -> None: ...  # (n, K) -> (n,), left to right; -inf if all are
 def posterior(
     x: Floats, prior: Floats, evidence: Floats | None, out: Floats, threads: int

@@ -113,13 +113,13 @@ def _load(module: str) -> Any:
     a core from whatever runs after a call; this, about a third of one, still bridges the gap between two calls. What
     the user has set stands, and the environment is left as it was.
     """
-    if "OMP_WAIT_POLICY" in os.environ or _SPIN in os.environ:
+    if module in sys.modules or "OMP_WAIT_POLICY" in os.environ or _SPIN in os.environ:
         return importlib.import_module(module)
     os.environ[_SPIN] = "10000"
     try:
         return importlib.import_module(module)
     finally:
-        del os.environ[_SPIN]
+        os.environ.pop(_SPIN, None)
 
 
 def instruction_sets() -> list[str]:
@@ -205,8 +205,10 @@ def _choose() -> None:
         try:
             use(forced or "cpp", instruction_set=isa)
         except ValueError as error:
-            argument, wrong = str(error).split(" ", 1)
-            raise ValueError(f"TALLYDRAW_{argument.upper()} {wrong}") from None
+            argument, _, wrong = str(error).partition(" must be one of ")
+            if argument not in ("backend", "instruction_set"):
+                raise
+            raise ValueError(f"TALLYDRAW_{argument.upper()} must be one of {wrong}") from None
     else:
         warnings.warn(
             "tallydraw was installed without its compiled backend and runs on Numba: the same results, slower start. "

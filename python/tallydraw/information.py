@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tallydraw import _check, _pair_information, _rows, backend
+from tallydraw import _check, _distributions, _pair_information, _rows, backend
 from tallydraw._divergence_terms import divergence_terms, log_probability
 from tallydraw.pairs import PairTables
 
@@ -210,7 +210,7 @@ def conditional_entropy(joint: Any, *, n_threads: int | None = None) -> float | 
     _check.thread_count(n_threads)
     if isinstance(joint, PairTables):
         return _pair_information.conditional_entropy(joint)
-    p = _check.distributions("joint", joint, (-2, -1))
+    p = _distributions.distributions("joint", joint, (-2, -1))
     return _over_rows(_conditional_terms, 2, p)
 
 
@@ -251,7 +251,7 @@ def mutual_information(joint: Any, *, n_threads: int | None = None) -> float | F
     _check.thread_count(n_threads)
     if isinstance(joint, PairTables):
         return _pair_information.mutual_information(joint, n_threads)
-    p = _check.distributions("joint", joint, (-2, -1))
+    p = _distributions.distributions("joint", joint, (-2, -1))
     return _over_rows(_mutual_terms, 2, p)
 
 
@@ -336,12 +336,12 @@ def _sum(x: Floats) -> Any:
 def _pair(p: Any, q: Any, axis: int) -> tuple[Floats, Floats]:
     """Both checked and broadcast, categories last."""
     ndim = max(np.ndim(p), np.ndim(q), 1)
-    last = _check.axis_of(axis, ndim)
+    last = _distributions.axis_of(axis, ndim)
     arrays = []
     for name, given in (("p", p), ("q", q)):
         if np.ndim(given) < -last:
             raise ValueError(f"{name} must have the axis {axis} of the categories, got shape {np.shape(given)}")
-        arrays.append(_check.distributions(name, given, (last,)))
+        arrays.append(_distributions.distributions(name, given, (last,)))
         if q is p:
             arrays *= 2
             break

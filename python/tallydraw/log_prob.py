@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tallydraw import _check, backend
-from tallydraw._running_sums import running_sums
+from tallydraw import _check, _distributions, backend
+from tallydraw._row_sums import row_sums
 from tallydraw._sequences import Sequences
 from tallydraw._structure import Structure, chain_structure
 from tallydraw.tables import Tables
@@ -118,7 +118,7 @@ def log_prob_paths(
     >>> td.log_prob_paths([[0, 1, 1], [0, -1, 1]], [[0.5, 0.5], [0.0, 1.0]])
     array([-0.69314718, -0.28768207])
     """
-    steps = _check.distributions("transition", transition, (-1,))
+    steps = _distributions.distributions("transition", transition, (-1,))
     order, c = steps.ndim - 1, steps.shape[-1]
     if order < 1 or steps.shape != (c,) * (order + 1):
         raise ValueError(f"transition must have shape (C, C), or (C,) * (k + 1) for order k, got {steps.shape}")
@@ -128,7 +128,7 @@ def log_prob_paths(
         given = np.asarray(initial_weights)
         if given.shape != (c,) * order:
             raise ValueError(f"initial_weights must have shape {(c,) * order}, got {given.shape}")
-        joint = _check.distributions("initial_weights", given.reshape(-1), (-1,)).reshape(given.shape)
+        joint = _distributions.distributions("initial_weights", given.reshape(-1), (-1,)).reshape(given.shape)
     values = np.concatenate([part.reshape(-1) for part in [*_chain_rule(joint), steps]])
     structure = chain_structure(c, order)
     chain = np.arange(order + 1) - 1
@@ -311,8 +311,8 @@ def require_probabilities(tables: Tables) -> None:
     for begin, end, c in tables.structure.runs():
         rows = tables.values[begin:end].reshape(-1, c)
         for a, b in backend.blocks(len(rows), c):
-            sums = running_sums(rows[a:b])[0]
-            wrong = np.flatnonzero(_check.not_one(sums, 1e-9))
+            sums = row_sums(rows[a:b])[0]
+            wrong = np.flatnonzero(_distributions.not_one(sums, 1e-9))
             if wrong.size:
                 row = a + int(wrong[0])
                 j, (label, context, _) = tables.structure.locate(begin + row * c)
@@ -331,7 +331,7 @@ def _chain_rule(joint: NDArray[np.float64]) -> list[NDArray[np.float64]]:
     parts: list[NDArray[np.float64]] = []
     before: NDArray[np.float64] | None = None
     for t in range(joint.ndim):
-        now = joint if t == joint.ndim - 1 else running_sums(joint.reshape(*joint.shape[: t + 1], -1))[0]
+        now = joint if t == joint.ndim - 1 else row_sums(joint.reshape(*joint.shape[: t + 1], -1))[0]
         if before is None:
             parts.append(now)
         else:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from tallydraw import _check, _levels, _totals, backend
 from tallydraw._levels import Levels
-from tallydraw._running_sums import running_sums
+from tallydraw._row_sums import row_sums
 from tallydraw._structure import Structure, aligned_empty, make_structure, parent_array
 from tallydraw._totals import Totals
 
@@ -351,13 +351,13 @@ class Tables(Sequence[NDArray[Any]]):
             rows = weights[begin:end].reshape(-1, c)
             whole = rows.dtype.kind == "i"  # summed exactly, floats from left to right
             with np.errstate(over="ignore"):
-                total = _along_rows(np.add, rows) if whole else running_sums(rows)[0]
+                total = _along_rows(np.add, rows) if whole else row_sums(rows)[0]
             most = 2**62 // c if whole else np.finfo(np.float64).max
             if not (rows.min() >= 0 and rows.max() <= most and total.min() > 0):  # nor where one is NaN
                 _levels.check_rows(rows, "counts", self._structure, begin)
             if not whole and not np.isfinite(total).all():  # as levels do: a power of two changes no ratio
                 rows = np.where(np.isfinite(total)[:, None], rows, np.ldexp(rows, -64))
-                total = running_sums(rows)[0]
+                total = row_sums(rows)[0]
             np.divide(rows, total[:, None], out=theta[begin:end].reshape(-1, c))
         return self._like(theta, weights if weights.dtype.kind == "i" else None)
 

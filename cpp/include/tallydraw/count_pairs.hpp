@@ -35,6 +35,9 @@ struct pair_places {
   index cells;
   index operator[](index p) const { return offsets ? offsets[p] : p * cells; }
 };
+inline pair_places make_places(const structure_view& s, const index* offsets) {
+  return {offsets, offsets ? 0 : s.n_classes * s.n_categories[0] * s.n_categories[0]};
+}
 
 /// How a call is cut up; the same for the scratch it needs and for the work.
 struct pair_plan {
@@ -548,7 +551,7 @@ inline index count_pairs(const codes_view& x, const index* y, const code_rules& 
   const bool at_once = !plan.some_many && !e.slots && s.n_classes == 1;       // neither missing cells nor classes
   for (index j = 0; j < d; ++j) flags[j] = 0;
 
-  const pair_places places{pair_offsets, s.n_classes * s.n_categories[0] * s.n_categories[0]};
+  const pair_places places = make_places(s, pair_offsets);
   if (fresh) std::fill_n(marginals, s.offsets[d], 0);
   columns.fresh = fresh;
   const auto begin_tables = [&](bool each_written) {

@@ -1,6 +1,6 @@
 // A step of expectation-maximisation of a mixture of products: scores of rows under every component, their posteriors,
 // and the soft counts of these, by tiles of rows whose scores stay in the first cache. What is added are multiples of a
-// unit, and no sum reaches 2^53 units (models/_products.py): all sums over features and over rows are exact, whatever
+// unit, and no sum reaches 2^53 units, as the caller sees to: all sums over features and over rows are exact, whatever
 // their order. So features are taken in groups, each with one table of the sums of their logs, and one of counts that is
 // summed out in the end; and threads split rows and count apart.
 #pragma once

@@ -142,9 +142,6 @@ struct information_kernels {
   void (*tree_tables)(const structure_view& s, const index* pair_offsets, const std::uint64_t* pairs,
                       const std::uint64_t* marginals, const index* parents, const tree_view& tree,
                       std::uint64_t* tables, void* scratch);
-
-  // row_probabilities.hpp
-  bool (*row_probabilities)(const structure_view& s, double* floats, index* integers, double more, double* theta);
 };
 
 struct kernel_table {
@@ -160,8 +157,11 @@ struct kernel_table {
   void (*divergence_terms)(const double* p, const double* q, const double* log_q, index n, double* out);
   void (*log_scaled)(const double* x, const index* exponent, index n, double* out);
 
-  // running_sums.hpp
-  bool (*running_sums)(const double* x, index n, index c, double* out);
+  // row_probabilities.hpp
+  bool (*row_probabilities)(const structure_view& s, double* floats, index* integers, double more, double* theta);
+
+  // row_sums.hpp
+  bool (*row_sums)(const double* x, index n, index c, double* out);
 
   // posterior.hpp
   void (*log_sum_exp)(const double* x, index n, index k, double* out, int threads);

@@ -1,5 +1,5 @@
-// The only file that knows of threads: pieces of work, and the first bad index that any piece met.
-// Threads split rows, features or cells, never a floating sum: no result depends on their number.
+// The only file that starts threads: pieces of work, and the first bad index that any piece met.
+// Threads split rows, features or cells, never a floating sum that could round: no result depends on their number.
 #pragma once
 
 #include <algorithm>

@@ -39,7 +39,7 @@ inline void order_features(const index* parents, index d, index* order, index* s
 inline void tree_tables(const structure_view& s, const index* pair_offsets, const std::uint64_t* pairs,
                         const std::uint64_t* marginals, const index* parents, const tree_view& tree,
                         std::uint64_t* tables, void* scratch) {
-  const pair_places places{pair_offsets, s.n_classes * s.n_categories[0] * s.n_categories[0]};
+  const pair_places places = make_places(s, pair_offsets);
   order_features(parents, s.d, tree.order, static_cast<index*>(scratch));
   index contexts = 0, at = 0;
   for (index j = 0; j < s.d; ++j) {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from tallydraw._check.arrays import class_codes, code_error, codes, output, sample_weight, smallest_unsigned, weights
-from tallydraw._check.probabilities import axis_of, distributions, not_one
 from tallydraw._check.random import RNG, key, saved_state
 from tallydraw._check.scalars import (
     alpha_value,
@@ -19,17 +18,14 @@ from tallydraw._check.scalars import (
 __all__ = [
     "RNG",
     "alpha_value",
-    "axis_of",
     "category_counts",
     "class_codes",
     "code_error",
     "codes",
-    "distributions",
     "first_number",
     "is_number",
     "key",
     "natural",
-    "not_one",
     "output",
     "sample_weight",
     "saved_state",

@@ -26,7 +26,7 @@ from tallydraw._numba.parallel import max_threads
 from tallydraw._numba.philox import philox
 from tallydraw._numba.posterior import log_posterior, log_sum_exp, posterior
 from tallydraw._numba.row_probabilities import row_probabilities
-from tallydraw._numba.running_sums import running_sums
+from tallydraw._numba.row_sums import row_sums
 from tallydraw._numba.sample_categories import sample_categories, sample_one
 from tallydraw._numba.sample_counts import sample_counts
 from tallydraw._numba.sample_features import sample_features
@@ -68,7 +68,7 @@ __all__ = [
     "philox",
     "posterior",
     "row_probabilities",
-    "running_sums",
+    "row_sums",
     "sample_categories",
     "sample_counts",
     "sample_features",

@@ -14,8 +14,8 @@ _ATTEMPTS = np.uint64(256)  # how far apart their counters' last words are
 
 
 @kernel
-def _to_logs(words, at, out):
-    """Columns of `out` from `at` on: logs of the uniforms of so many words a row."""
+def _to_uniforms(words, at, out):
+    """Columns of `out` from `at` on: the uniforms of so many words a row."""
     for j in range(min(4, out.shape[1] - at)):
         for i in range(out.shape[0]):
             out[i, at + j] = (words[j, i] + 0.5) * 2.0**-32
@@ -43,7 +43,7 @@ def sample_shares(key: int, attempt: int, start: int, out: NDArray[np.float64], 
         words, rows = np.empty((4, b - a), np.uint32), np.arange(start + a, start + b, dtype=np.uint64)
         for at in range(0, k, 4):
             fill_columns(np.uint64(key), tag, rows, np.uint64(at // 4), words)
-            _to_logs(words, at, out[a:b])
+            _to_uniforms(words, at, out[a:b])
         _to_shares(out[a:b])
 
     parallel_blocks(len(out), max(1, _CELLS // k), threads, piece)

@@ -62,7 +62,7 @@ def find_classes(labels: NDArray[Any], name: str = "y") -> tuple[NDArray[Any], N
     offset = _dense_offset(labels)
     if offset is not None:
         # Integers within a short range: counted, not sorted.
-        codes = np.ascontiguousarray(labels, dtype=np.int64)
+        codes = labels.astype(np.int64)  # nobody else's to change
         if offset:
             codes = codes - offset
         seen = np.bincount(codes) > 0

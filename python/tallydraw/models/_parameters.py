@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tallydraw import _check
+from tallydraw import _distributions
 from tallydraw.tables import Tables
 
 
@@ -33,7 +33,7 @@ def same_parameter(a: Any, b: Any) -> bool:
 
 def stated_prior(class_prior: Any) -> Tables:
     """A class prior that was given, as a table."""
-    prior = _check.distributions("class_prior", class_prior, (-1,))
+    prior = _distributions.distributions("class_prior", class_prior, (-1,))
     if prior.ndim != 1:
         raise ValueError(f"class_prior must have shape (K,), got {prior.shape}")
     return Tables.from_arrays([prior])

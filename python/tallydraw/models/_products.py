@@ -2,7 +2,7 @@
 
 Posteriors times the weights of rows are rounded to multiples of a unit of which no sum reaches 2**53, and so are logs:
 every sum is then exact, whatever its order. The unit of counts is at most 2**-50 of the total weight, that of logs
-2**-50 of the largest sum that a row can have: about 1e-12 nats.
+2**-50 of the largest sum of absolute logs that a row can have.
 """
 
 from __future__ import annotations

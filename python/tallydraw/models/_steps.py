@@ -28,7 +28,7 @@ def make_steps(
     n_threads: int | None,
 ) -> Steps:
     """EM of checked rows with weights; negative codes are missing."""
-    exact = isinstance(component, NaiveBayes) and are_exact(data.codes, sizes, weights)
+    exact = type(component) is NaiveBayes and are_exact(data.codes, sizes, weights)
     return (ProductSteps if exact else Steps)(component, data, sizes, weights, k, n_threads)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tallydraw import backend
-from tallydraw._running_sums import running_sums
+from tallydraw._row_sums import row_sums
 
 
 def log(x: Any) -> NDArray[np.float64]:
@@ -45,4 +45,4 @@ def weighted_sum(weights: Any, values: Any) -> float:
 
 def running_sum(values: NDArray[np.float64]) -> float:
     """Sum of (n,) values, left to right; -inf where one of them is."""
-    return float(running_sums(values.reshape(1, -1))[0][0]) if len(values) else 0.0
+    return float(row_sums(values.reshape(1, -1))[0][0]) if len(values) else 0.0

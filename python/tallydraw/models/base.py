@@ -10,7 +10,7 @@ from typing import Any, ClassVar, TypeVar, cast
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from tallydraw import _check, backend
+from tallydraw import _check, _distributions, backend
 from tallydraw._structure import Structure, make_structure
 from tallydraw.count import count_cells, count_soft_cells, infer_categories
 from tallydraw.dirichlet import log_evidence
@@ -901,7 +901,7 @@ class Model(ABC):
             require_probabilities(tables)
             stated = tables
         else:
-            parts = [_check.distributions(f"tables[{j}]", part, (-1,)) for j, part in enumerate(tables)]
+            parts = [_distributions.distributions(f"tables[{j}]", part, (-1,)) for j, part in enumerate(tables)]
             parents, order = self._parents(len(parts)), self._order()
             if prior is None and parts and parts[0].ndim == 2:
                 raise ValueError(f"tables[0] has shape {parts[0].shape}: for tables with classes pass class_prior=")

@@ -10,7 +10,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from tallydraw import _check, _rows
+from tallydraw import _check, _distributions, _rows
 from tallydraw.models._combinations import Estimate, Pattern
 from tallydraw.models._joint_evidence import fill_draws, fill_modes, marginals
 from tallydraw.models._leave_one_out import NOT_OF_THE_FIT
@@ -209,7 +209,7 @@ class JointTable(Model):
             raise ValueError(
                 f"tables must be one array of shape ([K,] C_1, …, C_d), got {array.shape} with {k} classes"
             )
-        flat = _check.distributions("tables", array.reshape(-1) if k is None else array.reshape(k, -1), (-1,))
+        flat = _distributions.distributions("tables", array.reshape(-1) if k is None else array.reshape(k, -1), (-1,))
         sizes = np.array(array.shape if k is None else array.shape[1:], np.int64)
         given = flat[:, None] if prior is None else flat.T
         kept = np.flatnonzero(given.any(axis=1))

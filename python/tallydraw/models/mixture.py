@@ -27,8 +27,9 @@ __all__ = ["Mixture"]
 
 _STARTS = ("kmeans++", "random")
 # The share of distinct rows below which equal ones are brought together; the rows, and first their columns, that are
-# looked at where combinations are more than so many a row.
-_FEW_DISTINCT, _LOOKED_AT, _FIRST_COLUMNS, _COMBINATIONS = 0.7, 4096, 32, 16
+# looked at where combinations are more than so many a row, or in all.
+_FEW_DISTINCT, _LOOKED_AT, _FIRST_COLUMNS = 0.7, 4096, 32
+_COMBINATIONS, _MOST_COMBINATIONS = 16, 1 << 22
 
 
 class Mixture(Model):
@@ -73,8 +74,10 @@ class Mixture(Model):
     EM (Dempster, Laird & Rubin, 1977; for trees Meila & Jordan, 2000) with pseudocounts: the maximum of the penalised
     likelihood. All sums run in row order, or are exact, and all logs are our own: the same seed gives the same bits on
     every backend, for any threads. An iteration costs a score and a weighted count of each distinct row under each
-    component. For :class:`NaiveBayes` groups of features are taken as one: while EM runs, logs are rounded by about
-    1e-12 nats a row, and the posteriors of rows to multiples of at most 2**-50 of the total weight.
+    component. For :class:`NaiveBayes` groups of features are taken as one: while EM runs, logs are rounded to multiples
+    of at most 2**-50 of the largest ``|log p(x)|`` that a row could have, and the shares of rows to multiples of at
+    most 2**-50 of the total weight. Less than half of that counts as nothing: with ``alpha=0`` a category that is all
+    but unseen in a component becomes impossible there.
 
     Examples
     --------
@@ -524,11 +527,11 @@ def _canonical(data: Data, sizes: NDArray[np.int64], component: Model) -> Data:
 
 
 def _distinct(data: Data, sizes: NDArray[np.int64], weights: NDArray[np.float64]) -> tuple[Data, NDArray[np.float64]]:
-    """Distinct rows, in their order, and their weights, where rows are equal often enough; of canonical codes."""
+    """Distinct rows, sorted, and their weights, where rows are equal often enough; of canonical codes."""
     codes = data.codes.reshape(len(data), -1)
     n, least = len(codes), -1 if data.codes.dtype.kind == "i" else 0
     low, ranges = [least] * codes.shape[1], (sizes - least).tolist()
-    if len(_rows.groups(ranges)) == 1 and prod(ranges) <= _COMBINATIONS * n:
+    if len(_rows.groups(ranges)) == 1 and prod(ranges) <= min(_COMBINATIONS * n, _MOST_COMBINATIONS):
         keys = _rows.pack(codes, ranges, low).astype(np.int64)
         seen = np.flatnonzero(np.bincount(keys))
         if len(seen) > _FEW_DISTINCT * n:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tallydraw._check.scalars import natural
-from tallydraw._running_sums import running_sums
+from tallydraw._row_sums import row_sums
 
 
 def axis_of(axis: Any, ndim: int) -> int:
@@ -36,7 +36,7 @@ def distributions(name: str, p: Any, axes: tuple[int, ...]) -> NDArray[np.float6
     array = array.astype(np.float64, copy=False)
     sums, no_negative = array, True
     for axis in axes if len(axes) == 1 else (-1,) * len(axes):
-        sums, positive = running_sums(sums, axis)
+        sums, positive = row_sums(sums, axis)
         no_negative &= positive
     wrong = not_one(sums, 1e-9 + min(cells * eps, 0.01))
     if wrong.any() or not no_negative:

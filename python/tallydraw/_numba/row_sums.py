@@ -1,4 +1,4 @@
-"""Sums of rows from left to right: the twin of running_sums.hpp."""
+"""Sums of rows from left to right: the twin of row_sums.hpp."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _TOGETHER = 8
 
 
 @kernel
-def _running_sums(x, n, c, out):
+def _row_sums(x, n, c, out):
     c, negative = np.uint64(c), False
     whole = n - n % _TOGETHER
     for i in range(0, whole, _TOGETHER):
@@ -39,6 +39,6 @@ def _running_sums(x, n, c, out):
     return not negative
 
 
-def running_sums(x: NDArray[np.float64], out: NDArray[np.float64]) -> bool:
+def row_sums(x: NDArray[np.float64], out: NDArray[np.float64]) -> bool:
     n, c = x.shape
-    return bool(_running_sums(x.reshape(-1), n, c, out))
+    return bool(_row_sums(x.reshape(-1), n, c, out))

@@ -20,7 +20,7 @@ inline bool any_negative_or_nan(const double* x, index n) noexcept {
 
 /// out[i] = the sum of row i of x (n, c) from left to right; whether no cell is negative or NaN. Rows are summed side
 /// by side, which hides the latency of sums.
-inline bool running_sums(const double* x, index n, index c, double* out) noexcept {
+inline bool row_sums(const double* x, index n, index c, double* out) noexcept {
   constexpr int together = 8;
   bool negative = false;
   index i = 0;
