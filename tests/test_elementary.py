@@ -264,7 +264,7 @@ def test_a_negative_cell_or_a_nan_is_seen(
             assert td.backend.kernels().row_sums(x, np.empty(10)) is fine
 
 
-# Estimates of table rows -----------------------------------------------------------------------------------------------
+# Estimates of table rows ----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("more", [0, 1, 7])
