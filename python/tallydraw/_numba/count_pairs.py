@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -410,27 +410,27 @@ def _count_rows(
     if fresh and not (k == 1 and (c == 2).all() and few > 1):
         counts.fill(0)
         fresh = False
+    binary = k == 1 and is_few.all() and (c == 2).all() and has_plain_bytes(X, missing, 2)
     for begin in range(0, n, chunk):
-        plain, complete, bad = encode_pairs(X[begin : begin + chunk], missing, unseen_is_missing, s, threads)
-        if bad >= 0:
-            return begin * d + bad
-        classes = np.zeros(len(plain), np.int64) if y is None else y[begin : begin + chunk]
-        if not is_few.all():
-            direct = (plain, classes, c, s.offsets, few)
-            _ranges(d, grain, threads, _count_direct, direct, (pair_offsets, marginals, counts))
-        if width == 0:
-            continue
-        codes = plain if plain.dtype == np.uint8 else np.minimum(plain, 255).astype(np.uint8)
-        kept = np.where(is_few, c - 1, 0)
-        if not complete:
-            kept += is_few & incomplete_features(codes, s, threads)
-        first = np.concatenate([[0], np.cumsum(kept)])
-        rows, group, word = np.empty(len(classes), np.int64), np.zeros(k + 1, np.int64), np.zeros(k + 1, np.int64)
-        _group(classes, rows, group, word)
-        n_words, n_columns = int(word[k]), -(-int(first[d]) // LANES) * LANES
-        bits, totals = np.empty(n_columns * n_words, np.uint64), np.empty((k, n_columns), np.int64)
-        columns = (codes.reshape(-1), d, rows, group, word, kept, _places(first, kept, n_words))
-        _ranges(n_words, max(8, -(-n_words // threads)), threads, _pack, columns, (bits,))
+        rows = X[begin : begin + chunk]
+        packed = _pack_zeros(rows, threads) if binary else None
+        if packed is None:
+            plain, complete, bad = encode_pairs(rows, missing, unseen_is_missing, s, threads)
+            if bad >= 0:
+                return begin * d + bad
+            classes = np.zeros(len(plain), np.int64) if y is None else y[begin : begin + chunk]
+            if not is_few.all():
+                direct = (plain, classes, c, s.offsets, few)
+                _ranges(d, grain, threads, _count_direct, direct, (pair_offsets, marginals, counts))
+            if width == 0:
+                continue
+            codes = plain if plain.dtype == np.uint8 else np.minimum(plain, 255).astype(np.uint8)
+            kept = np.where(is_few, c - 1, 0)
+            if not complete:
+                kept += is_few & incomplete_features(codes, s, threads)
+            packed = _pack_columns(codes, classes, k, kept, threads)
+        bits, n_words, group, word, kept, first = packed
+        totals = np.empty((k, bits.size // max(n_words, 1)), np.int64)
         shape = (bits, n_words, group, word, c)
         _total(*shape, s.offsets, few, first, kept, zeros, totals, marginals)
         others = np.flatnonzero((kept != 1) | (c != 2))
@@ -441,6 +441,46 @@ def _count_rows(
         _ranges(d, grain, threads, _count_shared, shared, (pair_offsets, fresh, counts))
         fresh = False
     return -1
+
+
+class _Columns(NamedTuple):
+    """Columns of bits of some rows: rows of class k begin at group[k] in their order, at word[k] of each column; feature
+    j has kept[j] columns from first[j] on.
+    """
+
+    bits: NDArray[np.uint64]
+    n_words: int
+    group: NDArray[np.int64]
+    word: NDArray[np.int64]
+    kept: NDArray[np.int64]
+    first: NDArray[np.int64]
+
+
+def _pack_columns(
+    codes: NDArray[np.uint8], classes: NDArray[np.int64], k: int, kept: NDArray[np.int64], threads: int
+) -> _Columns:
+    d = codes.shape[1]
+    first = np.concatenate([[0], np.cumsum(kept)])
+    rows, group, word = np.empty(len(classes), np.int64), np.zeros(k + 1, np.int64), np.zeros(k + 1, np.int64)
+    _group(classes, rows, group, word)
+    n_words, n_columns = int(word[k]), -(-int(first[d]) // LANES) * LANES
+    bits = np.empty(n_columns * n_words, np.uint64)
+    columns = (codes.reshape(-1), d, rows, group, word, kept, _places(first, kept, n_words))
+    _ranges(n_words, max(8, -(-n_words // threads)), threads, _pack, columns, (bits,))
+    return _Columns(bits, n_words, group, word, kept, first)
+
+
+def _pack_zeros(X: NDArray[Any], threads: int) -> _Columns | None:
+    """The same of bytes 0 and 1 without a class; None where one is above."""
+    x = np.ascontiguousarray(X).view(np.uint8)
+    n, d = x.shape
+    n_words = -(-n // WORD)
+    bits, codes = np.empty(-(-d // LANES) * LANES * n_words, np.uint64), x.reshape(-1)
+    grain = max(8, -(-n_words // threads))
+    if any(parallel_blocks(n_words, grain, threads, lambda a, b, _: _pack_binary(codes, d, a, b, n_words, bits))):
+        return None
+    group, word = np.array([0, n], np.int64), np.array([0, n_words], np.int64)
+    return _Columns(bits, n_words, group, word, np.ones(d, np.int64), np.arange(d + 1, dtype=np.int64))
 
 
 def _places(first: NDArray[np.int64], kept: NDArray[np.int64], n_words: int) -> NDArray[np.uint64]:
