@@ -35,7 +35,7 @@ def words_equal(codes, place, code, parts, words):
 
 @inline
 def _pack_some(codes, d, r, m, j0, width, copies, words):
-    """The same of m rows from r on and `width` columns from j0 on; no bits of others are set."""
+    """zeros_to_words of m rows from r on and `width` columns from j0 on; no bits of others are set."""
     for t in range(len(copies)):
         copies[t] = 1
     for t in range(m):
@@ -47,10 +47,10 @@ def _pack_some(codes, d, r, m, j0, width, copies, words):
 @inline
 def pack_binary(codes, d, r0, r1, w0, n_words, bits):
     """Words w0 on of the columns of rows [r0, r1) of d codes 0 and 1: a bit is set where the code is 0. Columns beside
-    the last one get anything. Returns whether a code is above 1.
+    the last one get anything. Returns whether a code is above 1, and then there may be no words.
     """
     words, copies = np.empty(WORD, np.uint64), np.empty(WORD * WORD, np.uint8)
-    strange, w, step = _0, np.uint64(w0), np.uint64(n_words) * _8
+    w, step = np.uint64(w0), np.uint64(n_words) * _8
     for r in range(r0, r1, WORD):
         m = min(WORD, r1 - r)
         for j0 in range(0, d, WORD):
@@ -59,13 +59,14 @@ def pack_binary(codes, d, r0, r1, w0, n_words, bits):
                 above = zeros_to_words(codes, np.uint64(r * d + j0), np.uint64(d), words)
             else:
                 above = _pack_some(codes, d, r, m, j0, width, copies, words)
-            strange |= above << np.uint64(WORD - width)  # of these columns alone
+            if above << np.uint64(WORD - width) != _0:  # of these columns alone
+                return True
             to = np.uint64(j0 // LANES) * step + w * _8
             for q in range(_0, np.uint64(width), _8):
                 store(bits, to, load(8, words, q))
                 to += step
         w += _1
-    return strange != _0
+    return False
 
 
 @inline

@@ -62,17 +62,17 @@ def _unpack(builder, a, b, width, high):
 
 @intrinsic
 def zeros_to_words(typingctx, codes, index, stride, words):
-    """Bit t of words[j], in an order of the bits that is the same for every j: byte index + t * stride + j is 0, or else
-    1, of 64 rows of 64 bytes. Bit j of the result: one of the bytes of word j is above 1.
+    """Bit t of words[j], up to an order of the bits that is one for all j: byte index + t * stride + j is 0, or else 1,
+    of 64 rows of 64 bytes. Bit j of the result: one of the bytes of word j is above 1.
     """
 
     def codegen(context, builder, signature, args):
         rows, wide = ir.VectorType(_BYTE, WORD), ir.VectorType(_I64, _WORDS)
         at, seen = args[1], ir.Constant(wide, [0] * _WORDS)
-        # Lane l of 128 bits gets columns 8 m + 2 l and 8 m + 2 l + 1, m = 0 … 7: interleaving leaves eight side by side.
+        # Lane l of 128 bits gets columns 8 m + 2 l and 8 m + 2 l + 1, m < 8: interleaving leaves eight side by side.
         dealt = ir.Constant(ir.VectorType(_I32, 32), [4 * m + lane for lane in range(4) for m in range(8)])
         a = []
-        for _ in range(8):  # eight rows: a byte of each column
+        for _ in range(8):  # a byte of each column from eight rows
             met = seen_here = None
             for i in range(8):
                 x = builder.load(_pointer(context, builder, signature.args[0], args[0], at, rows), align=1)

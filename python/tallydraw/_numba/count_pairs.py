@@ -316,7 +316,7 @@ def _add_shared_tables(shared, d, n_columns, n, fresh, marginals, counts):
 def _count_binary(
     x: NDArray[np.uint8], d: int, marginals: NDArray[np.int64], counts: NDArray[np.int64], fresh: bool, threads: int
 ) -> bool:
-    """Many rows of few features of codes 0 and 1, dealt to the threads; False, and nothing is done, where one is above."""
+    """Many rows of few features of codes 0 and 1, dealt to threads. False, and nothing is added, if one is above."""
     n, n_columns = len(x), -(-d // LANES) * LANES
     size = (n_columns + 1) * n_columns
     codes = x.reshape(-1)
@@ -357,12 +357,14 @@ def count_pairs(
     n, d, k = len(X), s.n_features, s.n_classes
     if fresh:
         marginals.fill(0)
-    binary = pair_offsets is None and s.n_categories[0] == 2 and has_plain_bytes(X, missing, 2)
-    words = -(-n // WORD)
-    if binary and k == 1 and d <= _PIECE_COLUMNS and words >= _LEAST_WORDS:
+    if k == 1 and pair_offsets is None and s.n_categories[0] == 2 and has_plain_bytes(X, missing, 2):
+        words = -(-n // WORD)
         team = min(threads, 1 + words * (d + d * d // 16) // _THREAD_WORK)
-        if _count_binary(np.ascontiguousarray(X).view(np.uint8), d, marginals, counts, fresh, team):
-            return -1
+        if d <= _PIECE_COLUMNS and words >= _LEAST_WORDS:
+            if _count_binary(np.ascontiguousarray(X).view(np.uint8), d, marginals, counts, fresh, team):
+                return -1
+        elif team == 1:
+            threads = 1
     if pair_offsets is None:
         pair_offsets = np.arange(0, counts.size + 1, k * int(s.n_categories[0]) ** 2)
     few = _FEW if n >= _CLASS_ROWS * k else 0
@@ -444,8 +446,8 @@ def _count_rows(
 
 
 class _Columns(NamedTuple):
-    """Columns of bits of some rows: rows of class k begin at group[k] in their order, at word[k] of each column; feature
-    j has kept[j] columns from first[j] on.
+    """Columns of bits of some rows: those of class k are group[k] to group[k + 1] - 1 in order, and begin at word[k] of
+    each column; feature j has kept[j] columns from first[j] on.
     """
 
     bits: NDArray[np.uint64]
