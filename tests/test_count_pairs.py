@@ -199,6 +199,24 @@ def test_missing_cells_here_and_there_and_the_first_bad_code_of_many_rows(place)
                 td.count_pairs(gone, n_categories=2, n_threads=2)
 
 
+@pytest.mark.parametrize("place", places.PLACES, ids="-".join)
+@pytest.mark.parametrize(("n", "d"), [(50, 3), (30_000, 40), (30_011, 300)])
+def test_bytes_some_of_which_are_missing_count_as_wider_codes_do(place, n, d):
+    X = np.random.default_rng(d).integers(0, 2, (n, d)).astype(np.uint8)
+    with places.at(place):
+        for rows in ([], [0], [n - 1], [n // 2, n // 2 + 1]):
+            gone = X.copy()
+            gone[rows, d // 2] = 9
+            counts = [
+                td.count_pairs(codes, n_categories=2, missing=9, n_threads=threads)
+                for codes, threads in ((gone.astype(np.int64), 1), (gone, 1), (gone, 3))
+            ]
+            assert counts[0] == counts[1] == counts[2]
+            gone[n - 1, d - 1] = 2
+            with pytest.raises(ValueError, match=rf"X\[{n - 1}, {d - 1}\] is 2, but feature {d - 1} has 2 "):
+                td.count_pairs(gone, n_categories=2, missing=9, n_threads=2)
+
+
 def test_blocks_of_two_categories_add_up(backend, monkeypatch):
     X = np.random.default_rng(4).integers(0, 2, (30_000, 12)).astype(np.uint8)
     whole = td.count_pairs(X, n_threads=2)

@@ -133,6 +133,15 @@ def test_the_forest_of_information_is_that_of_all_of_it(backend: str) -> None:
     check_information_forest()
 
 
+def test_the_forest_of_many_features_asks_for_many_pairs_at_once(backend: str) -> None:
+    X = np.random.default_rng(4).integers(0, 2, (40, 333), dtype=np.uint8)
+    X[:, 200:] = X[:, :133]
+    pairs = td.count_pairs(X, n_categories=2)
+    expected = spanning_forest(pair_information(pairs), 333, 300).tolist()
+    for threads in (1, 2):
+        assert information_forest(pairs, 300, n_threads=threads).tolist() == expected
+
+
 def test_the_forest_of_information_on_every_instruction_set() -> None:
     before, isa = td.backend.active(), td.backend.instruction_set()
     for isa_name in td.backend.instruction_sets():

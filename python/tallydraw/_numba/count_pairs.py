@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tallydraw._numba.bit_columns import BLOCK, LANES, shared_bits, words_equal
+from tallydraw._numba.bit_columns import BLOCK, LANES, pack_binary, shared_bits, words_equal
 from tallydraw._numba.bits import add_shared
 from tallydraw._numba.lanes import WORD, load, store
-from tallydraw._numba.pair_codes import encode_pairs, incomplete_features, pair_of
+from tallydraw._numba.pair_codes import encode_pairs, has_plain_bytes, incomplete_features, pair_of
 from tallydraw._numba.parallel import first_index, inline, kernel, parallel_blocks
 from tallydraw._structure import Structure
 
@@ -21,8 +21,12 @@ _FEW, _TOGETHER = 16, 2 * BLOCK
 _CLASS_ROWS, _BIT_BYTES, _ROWS = 32, 1 << 20, 1 << 11
 # Cells up to which a thread that owns rows has tables of its own; cells, of rows together, that are worth a thread.
 _PRIVATE_CELLS, _THREAD_CELLS = 1 << 17, 1 << 26
+# Of codes 0 and 1 without a class: words that are packed and counted while they are in cache, columns for which that
+# is worth it, words of the least data; rows of a task of a thread, and its worth in words of columns against eight.
+_PIECE_WORDS, _PIECE_COLUMNS, _LEAST_WORDS, _PIECE_ROWS, _THREAD_WORK = 64, 256, 128, 1 << 14, 1 << 18
 _NOWHERE = np.uint64(2**64 - 1)
-_0, _8, _ALL = np.uint64(0), np.uint64(LANES), np.uint64(2**64 - 1)
+_0, _1, _2, _3, _8 = np.uint64(0), np.uint64(1), np.uint64(2), np.uint64(3), np.uint64(LANES)
+_ALL = np.uint64(2**64 - 1)
 
 
 @kernel
@@ -158,7 +162,7 @@ def _add_twos(shared, ni, nj, m, n, at, step, fresh, counts):
 
 @kernel
 def _count_shared(
-    bits, n_words, group, word, n_categories, few, twos, first, kept, zeros, totals, f0, f1, pair_offsets, fresh, counts
+    bits, n_words, group, word, n_categories, few, twos, first, kept, totals, f0, f1, pair_offsets, fresh, counts
 ):  # fmt: skip
     """The pairs (i, j > i) of features of few categories, f0 <= i < f1; features from `twos` on are complete and have
     two. Tables that are `fresh`, all of two categories, are written.
@@ -187,9 +191,10 @@ def _count_shared(
                 a2 = np.uint64((q >> 3) * n_words * LANES + (q & 7) + begin)
                 q = min(p + 3, p1 - 1)
                 a3 = np.uint64((q >> 3) * n_words * LANES + (q & 7) + begin)
+                shared[(p - p0) * stride : (p - p0 + BLOCK) * stride] = 0
                 for g in range(first[i0 + 1] & -LANES, stride, LANES):
                     at = np.uint64((p - p0) * stride + g)
-                    shared_bits(bits, a0, a1, a2, a3, np.uint64(g * n_words + begin), size, zeros, shared, at, apart)
+                    shared_bits(bits, a0, a1, a2, a3, np.uint64(g * n_words + begin), size, shared, at, apart)
             for i in range(i0, i1):
                 ci = n_categories[i]
                 if ci > few:
@@ -263,6 +268,79 @@ def _count_direct(plain, y, n_categories, offsets, few, f0, f1, pair_offsets, ma
                 j += 1
 
 
+@kernel
+def _pack_binary(codes, d, w0, w1, n_words, bits):
+    """Words w0 to w1 - 1 of all columns, of codes 0 and 1; whether one is above 1."""
+    n = codes.size // d
+    return pack_binary(codes, d, w0 * WORD, min(n, w1 * WORD), w0, n_words, bits)
+
+
+@kernel
+def _count_pieces(codes, d, r0, r1, n_columns, shared):
+    """What the columns of rows [r0, r1), all codes of which are 0 or 1, have in common: row p + 1 of `shared` is column
+    p's, after a row of totals. Pieces are packed, and counted while they are in cache. Whether a code is above 1.
+    """
+    apart = np.uint64(n_columns)
+    bits = np.empty(n_columns * _PIECE_WORDS, np.uint64)
+    shared[:] = 0
+    for begin in range(r0, r1, WORD * _PIECE_WORDS):
+        end = min(r1, begin + WORD * _PIECE_WORDS)
+        n_words = (end - begin + WORD - 1) // WORD
+        if pack_binary(codes, d, begin, end, 0, n_words, bits):
+            return True
+        size = np.uint64(n_words)
+        for g in range(0, n_columns, LANES):
+            sums = load(8, shared, np.uint64(g))
+            for at in range(np.uint64(g * n_words), np.uint64((g + LANES) * n_words), _8):
+                sums = add_shared(sums, bits, at, _ALL)
+            store(shared, np.uint64(g), sums)
+        for p in range(0, d, BLOCK):  # padding too
+            a = np.uint64((p & -LANES) * n_words + p % LANES)
+            for g in range(p & -LANES, n_columns, LANES):
+                at, b = np.uint64((p + 1) * n_columns + g), np.uint64(g * n_words)
+                shared_bits(bits, a, a + _1, a + _2, a + _3, b, size, shared, at, apart)
+    return False
+
+
+@kernel
+def _add_shared_tables(shared, d, n_columns, n, fresh, marginals, counts):
+    """Adds the tables of n rows, or writes them."""
+    for i in range(d):
+        marginals[2 * i] += shared[i]
+        marginals[2 * i + 1] += n - shared[i]
+        at = 4 * pair_of(i, i + 1, d)
+        row = shared[(i + 1) * n_columns + i + 1 :]
+        _add_twos(row, shared[i], shared[i + 1 :], d - 1 - i, n, at, 4, fresh, counts)
+
+
+def _count_binary(
+    x: NDArray[np.uint8], d: int, marginals: NDArray[np.int64], counts: NDArray[np.int64], fresh: bool, threads: int
+) -> bool:
+    """Many rows of few features of codes 0 and 1, dealt to threads. False, and nothing is added, if one is above."""
+    n, n_columns = len(x), -(-d // LANES) * LANES
+    size = (n_columns + 1) * n_columns
+    codes = x.reshape(-1)
+    if threads == 1:
+        shared = np.empty(size, np.int64)
+        if _count_pieces(codes, d, 0, n, n_columns, shared):
+            return False
+    else:
+
+        def piece(a: int, b: int, _: int) -> NDArray[np.int64] | None:
+            own = np.empty(size, np.int64)
+            return None if _count_pieces(codes, d, a, b, n_columns, own) else own
+
+        grain = max(_PIECE_ROWS, -(-n // (4 * threads)))
+        found = [own for own in parallel_blocks(n, grain, threads, piece) if own is not None]
+        if len(found) < -(-n // grain):
+            return False
+        shared = found[0]
+        for own in found[1:]:
+            shared += own
+    _add_shared_tables(shared, d, n_columns, n, fresh, marginals, counts)
+    return True
+
+
 def count_pairs(
     X: NDArray[Any],
     y: NDArray[np.int64] | None,
@@ -279,6 +357,14 @@ def count_pairs(
     n, d, k = len(X), s.n_features, s.n_classes
     if fresh:
         marginals.fill(0)
+    if k == 1 and pair_offsets is None and s.n_categories[0] == 2 and has_plain_bytes(X, missing, 2):
+        words = -(-n // WORD)
+        team = min(threads, 1 + words * (d + d * d // 16) // _THREAD_WORK)
+        if d <= _PIECE_COLUMNS and words >= _LEAST_WORDS:
+            if _count_binary(np.ascontiguousarray(X).view(np.uint8), d, marginals, counts, fresh, team):
+                return -1
+        elif team == 1:
+            threads = 1
     if pair_offsets is None:
         pair_offsets = np.arange(0, counts.size + 1, k * int(s.n_categories[0]) ** 2)
     few = _FEW if n >= _CLASS_ROWS * k else 0
@@ -326,37 +412,77 @@ def _count_rows(
     if fresh and not (k == 1 and (c == 2).all() and few > 1):
         counts.fill(0)
         fresh = False
+    binary = k == 1 and is_few.all() and (c == 2).all() and has_plain_bytes(X, missing, 2)
     for begin in range(0, n, chunk):
-        plain, complete, bad = encode_pairs(X[begin : begin + chunk], missing, unseen_is_missing, s, threads)
-        if bad >= 0:
-            return begin * d + bad
-        classes = np.zeros(len(plain), np.int64) if y is None else y[begin : begin + chunk]
-        if not is_few.all():
-            direct = (plain, classes, c, s.offsets, few)
-            _ranges(d, grain, threads, _count_direct, direct, (pair_offsets, marginals, counts))
-        if width == 0:
-            continue
-        codes = plain if plain.dtype == np.uint8 else np.minimum(plain, 255).astype(np.uint8)
-        kept = np.where(is_few, c - 1, 0)
-        if not complete:
-            kept += is_few & incomplete_features(codes, s, threads)
-        first = np.concatenate([[0], np.cumsum(kept)])
-        rows, group, word = np.empty(len(classes), np.int64), np.zeros(k + 1, np.int64), np.zeros(k + 1, np.int64)
-        _group(classes, rows, group, word)
-        n_words, n_columns = int(word[k]), -(-int(first[d]) // LANES) * LANES
-        bits, totals = np.empty(n_columns * n_words, np.uint64), np.empty((k, n_columns), np.int64)
-        columns = (codes.reshape(-1), d, rows, group, word, kept, _places(first, kept, n_words))
-        _ranges(n_words, max(8, -(-n_words // threads)), threads, _pack, columns, (bits,))
+        rows = X[begin : begin + chunk]
+        packed = _pack_zeros(rows, threads) if binary else None
+        if packed is None:
+            plain, complete, bad = encode_pairs(rows, missing, unseen_is_missing, s, threads)
+            if bad >= 0:
+                return begin * d + bad
+            classes = np.zeros(len(plain), np.int64) if y is None else y[begin : begin + chunk]
+            if not is_few.all():
+                direct = (plain, classes, c, s.offsets, few)
+                _ranges(d, grain, threads, _count_direct, direct, (pair_offsets, marginals, counts))
+            if width == 0:
+                continue
+            codes = plain if plain.dtype == np.uint8 else np.minimum(plain, 255).astype(np.uint8)
+            kept = np.where(is_few, c - 1, 0)
+            if not complete:
+                kept += is_few & incomplete_features(codes, s, threads)
+            packed = _pack_columns(codes, classes, k, kept, threads)
+        bits, n_words, group, word, kept, first = packed
+        totals = np.empty((k, bits.size // max(n_words, 1)), np.int64)
         shape = (bits, n_words, group, word, c)
         _total(*shape, s.offsets, few, first, kept, zeros, totals, marginals)
         others = np.flatnonzero((kept != 1) | (c != 2))
         if fresh and len(others):
             counts.fill(0)
             fresh = False
-        shared = (*shape, few, int(others[-1]) + 1 if len(others) else 0, first, kept, zeros, totals)
+        shared = (*shape, few, int(others[-1]) + 1 if len(others) else 0, first, kept, totals)
         _ranges(d, grain, threads, _count_shared, shared, (pair_offsets, fresh, counts))
         fresh = False
     return -1
+
+
+class _Columns(NamedTuple):
+    """Columns of bits of some rows: those of class k are group[k] to group[k + 1] - 1 in order, and begin at word[k] of
+    each column; feature j has kept[j] columns from first[j] on.
+    """
+
+    bits: NDArray[np.uint64]
+    n_words: int
+    group: NDArray[np.int64]
+    word: NDArray[np.int64]
+    kept: NDArray[np.int64]
+    first: NDArray[np.int64]
+
+
+def _pack_columns(
+    codes: NDArray[np.uint8], classes: NDArray[np.int64], k: int, kept: NDArray[np.int64], threads: int
+) -> _Columns:
+    d = codes.shape[1]
+    first = np.concatenate([[0], np.cumsum(kept)])
+    rows, group, word = np.empty(len(classes), np.int64), np.zeros(k + 1, np.int64), np.zeros(k + 1, np.int64)
+    _group(classes, rows, group, word)
+    n_words, n_columns = int(word[k]), -(-int(first[d]) // LANES) * LANES
+    bits = np.empty(n_columns * n_words, np.uint64)
+    columns = (codes.reshape(-1), d, rows, group, word, kept, _places(first, kept, n_words))
+    _ranges(n_words, max(8, -(-n_words // threads)), threads, _pack, columns, (bits,))
+    return _Columns(bits, n_words, group, word, kept, first)
+
+
+def _pack_zeros(X: NDArray[Any], threads: int) -> _Columns | None:
+    """The same of bytes 0 and 1 without a class; None where one is above."""
+    x = np.ascontiguousarray(X).view(np.uint8)
+    n, d = x.shape
+    n_words = -(-n // WORD)
+    bits, codes = np.empty(-(-d // LANES) * LANES * n_words, np.uint64), x.reshape(-1)
+    grain = max(8, -(-n_words // threads))
+    if any(parallel_blocks(n_words, grain, threads, lambda a, b, _: _pack_binary(codes, d, a, b, n_words, bits))):
+        return None
+    group, word = np.array([0, n], np.int64), np.array([0, n_words], np.int64)
+    return _Columns(bits, n_words, group, word, np.ones(d, np.int64), np.arange(d + 1, dtype=np.int64))
 
 
 def _places(first: NDArray[np.int64], kept: NDArray[np.int64], n_words: int) -> NDArray[np.uint64]:

@@ -34,6 +34,11 @@ class PairCodes(NamedTuple):
     bad: int
 
 
+def has_plain_bytes(X: NDArray[Any], missing: int | None, most: int) -> bool:
+    """Whether codes below `most` are bytes that mean what they are."""
+    return X.dtype.itemsize == 1 and X.dtype.kind in "ub" and (missing is None or not 0 <= missing < most)
+
+
 def encode_pairs(
     X: NDArray[Any], missing: int | None, unseen_is_missing: bool, s: Structure, threads: int
 ) -> PairCodes:
@@ -41,7 +46,7 @@ def encode_pairs(
     n, d = X.shape
     most = int(s.n_categories.max())
     rows = -(-n // threads)
-    if X.dtype.itemsize == 1 and X.dtype.kind in "ub" and (missing is None or not 0 <= missing < most):
+    if has_plain_bytes(X, missing, most):
         x = np.ascontiguousarray(X).view(np.uint8)
         if unseen_is_missing:
             return PairCodes(x, False, -1)

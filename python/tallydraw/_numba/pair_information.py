@@ -31,9 +31,17 @@ def _side_by_side(cells):
 
 
 @inline
-def _rows_of(cells, sides):
+def rows_of(cells, sides):
     """Rows of a room: single ones, then p and q of every cell, its sums and their logs."""
     return _SINGLE + 2 * (cells + sides)
+
+
+@inline
+def add_table(room, side, t, counts, at, cells, more):
+    """Puts the t-th table, which begins at a cell, and its pseudocount into a room."""
+    for c in range(cells):
+        room[(_SINGLE + c) * side + t] = counts[at + c]
+    room[_MORE * side + t] = more
 
 
 # Rows are named by where they begin, in numbers without a sign: so LLVM sees which ones they are, and makes vectors.
@@ -131,7 +139,7 @@ def _add_terms(room, p, q, log_q, n, shared):
 
 
 @inline
-def _inform_alike(room, side, k, ci, cj, n, pair, information, wants_seen, all_seen):
+def inform_alike(room, side, k, ci, cj, n, pair, information, wants_seen, all_seen):
     """n tables of k x ci x cj counts, those of pair[t]: the first rows of a room after single ones."""
     cells, sides = k * ci * cj, k * (ci + cj + 1)
     width = np.uint64(side)
@@ -217,7 +225,7 @@ def _inform(
             ci, cj = n_categories[by_size[i_begin]], n_categories[by_size[j_begin]]
             cells = k * ci * cj
             side = _side_by_side(cells)
-            room = np.empty(_rows_of(cells, k * (ci + cj + 1)) * side)
+            room = np.empty(rows_of(cells, k * (ci + cj + 1)) * side)
             n = 0
             for i in by_size[i_begin:i_end]:
                 if i < first or i >= last:
@@ -227,15 +235,13 @@ def _inform(
                         continue
                     pair[n] = pair_of(i, j, d)
                     at = pair_offsets[pair[n]]
-                    for c in range(cells):
-                        room[(_SINGLE + c) * side + n] = counts[at + c]
-                    room[_MORE * side + n] = min(pseudocounts[i], pseudocounts[j])
+                    add_table(room, side, n, counts, at, cells, min(pseudocounts[i], pseudocounts[j]))
                     n += 1
                     if n == side:
-                        _inform_alike(room, side, k, ci, cj, np.uint64(n), pair, information, wants_seen, seen)
+                        inform_alike(room, side, k, ci, cj, np.uint64(n), pair, information, wants_seen, seen)
                         n = 0
             if n > 0:
-                _inform_alike(room, side, k, ci, cj, np.uint64(n), pair, information, wants_seen, seen)
+                inform_alike(room, side, k, ci, cj, np.uint64(n), pair, information, wants_seen, seen)
 
 
 def pair_information(
