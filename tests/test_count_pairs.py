@@ -266,6 +266,33 @@ def test_weighted_features_of_all_sizes_with_gaps_on_every_instruction_set(place
         assert np.array_equal(pairs.marginals[j].reshape(-1), expected)
 
 
+@pytest.mark.parametrize("place", places.PLACES, ids="-".join)
+@pytest.mark.parametrize("classes", [1, 3])
+def test_weights_of_two_categories_of_which_few_are_missing_on_every_instruction_set(place, classes):
+    rng = np.random.default_rng(classes)
+    n, d = 5_000, 140
+    sizes = np.full(d, 2)
+    sizes[[3, 70, 129]] = 1
+    X = rng.integers(0, sizes, (n, d)).astype(np.int8)
+    X[2_500, [9, 66]] = X[4_999, 139] = -1
+    X[:2_000, 40] = -1
+    w = rng.exponential(size=(n, 1)) * 10.0 ** rng.integers(-8, 8, (n, 1))
+    w[::7], w[::11] = 0.0, -0.0
+    y = rng.integers(0, classes, n) if classes > 1 else None
+    with places.at(place):
+        pairs = count_pair_cells(X, y, sizes, classes, weights=w, n_threads=2)
+    of = np.zeros(n, np.int64) if y is None else y
+    for i, j in zip(*np.triu_indices(d, 1), strict=True):
+        seen = (X[:, i] >= 0) & (X[:, j] >= 0)
+        cell = ((of * sizes[i] + X[:, i]) * sizes[j] + X[:, j])[seen]
+        expected = np.bincount(cell, w[seen, 0], minlength=classes * sizes[i] * sizes[j])
+        assert pairs[i, j].tobytes() == expected.tobytes()
+    for j in range(d):
+        seen = X[:, j] >= 0
+        expected = np.bincount((of * sizes[j] + X[:, j])[seen], w[seen, 0], minlength=classes * sizes[j])
+        assert pairs.marginals[j].tobytes() == expected.tobytes()
+
+
 def test_weighted_pairs_have_the_bits_of_bincount(backend):
     rng = np.random.default_rng(5)
     n, d, c, k = 10_000, 18, 3, 2

@@ -141,23 +141,36 @@ inline void add_under_masks(const structure_view& s, const pair_codes<U>& codes,
   }
 }
 
-/// first and second += weight in the lanes of one mask each.
-inline void add_under_two(const std::uint8_t* masks, __m512d weight, __m512d& first, __m512d& second) {
-  __mmask16 both;
+/// Sixteen bits, of which the second eight may be anything where they are not used, as masks of eight lanes each.
+struct two_masks {
+  __mmask8 first, second;
+  explicit two_masks(const std::uint8_t* bits) {
+    __mmask16 both;
 #if defined(__GNUC__)
-  // GCC would move masks through general registers, of which there is one a cycle: a third more time (measured).
-  asm("kmovw %1, %0" : "=k"(both) : "m"(*reinterpret_cast<const char (*)[2]>(masks)));
+    // GCC would move masks through general registers, of which there is one a cycle: a third more time (measured).
+    asm("kmovw %1, %0" : "=k"(both) : "m"(*reinterpret_cast<const char (*)[2]>(bits)));
 #else
-  std::memcpy(&both, masks, sizeof both);
+    std::memcpy(&both, bits, sizeof both);
 #endif
-  first = _mm512_mask_add_pd(first, static_cast<__mmask8>(both), first, weight);
-  second = _mm512_mask_add_pd(second, static_cast<__mmask8>(_kshiftri_mask16(both, 8)), second, weight);
+    first = static_cast<__mmask8>(both);
+    second = static_cast<__mmask8>(_kshiftri_mask16(both, 8));
+  }
+};
+
+/// sum += weight under a mask.
+inline void add_under(__mmask8 mask, __m512d weight, __m512d& sum) { sum = _mm512_mask_add_pd(sum, mask, sum, weight); }
+
+/// The same, and other += weight where the mask is not: one mask less to load, and half of the additions wait for none.
+/// Where it is, zero is added to `other`, which changes nothing.
+inline void add_to_either(__mmask8 mask, __m512d weight, __m512d& sum, __m512d& other) {
+  add_under(mask, weight, sum);
+  other = _mm512_add_pd(other, _mm512_mask_mov_pd(weight, mask, _mm512_setzero_pd()));
 }
 
 /// sums[b * tile_width + j] += weights[r] of the rows r whose bits are set in both, in their order, where feature j of
-/// Sides vectors is one of those that masks[r * stride + b * mask_bytes …] name. Written over a pack: in loops GCC would
-/// keep sums in memory.
-template <int Codes, int Sides, int... V>
+/// Sides vectors is one of those that masks[r * stride + b * mask_bytes …] name; where Either, each of these features
+/// has one of two categories in every row. Written over a pack: in loops GCC would keep sums in memory.
+template <int Codes, int Sides, bool Either, int... V>
 TALLYDRAW_APART inline void add_side_by_side(std::integer_sequence<int, V...>, const std::uint64_t* rows,
                                              const std::uint64_t* also, index words, const std::uint8_t* masks,
                                              index stride, const double* weights, double* sums) {
@@ -170,10 +183,17 @@ TALLYDRAW_APART inline void add_side_by_side(std::integer_sequence<int, V...>, c
       const __m512d weight = _mm512_set1_pd(weights[r]);
       const auto add = [&](auto vector) {
         constexpr int v = decltype(vector)::value, s = v % Sides, byte = v / Sides * mask_bytes + s;
-        if constexpr (s % 2 == 0 && s + 1 < Sides)
-          add_under_two(mask + byte, weight, sum[v], sum[v + 1]);
-        else if constexpr (s % 2 == 0)
-          sum[v] = _mm512_mask_add_pd(sum[v], mask[byte], sum[v], weight);
+        constexpr bool two = s + 1 < Sides;
+        if constexpr (s % 2 == 0 && (!Either || v >= Sides)) {
+          const two_masks met(mask + byte);
+          if constexpr (Either) {
+            add_to_either(met.first, weight, sum[v], sum[v - Sides]);
+            if constexpr (two) add_to_either(met.second, weight, sum[v + 1], sum[v + 1 - Sides]);
+          } else {
+            add_under(met.first, weight, sum[v]);
+            if constexpr (two) add_under(met.second, weight, sum[v + 1]);
+          }
+        }
       };
       (add(std::integral_constant<int, V>{}), ...);
     }
@@ -185,12 +205,27 @@ constexpr int most_sides(int codes) { return masked_sums / codes < mask_bytes ? 
 
 /// The same for numbers that are not known before: at most masked_codes, and most_sides of them.
 template <int Codes = masked_codes, int Sides = most_sides(Codes), class... Rest>
-inline void add_side_by_side(index codes, index sides, Rest... rest) {
+inline void add_side_by_side(index codes, index sides, bool either, Rest... rest) {
   if constexpr (Codes > 1)
-    if (codes < Codes) return add_side_by_side<Codes - 1, most_sides(Codes - 1)>(codes, sides, rest...);
+    if (codes < Codes) return add_side_by_side<Codes - 1, most_sides(Codes - 1)>(codes, sides, either, rest...);
   if constexpr (Sides > 1)
-    if (sides < Sides) return add_side_by_side<Codes, Sides - 1>(codes, sides, rest...);
-  add_side_by_side<Codes, Sides>(std::make_integer_sequence<int, Codes * Sides>{}, rest...);
+    if (sides < Sides) return add_side_by_side<Codes, Sides - 1>(codes, sides, either, rest...);
+  constexpr std::make_integer_sequence<int, Codes * Sides> all{};
+  if constexpr (Codes == 2)
+    if (either) return add_side_by_side<Codes, Sides, true>(all, rest...);
+  add_side_by_side<Codes, Sides, false>(all, rest...);
+}
+
+/// Bits of 64 features in [row, category]; which of them have the first or the last category in every row.
+template <class U>
+inline std::uint64_t features_of_categories(const U* codes, index stride, index rows, index categories,
+                                            std::uint64_t* bits) {
+  std::uint64_t extreme = ~std::uint64_t{0};
+  for (index r = 0; r < rows; ++r, codes += stride, bits += categories) {
+    bits_equal_to_each(codes, categories, bits);
+    extreme &= bits[0] | bits[categories - 1];
+  }
+  return extreme;
 }
 
 /// Features [first, last), at most masked_features, against the tile's j > i, and where `first` is 0 all the tile's
@@ -211,19 +246,24 @@ inline void add_column_under_masks(const structure_view& s, const pair_codes<U>&
   const auto part_begin = [&](index part) { return most_b * part / parts; };
 
   // What a row adds, and where.
-  for (index r = 0; r < codes.rows; ++r) {
-    bits_equal_to_each(codes.feature(j0) + r * codes.stride(j0), most_b, masks + r * most_b);
-    weights[r] = columns[r * n_columns + w];
-  }
+  std::uint64_t extreme = features_of_categories(codes.feature(j0), codes.stride(j0), codes.rows, most_b, masks);
+  if (width < tile_width) extreme |= ~std::uint64_t{0} << width;
+  for (index r = 0; r < codes.rows; ++r) weights[r] = columns[r * n_columns + w];
+  const auto either = [=](index begin, index end) {  // features of vectors [begin, end): one of two categories each
+    const std::uint64_t asked = ~std::uint64_t{0} >> (tile_width - (end - begin) * 8) << (begin * 8);
+    return most_b == 2 && (~extreme & asked) == 0;
+  };
 
   // Which rows have a category, and a class.
   class_bits(y, codes.rows, n_classes, classes);
+  const U* const block_codes = codes.feature(first);
+  const index block_stride = codes.stride(first);
   for (index v = 0; v < words; ++v) {
     const index r0 = 64 * v, m = codes.rows - r0 < 64 ? codes.rows - r0 : 64;
     all[v] = ~std::uint64_t{0} >> (64 - m);
     U side_by_side[masked_features * 64] = {}, turned[masked_features * 64];
     for (index r = 0; r < m; ++r)
-      std::memcpy(side_by_side + r * masked_features, codes.feature(first) + (r0 + r) * codes.stride(first),
+      std::memcpy(side_by_side + r * masked_features, block_codes + (r0 + r) * block_stride,
                   masked_features * sizeof(U));
     const U* const column = transpose(side_by_side, turned, 64, masked_features);
     for (index i = 0; i < n; ++i) {
@@ -251,7 +291,7 @@ inline void add_column_under_masks(const structure_view& s, const pair_codes<U>&
       const index at_once = most_sides(static_cast<int>(some)), pieces = (sides + at_once - 1) / at_once;
       for (index piece = 0; piece < pieces; ++piece) {
         const index begin = from + sides * piece / pieces, end = from + sides * (piece + 1) / pieces;
-        add_side_by_side(some, end - begin, chosen, classes + k * masked_words, words,
+        add_side_by_side(some, end - begin, either(begin, end), chosen, classes + k * masked_words, words,
                          reinterpret_cast<const std::uint8_t*>(masks + b0) + begin, most_b * mask_bytes, weights,
                          sums + b0 * tile_width + begin * 8);
       }
