@@ -9,6 +9,7 @@
 #include <cstring>
 #include <type_traits>
 
+#include "tallydraw/attributes.hpp"
 #include "tallydraw/transpose.hpp"
 #include "tallydraw/views.hpp"
 
@@ -187,36 +188,36 @@ inline bool pack_binary_rows(const std::uint8_t* codes, index stride, index rows
   return strange;
 }
 
+#if defined(__AVX512BW__) && defined(__GNUC__)
+/// shared_bits where the processor counts the bits of words itself, as most that have AVX-512 do: asked at each call.
+template <int P, index Stride>
+__attribute__((target("avx512vpopcntdq"))) TALLYDRAW_APART inline void shared_bits_counted(
+    const std::uint64_t* const (&a)[P], const std::uint64_t* b, index n, std::uint32_t* const (&shared)[P]) {
+  __m512i sums[P];
+  for (int p = 0; p < P; ++p) sums[p] = _mm512_setzero_si512();
+  for (index w = 0; w < n; ++w) {
+    const __m512i v = _mm512_loadu_si512(b + w * bit_lanes);
+    for (int p = 0; p < P; ++p) {
+      const __m512i both = _mm512_and_si512(v, _mm512_set1_epi64(static_cast<long long>(a[p][w * Stride])));
+      sums[p] = _mm512_add_epi64(sums[p], _mm512_popcnt_epi64(both));
+    }
+  }
+  for (int p = 0; p < P; ++p)
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(shared[p]), _mm512_cvtepi64_epi32(sums[p]));
+}
+#endif
+
 /// shared[p][l] = how many bits column a[p] and lane l of `b` have in common, in n words of which each is bit_lanes
 /// away from the one before, `Stride` in a[p].
 template <int P, index Stride = bit_lanes>
 inline void shared_bits(const std::uint64_t* const (&a)[P], const std::uint64_t* b, index n,
                         std::uint32_t* const (&shared)[P]) {
-#if defined(__AVX512BW__) || defined(__AVX2__)
+#if defined(__AVX512BW__) && defined(__GNUC__)
+  if (__builtin_cpu_supports("avx512vpopcntdq")) return shared_bits_counted<P, Stride>(a, b, n, shared);
+#endif
+#if defined(__AVX2__)
   constexpr index most_words = 31;  // counted until a byte, which grows by 8 at most, could overflow
   constexpr index least = 24;       // words, for which carries are worth it
-#if defined(__AVX512BW__)
-  using bits = __m512i;
-  constexpr int parts = 1;
-  const bits nibble = _mm512_set1_epi8(15), zero = _mm512_setzero_si512();
-  const bits counts =
-      _mm512_maskz_broadcast_i32x4(0xFFFF, _mm_setr_epi8(0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4));
-  const auto count = [&](bits v) {
-    const bits low = _mm512_shuffle_epi8(counts, _mm512_and_si512(v, nibble));
-    const bits high = _mm512_shuffle_epi8(counts, _mm512_and_si512(_mm512_srli_epi16(v, 4), nibble));
-    return _mm512_add_epi8(low, high);
-  };
-  const auto load = [](const std::uint64_t* p) { return bits{_mm512_loadu_si512(p)}; };
-  const auto both = [](bits v, std::uint64_t w) {
-    return _mm512_and_si512(v, _mm512_set1_epi64(static_cast<long long>(w)));
-  };
-  const auto add_bytes = [](bits v, bits w) { return _mm512_add_epi8(v, w); };
-  const auto add_sums = [&](bits sum, bits bytes) { return _mm512_add_epi64(sum, _mm512_sad_epu8(bytes, zero)); };
-  const auto store = [](std::uint64_t* to, bits v) { _mm512_storeu_si512(to, v); };
-  const auto shift = [](bits v, unsigned places) { return _mm512_maskz_slli_epi64(0xFF, v, places); };
-  const auto odd = [](bits u, bits v, bits w) { return _mm512_ternarylogic_epi64(u, v, w, 0x96); };
-  const auto most = [](bits u, bits v, bits w) { return _mm512_ternarylogic_epi64(u, v, w, 0xE8); };
-#else
   using bits = __m256i;
   constexpr int parts = 2;
   const bits nibble = _mm256_set1_epi8(15), zero = _mm256_setzero_si256();
@@ -238,7 +239,6 @@ inline void shared_bits(const std::uint64_t* const (&a)[P], const std::uint64_t*
   const auto most = [](bits u, bits v, bits w) {
     return _mm256_or_si256(_mm256_and_si256(u, v), _mm256_and_si256(_mm256_xor_si256(u, v), w));
   };
-#endif
   // Adds v to the bits of `low`; what that carries.
   const auto carry = [&](bits& low, bits u, bits v) {
     const bits high = most(low, u, v);
@@ -302,7 +302,7 @@ inline void shared_bits(const std::uint64_t* const (&a)[P], const std::uint64_t*
 
 /// totals[l] = how many bits are set in lane l of `b`, n words.
 inline void set_bits(const std::uint64_t* b, index n, std::uint32_t* totals) {
-#if defined(__AVX512BW__) || defined(__AVX2__)
+#if defined(__AVX2__)
   const std::uint64_t all = ~std::uint64_t{0};
   shared_bits<1, 0>({&all}, b, n, {totals});
 #else
