@@ -80,10 +80,10 @@ inline void add_to_row(const lane_sums<Full, Rest>& shares, double* row) noexcep
   if constexpr (Rest > 0) shares.rest.add_to(row + 8 * Full);
 }
 
-/// out[r][c] = first[c] + the rows of the codes of row r, of n classes.
+/// out[r * apart + c] = first[c] + the rows of the codes of row r, of n classes.
 template <int Full, int Rest>
 TALLYDRAW_APART inline void add_rows(const std::uint8_t* codes, index rows, index n_groups, const double* table,
-                                     const index* begins, index n, const double* first, double* out, index k) {
+                                     const index* begins, index n, const double* first, double* out, index apart) {
   constexpr int together = rows_together_of(8 * Full + Rest);
   const auto add_some = [&](index r, auto size) {
     constexpr int G = decltype(size)::value;
@@ -92,18 +92,18 @@ TALLYDRAW_APART inline void add_rows(const std::uint8_t* codes, index rows, inde
     const std::uint8_t* const z = codes + r * n_groups;
     for (index g = 0; g < n_groups; ++g)
       for (int i = 0; i < G; ++i) add_row(sum[i], table + begins[g] + z[i * n_groups + g] * row_words(Full, Rest));
-    for (int i = 0; i < G; ++i) sum[i].store(out + (r + i) * k, n);
+    for (int i = 0; i < G; ++i) sum[i].store(out + (r + i) * apart, n);
   };
   index r = 0;
   for (; r + together <= rows; r += together) add_some(r, std::integral_constant<int, together>{});
   for (; r < rows; ++r) add_some(r, std::integral_constant<int, 1>{});
 }
 
-/// Adds the shares of each row, n classes of k, to the rows of its codes.
+/// Adds the shares of each row, of n classes, to the rows of its codes.
 template <int Full, int Rest>
 TALLYDRAW_APART inline void count_rows(const std::uint8_t* codes, index rows, index n_groups, const double* shares,
-                                       index n, index k, const index* begins, double* table) {
-  for (index r = 0; r < rows; ++r, shares += k, codes += n_groups) {
+                                       index n, index apart, const index* begins, double* table) {
+  for (index r = 0; r < rows; ++r, shares += apart, codes += n_groups) {
     lane_sums<Full, Rest> share;
     share.load(shares, n);
     for (index g = 0; g < n_groups; ++g) add_to_row(share, table + begins[g] + codes[g] * row_words(Full, Rest));
@@ -185,7 +185,8 @@ inline void count_posterior(const std::uint8_t* codes, index n, const structure_
   p::lay_out_tables(k, groups, begins);
   if (!shares) p::add_up(s, groups, logs, lane_offsets, begins, table);
   for (int t = 0; t < threads; ++t) std::fill_n(lent + t * plan.thread_words(), plan.table, 0.0);
-  const index step = posterior_tiles::rows_in(posterior_tiles::cells, k);
+  const index apart = shares ? k : posterior_tiles::stride_of(k);  // rows of a tile
+  const index step = posterior_tiles::rows_in(posterior_tiles::cells, apart);
   const index grain = std::max<index>(1, p::grain / (step * k)) * step;
   parallel_blocks(n, grain, threads, [=](index begin, index end, int thread) {
     double* const counted = lent + thread * plan.thread_words();
@@ -199,13 +200,13 @@ inline void count_posterior(const std::uint8_t* codes, index n, const structure_
       } else {
         p::for_slices(k, d, begins, [&](const index* own, index c, index m, auto full, auto rest) {
           constexpr int F = decltype(full)::value, R = decltype(rest)::value;
-          p::add_rows<F, R>(z, rows, d, table, own, m, first + c, tile + c, k);
+          p::add_rows<F, R>(z, rows, d, table, own, m, first + c, tile + c, apart);
         });
         weigh_posterior(tile, rows, k, prior, weight, grid, evidence + a);
       }
       p::for_slices(k, d, begins, [&](const index* own, index c, index m, auto full, auto rest) {
         constexpr int F = decltype(full)::value, R = decltype(rest)::value;
-        p::count_rows<F, R>(z, rows, d, tile + c, m, k, own, counted);
+        p::count_rows<F, R>(z, rows, d, tile + c, m, apart, own, counted);
       });
     }
   });
