@@ -78,7 +78,7 @@ def kernel(p: Problem, most: int, shared: bool, weighted: bool, threads: int) ->
 @given(
     n=st.integers(0, 40) | st.just(300),
     sizes=st.lists(st.integers(1, 5) | st.sampled_from([16, 64, 255]), min_size=1, max_size=6),
-    k=st.integers(1, 18) | st.sampled_from([20, 23, 24, 31, 37, 1030]),
+    k=st.integers(1, 18) | st.sampled_from([20, 23, 24, 31, 37, 1020, 1030]),
     impossible=st.sampled_from([0.0, 0.3, 0.9]),
     missing=st.sampled_from([0.0, 0.2]),
     most=st.sampled_from([1, 30, 256]),

@@ -163,11 +163,13 @@ inline double exp(double x) noexcept {
   return select(x == x, value, double_of(nan_bits));
 }
 
+constexpr double least_below = -44.0;
+
 /// exp x for x <= 0 as expectation-maximisation needs it: 1 for 0, within 2^-47 of the value down to e^-44, and e^-44,
 /// which is less than the posteriors' unit, below. As exp, but r and 1 + r Q(r) round once: Q is
 /// minimax in relative error, 2^-51.5.
 inline double exp_below(double x) noexcept {
-  const double y = elementary::select(x > -44.0, x, -44.0);
+  const double y = elementary::select(x > least_below, x, least_below);
   const double shifted = y * 0x1.71547652b82fep+0 + 0x1.8p52;
   const double r = y - (shifted - 0x1.8p52) * 0x1.62e42fefa39efp-1;
   double q = 0x1.2a475aea3e7c6p-22;
