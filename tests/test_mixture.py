@@ -284,3 +284,24 @@ def test_a_fit_says_whether_it_converged(backend: str) -> None:
     assert not model.fit(WIDE, rng=1).converged_
     assert not model.fit(WIDE, validation=WIDE, rng=1).converged_
     assert td.Mixture(td.NaiveBayes(alpha=1), 2, tol=1e-3).fit(WIDE, rng=1).converged_
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_trees_with_missing_cells_begin_where_every_row_is_possible(backend: str, shared: bool) -> None:
+    rows = [[-1, 1], [2, 2]]
+    model = td.Mixture(td.ChowLiuTree(shared=shared), 1).fit(rows, rng=0)
+    assert model.converged_ and model.log_prob(rows) == pytest.approx(np.log([0.5, 0.5]), rel=1e-3)
+    g = np.random.default_rng(3)
+    same = g.integers(0, 4, (80, 1))
+    X = np.where(g.random((80, 6)) < 0.5, same, g.integers(0, 4, (80, 6)))
+    X[g.random(X.shape) < 0.3] = -1
+    for seed in range(3):
+        model = td.Mixture(td.ChowLiuTree(n_categories=4, shared=shared), 3, max_iter=50).fit(X, rng=seed)
+        assert np.isfinite(model.objective_).all() and np.isfinite(model.log_prob(X)).all()
+        assert (np.diff(model.objective_) >= -1e-9 * np.abs(model.objective_[1:])).all()
+
+
+def test_em_ends_where_nothing_is_possible() -> None:
+    model = td.Mixture(td.NaiveBayes(n_categories=3), 2, start="random")
+    model.fit([[0], [1]], sample_weight=[1.7e308, 1e-300], rng=0)
+    assert len(model.objective_) < 10

@@ -203,7 +203,7 @@ __attribute__((target("avx512vpopcntdq"))) TALLYDRAW_APART inline void shared_bi
     }
   }
   for (int p = 0; p < P; ++p)
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(shared[p]), _mm512_cvtepi64_epi32(sums[p]));
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(shared[p]), _mm512_maskz_cvtepi64_epi32(0xFF, sums[p]));
 }
 #endif
 

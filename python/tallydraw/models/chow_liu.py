@@ -266,13 +266,17 @@ class ChowLiuTree(TreeModel):
             pairs = self._count_pairs(data, None, weights.shape[1], fitted.sizes, weights, n_threads)
             fitted = fitted._replace(counts=pairs)
         price = self._price(fitted)
+        incomplete = missing_cells(data.codes, fitted.sizes, self.missing, _check.unseen_rule(self.unseen)).any()
         if prepared is None:
-            return fitted._replace(
-                parents=np.stack([self._learned(part, n_threads, price) for part in self._parts(pairs)])
-            )
+            parents = np.stack([self._learned(part, n_threads, price) for part in self._parts(pairs)])
+            fitted = fitted._replace(parents=parents)
+            if not incomplete:
+                return fitted
+            # One more in every cell, so that none begins at zero: pairs are not of all rows.
+            first = tuple(tables._like(tables.values + 1.0) for tables in self._tree_tables(pairs, parents))
+            return fitted._replace(expected=first if self._own_trees(pairs) else first[0])
         stacks = stacks_of(prepared)
-        lenient = _check.unseen_rule(self.unseen)
-        if missing_cells(data.codes, fitted.sizes, self.missing, lenient).any():
+        if incomplete:
             columns = np.split(weights, len(stacks), axis=1) if len(stacks) > 1 else [weights]
             expected = tuple(
                 expected_soft_tables(

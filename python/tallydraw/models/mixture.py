@@ -462,7 +462,8 @@ class Mixture(Model):
             else:
                 fitted, kept = now, iteration
             tick(attempt, iteration, objective[-1] / row_weight)
-            settled = iteration > 0 and objective[-1] - objective[-2] < self.tol * row_weight
+            # Two objectives of -inf differ by NaN: that ends it as well.
+            settled = iteration > 0 and not objective[-1] - objective[-2] >= self.tol * row_weight
             if held_out is not None and np.isfinite(validation[best]):
                 settled |= iteration - best >= self.patience
             if settled:
