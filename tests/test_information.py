@@ -503,3 +503,18 @@ def test_novelty_at_its_edges() -> None:
         td.novelty([0, 1], [[0, 1]])
     with pytest.raises(TypeError, match="samples must hold integer codes, got dtype float64"):
         td.novelty([0.0, 1.0], [0, 1])
+
+
+def test_a_mask_is_not_forgotten() -> None:
+    half = np.ma.masked_array(np.full((2, 2), 0.5), mask=[[1, 0], [0, 0]])
+    calls = {
+        "p": lambda: td.entropy(half),
+        "transition": lambda: td.log_prob_paths([[0, 1]], half),
+        "weights": lambda: td.sample_rows(half),
+        "totals": lambda: td.sample_counts([1.0, 1.0], np.ma.masked_array([1, 2], mask=[1, 0])),
+    }
+    for name, call in calls.items():
+        with pytest.raises(TypeError, match=f"{name} is a masked array"):
+            call()
+    with pytest.raises(TypeError, match="weights is a masked array"):
+        td.sample_counts(half, 3)

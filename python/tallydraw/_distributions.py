@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tallydraw._check.scalars import natural
+from tallydraw import _check
 from tallydraw._row_sums import row_sums
 
 
 def axis_of(axis: Any, ndim: int) -> int:
     """An axis counted from the end, -ndim to -1."""
-    number = natural("axis", axis, least=-ndim, most=ndim - 1)
+    number = _check.natural("axis", axis, least=-ndim, most=ndim - 1)
     return number if number < 0 else number - ndim
 
 
@@ -24,7 +24,7 @@ def distributions(name: str, p: Any, axes: tuple[int, ...]) -> NDArray[np.float6
     A sum over C cells may miss one by 1e-9 + C * eps, eps being that of the dtype given (a float32 softmax passes) and
     C * eps at most 0.01.
     """
-    array = np.asarray(p)
+    array = _check.unmasked(name, p)
     if array.dtype.kind not in "biuf":
         raise TypeError(f"{name} must be numeric, got dtype {array.dtype}")
     if array.ndim < len(axes):

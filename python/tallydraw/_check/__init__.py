@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from tallydraw._check.arrays import class_codes, code_error, codes, output, sample_weight, smallest_unsigned, weights
+from tallydraw._check.arrays import (
+    class_codes,
+    code_error,
+    codes,
+    output,
+    sample_weight,
+    smallest_unsigned,
+    unmasked,
+    weights,
+)
 from tallydraw._check.random import RNG, key, saved_state
 from tallydraw._check.scalars import (
     alpha_value,
@@ -32,6 +41,7 @@ __all__ = [
     "size_of",
     "smallest_unsigned",
     "thread_count",
+    "unmasked",
     "unseen_rule",
     "weights",
 ]

@@ -42,7 +42,8 @@ def unmasked(name: str, x: Any) -> NDArray[Any]:
     """`x` as an array; a masked array is refused, because its mask would be forgotten."""
     if isinstance(x, np.ma.MaskedArray):
         raise TypeError(
-            f"{name} is a masked array: pass {name}.filled(-1), a negative code being missing, or its weights"
+            f"{name} is a masked array, whose mask would be forgotten: pass {name}.filled(…), codes with -1, which is "
+            "missing"
         )
     if hasattr(x, "__next__"):
         raise TypeError(f"{name} is a {type(x).__name__}, which can be read only once: pass list({name})")

@@ -24,14 +24,14 @@ def feature_names(X: Any) -> NDArray[np.object_] | None:
     return array
 
 
-def check_names(known: NDArray[np.object_] | None, given: NDArray[np.object_] | None) -> None:
+def check_names(known: NDArray[np.object_] | None, given: NDArray[np.object_] | None, data: str = "X") -> None:
     """Raise where both are there and differ; unnamed data is taken as it is."""
     if known is None or given is None or list(known) == list(given):
         return
     if len(known) != len(given):
-        raise ValueError(f"X has {len(given)} columns, but the model was fitted with {len(known)}")
+        raise ValueError(f"{data} has {len(given)} columns, but the model was fitted with {len(known)}")
     j = next(i for i, (a, b) in enumerate(zip(known, given, strict=True)) if a != b)
     raise ValueError(
-        f"column {j} of X is named {given[j]!r}, but the model was fitted with {known[j]!r} there: "
+        f"column {j} of {data} is named {given[j]!r}, but the model was fitted with {known[j]!r} there: "
         "names and their order must be those of the fit"
     )

@@ -503,7 +503,7 @@ def _held_out(model: Model, validation: Any, sizes: NDArray[np.int64], names: An
     model.__dict__["_data_name"] = "validation"  # what errors call it
     data = model._read(validation)
     model._check_features(data, Fitted(sizes, None, None))
-    check_names(names, data.names)
+    check_names(names, data.names, "validation")
     if len(data) == 0:
         raise ValueError("validation has no rows: leave it out to do without early stopping")
     model._count(data, None, None, sizes, None, n_threads)  # a bad code raises

@@ -120,7 +120,7 @@ def sample_counts(
 
 
 def _totals(totals: Any) -> NDArray[np.int64]:
-    array = np.asarray(totals)
+    array = _check.unmasked("totals", totals)
     if array.size == 0 and array.dtype == np.float64 and not isinstance(totals, np.ndarray):
         array = array.astype(np.int64)  # [] has no dtype of its own
     if array.dtype.kind == "O" and all(type(v) is int for v in array.flat):

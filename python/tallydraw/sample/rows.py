@@ -113,7 +113,7 @@ def sample_rows(
 
 def matrix(name: str, weights: Any) -> NDArray[Any]:
     """Weights of any numeric dtype and layout, categories on the last axis, not copied; values are not checked yet."""
-    array = np.asarray(weights)
+    array = _check.unmasked(name, weights)
     if array.dtype.kind not in "biuf":
         raise TypeError(f"{name} must be numeric, got dtype {array.dtype}")
     if array.ndim == 0:
