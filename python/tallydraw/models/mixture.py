@@ -58,6 +58,9 @@ class Mixture(Model):
     Attributes
     ----------
     weights_ : ndarray of float64, shape (n_components,)
+    probabilities_ : Tables, or tuple of Tables
+        Table j has shape ``(n_components, [C_parent,] C_j)``; where each component has a tree of its own, one Tables a
+        component, without the first axis.
     objective_ : ndarray of float64
         The penalised log-likelihood before each iteration: the sum of log p(x) over the rows, plus alpha * log theta
         over all parameters, less what arcs cost where trees have a `penalty`. Divided by nothing; it never falls but by
