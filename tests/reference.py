@@ -245,40 +245,39 @@ def log_posterior(row: list[float], log_prior: list[float]) -> list[float]:
     return [(x - most) - log(total) for x in row]
 
 
-EXP_BELOW_COEFFICIENTS = [
-    float.fromhex(h)
-    for h in (
-        "0x1.0000000000029p+0",
-        "0x1.000000000004bp-1",
-        "0x1.5555555548c99p-3",
-        "0x1.555555552f917p-5",
-        "0x1.1111113371a7dp-7",
-        "0x1.6c16c20da9d31p-10",
-        "0x1.a01967c4d0882p-13",
-        "0x1.a017fb5f35ac0p-16",
-        "0x1.730bd58f2b2a0p-19",
-        "0x1.2a475aea3e7c6p-22",
-    )
-]
+Pair = tuple[float, int]
 
 
-def exp_below(x: float) -> float:
-    """exp of x <= 0, e^-44 for all below -44: 2^n (1 + r Q(r))."""
-    x = max(x, -44.0)
-    n = round(x * float.fromhex("0x1.71547652b82fep+0"))
-    r = x - n * float.fromhex("0x1.62e42fefa39efp-1")
-    return math.ldexp(1.0 + r * polynomial(EXP_BELOW_COEFFICIENTS, r), n)
+def products(row: list[int], theta: list[list[list[float]]], prior: list[float], begins: list[int]) -> list[Pair]:
+    """[k] (x, e): prior[k] times the row's theta[j][k][code] is x 2^e; multiplied by groups. -1 is missing."""
+    out = []
+    for k, begin in enumerate(prior):
+        x, e = math.frexp(begin)
+        for a, b in itertools.pairwise(begins):
+            factor = 1.0
+            for j in range(a, b):
+                factor *= theta[j][k][row[j]] if row[j] >= 0 else 1.0
+            x, step = math.frexp(x * factor)
+            e += step
+        out.append((x, e))
+    return out
 
 
-def weighed_posterior(row: list[float], prior: list[float], weight: float, grid: float) -> tuple[float, list[float]]:
-    """(log evidence, posterior times weight as a multiple of a unit) of a row, as EM of products has them."""
-    if all(x == -math.inf for x in row):
+def weighed_posterior(pairs: list[Pair], prior: list[float], weight: float, grid: float) -> tuple[float, list[float]]:
+    """(log evidence, posterior times weight as a multiple of a unit) of the products of a row."""
+    total, exponent = 0.0, 0
+    plain = [math.ldexp(x, e) for x, e in pairs]
+    for x in plain:
+        total += x
+    if total < 2.0**-800:  # far from subnormal numbers
+        exponent = max((e for x, e in pairs if x > 0.0), default=0)
+        plain = [math.ldexp(x, e - exponent) if x > 0.0 and exponent - e < 1000 else 0.0 for x, e in pairs]
+        total = 0.0
+        for x in plain:
+            total += x
+    if total == 0.0:
         return -math.inf, [(p * weight + grid) - grid for p in prior]
-    exps = [exp_below(x - max(row)) for x in row]
-    total = 0.0
-    for e in exps:
-        total += e
-    return max(row) + log(total), [(e * (weight / total) + grid) - grid for e in exps]
+    return log_scaled(total, exponent), [(x * (weight / total) + grid) - grid for x in plain]
 
 
 def group_codes(row: list[int], sizes: list[int], n_codes: list[int], begins: list[int]) -> list[int]:
@@ -295,33 +294,31 @@ def group_codes(row: list[int], sizes: list[int], n_codes: list[int], begins: li
 
 def count_posterior(
     codes: list[list[int]],
-    logs: list[list[list[float]]],
-    first: list[float],
+    theta: list[list[list[float]]],
     prior: list[float],
+    begins: list[int],
     shares: list[list[float]] | None,
     weights: list[float],
     grid: float,
-) -> tuple[list[float], list[list[list[Fraction]]]]:
-    """Log evidence of rows, and [j][k][code] the sums of their posteriors, or of `shares`; logs[j][k][code].
+) -> tuple[list[float], list[Fraction], list[list[list[Fraction]]]]:
+    """Log evidence of rows, and exact sums of their posteriors, or of `shares`: [k], and [j][k][code] of what is seen.
 
-    All sums are exact. A missing cell is -1.
+    theta[j][k][code]; groups of features begin at `begins`; a missing cell is -1.
     """
-    counts = [[[Fraction(0)] * len(own) for own in table] for table in logs]
+    mass = [Fraction(0)] * len(prior)
+    counts = [[[Fraction(0)] * len(own) for own in table] for table in theta]
     evidence = []
     for r, (row, weight) in enumerate(zip(codes, weights, strict=True)):
-        scores = []
-        for k, begin in enumerate(first):
-            terms = [begin, *(logs[j][k][z] for j, z in enumerate(row) if z >= 0)]
-            scores.append(-math.inf if -math.inf in terms else float(sum(map(Fraction, terms))))
-        log_p, added = weighed_posterior(scores, prior, weight, grid)
+        log_p, added = weighed_posterior(products(row, theta, prior, begins), prior, weight, grid)
         if shares is not None:
             added = [(share * weight + grid) - grid for share in shares[r]]
         evidence.append(log_p)
-        for j, z in enumerate(row):
-            for k, share in enumerate(added):
+        for k, share in enumerate(added):
+            mass[k] += Fraction(share)
+            for j, z in enumerate(row):
                 if z >= 0:
                     counts[j][k][z] += Fraction(share)
-    return evidence, counts
+    return evidence, mass, counts
 
 
 # Levels -----------------------------------------------------------------------------------------------------------

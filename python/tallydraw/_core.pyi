@@ -88,11 +88,12 @@ def group_codes(
 ) -> None: ...  # valid X; out (n, G): group g, features groups[g] to groups[g + 1] - 1, as one mixed-radix number, the first
                 # feature's code changing fastest; n_codes (d,): C_j, or C_j + 1 where some are missing, whose code is C_j
 def count_posterior(
-    codes: NDArray[np.uint8], structure: Structure, groups: Counts, n_codes: Counts, logs: Floats, lane_offsets: Counts,
-    first: Floats, prior: Floats, shares: Floats | None, weights: Floats | None, grid: float, evidence: Floats,
-    lanes: Floats, threads: int,
-) -> None: ...  # what group_codes gives; logs: lanes; scores from first[k] on, their posteriors times weights, + grid - grid,
-                # are added to lanes; or shares (n, K) instead of posteriors, and no evidence. Only where sums are exact
+    codes: NDArray[np.uint8], structure: Structure, groups: Counts, n_codes: Counts, theta: Floats, prior: Floats,
+    halvings: int, shares: Floats | None, weights: Floats | None, grid: float, evidence: Floats, mass: Floats,
+    counts: Floats | None, threads: int,
+) -> None: ...  # what group_codes gives; flat theta and prior (K,), positive ones at least 2**-halvings (128 at most);
+                # posteriors times weights, + grid - grid, are added to mass (K,) and flat counts (None: neither); or
+                # shares (n, K) instead of posteriors, and no evidence (n,). Only where these sums are exact
 def count_expected(
     X: Codes, missing: int | None, unseen_is_missing: bool, structure: Structure, probabilities: Floats, plain: bool,
     weights: Floats, block_rows: int, counts: Floats, threads: int,

@@ -55,9 +55,11 @@ def unpack(keys: NDArray[np.uint64], sizes: Sequence[int], least: Sequence[int],
     rows = np.empty((len(keys), len(sizes)), dtype)
     rest = keys
     for j in range(len(sizes) - 1, -1, -1):
-        digit = rest
-        if j and sizes[j] < 2**64:
-            rest, digit = np.divmod(rest, np.uint64(sizes[j]))
+        digit, size = rest, sizes[j]
+        if j and size < 2**64 and size & (size - 1) == 0:  # a tenth of the time of a division
+            rest, digit = rest >> np.uint64(size.bit_length() - 1), rest & np.uint64(size - 1)
+        elif j and size < 2**64:
+            rest, digit = np.divmod(rest, np.uint64(size))
         elif j:
             rest = np.zeros_like(rest)
         rows[:, j] = (digit + np.uint64(least[j] % 2**64)).astype(dtype)

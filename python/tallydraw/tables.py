@@ -338,12 +338,8 @@ class Tables(Sequence[NDArray[Any]]):
         more = _check.alpha_value(alpha, self.n_categories)[0]
         whole = self.values.dtype.kind == more.dtype.kind == "i"
         weights: NDArray[Any] = self.values.astype(np.int64 if whole else np.float64)
-        theta = np.empty(len(weights))
-        if abs(more) >= 2**53:
-            return None
-        if not backend.kernels().row_probabilities(self._structure, weights, float(more), theta):
-            return None
-        return self._like(theta, weights if whole else None)
+        theta = estimate(self._structure, weights, more)
+        return None if theta is None else self._like(theta, weights if whole else None)
 
     def _like_probabilities(self, weights: NDArray[Any]) -> Tables:
         theta = np.empty(len(weights), np.float64)
@@ -497,3 +493,11 @@ def _restore(
     exact_weights: NDArray[np.int64] | None,
 ) -> Tables:
     return Tables(values, n_categories, parents=parents, n_classes=n_classes, order=order, exact_weights=exact_weights)
+
+
+def estimate(structure: Structure, weights: NDArray[Any], alpha: Any) -> NDArray[np.float64] | None:
+    """Flat (n + alpha) / (N + C alpha); None where counts want more care. `weights` are n, and become n + alpha."""
+    theta = np.empty(len(weights))
+    if abs(alpha) >= 2**53 or not backend.kernels().row_probabilities(structure, weights, float(alpha), theta):
+        return None
+    return theta

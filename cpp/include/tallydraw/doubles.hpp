@@ -61,6 +61,18 @@ struct doubles {
   void multiply(double by) noexcept {
     for (int i = 0; i < parts; ++i) value[i] *= by;
   }
+  /// Zeros where it is not greater than `least`.
+  void keep_above(double least) noexcept {
+#if defined(__GNUC__)
+    for (int i = 0; i < parts; ++i) {
+      const auto kept = value[i] > least;  // all bits, or none
+      value[i] = reinterpret_cast<lanes>(reinterpret_cast<decltype(kept)>(value[i]) & kept);
+    }
+#else
+    for (int i = 0; i < parts; ++i)
+      for (double& x : value[i].lane) x = x > least ? x : 0.0;
+#endif
+  }
   /// Of two doubles.
   void add(double first, double second) noexcept {
     static_assert(N == 2);
@@ -109,6 +121,7 @@ struct doubles<1> {
   void add(const double* from) noexcept { value += *from; }
   void add(const doubles& other) noexcept { value += other.value; }
   void multiply(const double* by) noexcept { value *= *by; }
+  void keep_above(double least) noexcept { value = value > least ? value : 0.0; }
   void add_to(double* to) const noexcept { *to += value; }
 };
 

@@ -163,28 +163,6 @@ inline double exp(double x) noexcept {
   return select(x == x, value, double_of(nan_bits));
 }
 
-constexpr double least_below = -44.0;
-
-/// exp x for x <= 0 as expectation-maximisation needs it: 1 for 0, within 2^-47 of the value down to e^-44, and e^-44,
-/// which is less than the posteriors' unit, below. As exp, but r and 1 + r Q(r) round once: Q is
-/// minimax in relative error, 2^-51.5.
-inline double exp_below(double x) noexcept {
-  const double y = elementary::select(x > least_below, x, least_below);
-  const double shifted = y * 0x1.71547652b82fep+0 + 0x1.8p52;
-  const double r = y - (shifted - 0x1.8p52) * 0x1.62e42fefa39efp-1;
-  double q = 0x1.2a475aea3e7c6p-22;
-  q = 0x1.730bd58f2b2a0p-19 + r * q;
-  q = 0x1.a017fb5f35ac0p-16 + r * q;
-  q = 0x1.a01967c4d0882p-13 + r * q;
-  q = 0x1.6c16c20da9d31p-10 + r * q;
-  q = 0x1.1111113371a7dp-7 + r * q;
-  q = 0x1.555555552f917p-5 + r * q;
-  q = 0x1.5555555548c99p-3 + r * q;
-  q = 0x1.000000000004bp-1 + r * q;
-  q = 0x1.0000000000029p+0 + r * q;
-  return double_of(bits_of(1.0 + r * q) + (bits_of(shifted) << 52));
-}
-
 /// out[i] = log x[i]; out may be x. On its own, so that compilers make vectors of it wherever it is called.
 TALLYDRAW_APART inline void log(const double* x, index n, double* out) {
   for (index i = 0; i < n; ++i) out[i] = log(x[i]);
@@ -193,11 +171,6 @@ TALLYDRAW_APART inline void log(const double* x, index n, double* out) {
 /// out[i] = exp x[i]; out may be x.
 inline void exp(const double* x, index n, double* out) {
   for (index i = 0; i < n; ++i) out[i] = exp(x[i]);
-}
-
-/// x[i] becomes exp_below(x[i]).
-TALLYDRAW_APART inline void exp_below(double* x, index n) {
-  for (index i = 0; i < n; ++i) x[i] = exp_below(x[i]);
 }
 
 namespace elementary {

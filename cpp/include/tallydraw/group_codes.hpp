@@ -22,7 +22,20 @@ namespace code_groups {
 constexpr index tile_bytes = 1 << 14;
 
 inline index tile_rows(index d) noexcept { return std::max<index>(16, tile_bytes / d); }
-inline index tile_words(index d) noexcept { return tile_rows(d) * d + 1; }  // of the widest codes
+inline index tile_words(index d) noexcept { return tile_rows(d) * d + 1; }  // of the widest codes, and what bits reads
+
+inline bool are_binary(const groups_view& groups, index g) noexcept {
+  const index j0 = groups.begin[g], j1 = groups.begin[g + 1];
+  return j1 - j0 <= 8 && std::all_of(groups.n_codes + j0, groups.n_codes + j1, [](index n) { return n == 2; });
+}
+
+/// Bit i of the result is byte i, 0 or 1, of the first n <= 8: the product moves bit 8 i to 56 + i.
+inline std::uint8_t bits(const std::uint8_t* bytes, index n) noexcept {
+  std::uint64_t word = 0;
+  for (int i = 0; i < 8; ++i) word |= static_cast<std::uint64_t>(bytes[i]) << (8 * i);  // one load
+  word &= ~std::uint64_t{0} >> (64 - 8 * n);
+  return static_cast<std::uint8_t>((word * 0x0102040810204080) >> 56);
+}
 
 }  // namespace code_groups
 
@@ -45,8 +58,15 @@ inline void group_codes(const codes_view& x, const code_rules& rules, const stru
       encode(e, begin, end, 0, d, tile, static_cast<U*>(nullptr));
       for (index g = 0; g < groups.n; ++g) {
         const index j0 = groups.begin[g], j1 = groups.begin[g + 1];
-        const U* row = tile + j1 - 1;
         std::uint8_t* to = out + begin * groups.n + g;
+        if constexpr (sizeof(U) == 1) {
+          if (code_groups::are_binary(groups, g)) {
+            const U* row = tile + j0;
+            for (index r = begin; r < end; ++r, row += d, to += groups.n) *to = code_groups::bits(row, j1 - j0);
+            continue;
+          }
+        }
+        const U* row = tile + j1 - 1;
         for (index r = begin; r < end; ++r, row += d, to += groups.n) {
           std::uint32_t z = row[0];
           for (index j = j1 - 1; j-- > j0;) z = z * static_cast<std::uint32_t>(groups.n_codes[j]) + row[j - (j1 - 1)];

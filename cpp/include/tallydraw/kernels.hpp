@@ -52,8 +52,8 @@ struct count_kernels {
                       std::uint8_t* out, void* scratch, int threads);
   index (*count_posterior_scratch)(const structure_view& s, const groups_view& groups, int threads);
   void (*count_posterior)(const std::uint8_t* codes, index n, const structure_view& s, const groups_view& groups,
-                          const double* logs, const index* lane_offsets, const double* first, const double* prior,
-                          const double* shares, const double* weights, double grid, double* evidence, double* counts,
+                          const double* theta, const double* prior, index halvings, const double* shares,
+                          const double* weights, double grid, double* evidence, double* mass, double* counts,
                           void* scratch, int threads);
 };
 

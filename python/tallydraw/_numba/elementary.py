@@ -44,23 +44,6 @@ _Q1, _Q2, _Q3, _Q4, _Q5, _Q6, _Q7, _Q8, _Q9, _Q10 = (
         "0x1.1f19f3ef24508p-29",
     )
 )
-# Q of exp_below, constant term first.
-_E0, _E1, _E2, _E3, _E4, _E5, _E6, _E7, _E8, _E9 = (
-    float.fromhex(h)
-    for h in (
-        "0x1.0000000000029p+0",
-        "0x1.000000000004bp-1",
-        "0x1.5555555548c99p-3",
-        "0x1.555555552f917p-5",
-        "0x1.1111113371a7dp-7",
-        "0x1.6c16c20da9d31p-10",
-        "0x1.a01967c4d0882p-13",
-        "0x1.a017fb5f35ac0p-16",
-        "0x1.730bd58f2b2a0p-19",
-        "0x1.2a475aea3e7c6p-22",
-    )
-)
-
 _TINY = np.uint64(0x0010000000000000)
 _CARRY = np.uint64(0x3FF0000000000000 - 0x3FE6A09E667F3BCD)
 _MANTISSA, _ROOT = np.uint64(0x000FFFFFFFFFFFFF), np.uint64(0x3FE6A09E667F3BCD)
@@ -183,24 +166,6 @@ def exp_of(x):
     half = e >> _1
     value = (m * double_of(half << _52)) * double_of((e - half) << _52)
     return value if x == x else _NAN
-
-
-@inline
-def exp_below(x):
-    """exp x for x <= 0, 1 for 0 and e^-44 for all below -44: what expectation-maximisation needs of it."""
-    y = x if x > -44.0 else -44.0
-    shifted = y * _LOG2_E + _SHIFT
-    r = y - (shifted - _SHIFT) * _LOG_2
-    q = _E8 + r * _E9
-    q = _E7 + r * q
-    q = _E6 + r * q
-    q = _E5 + r * q
-    q = _E4 + r * q
-    q = _E3 + r * q
-    q = _E2 + r * q
-    q = _E1 + r * q
-    q = _E0 + r * q
-    return double_of(bits_of(1.0 + r * q) + (bits_of(shifted) << _52))
 
 
 @unrolled

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import operator
 from typing import Any
 
 import numpy as np
@@ -23,14 +24,14 @@ _0, _1, _2, _3, _4, _8 = (np.uint64(i) for i in (0, 1, 2, 3, 4, 8))
 
 
 @functools.cache
-def log_adder(width, rest):
-    """add(codes, f0, c, lanes, lane_offsets, lane_rows, first, out): out[i, k] += the logs of cells (i, f0 + j), from
-    left to right over the features j of codes, for the classes k of the parts of these widths from class c on; from
-    first[k] on where f0 is 0.
+def row_folder(width, rest, fold=operator.add):
+    """run(codes, f0, c, lanes, lane_offsets, lane_rows, first, out): out[i, k] and the numbers of cells (i, f0 + j) are
+    added, or multiplied, from left to right over the features j of codes, for the classes k of the parts of these
+    widths from class c on; from first[k] on where f0 is 0.
     """
 
     @kernel
-    def add(codes, f0, c, lanes, lane_offsets, lane_rows, first, out):
+    def run(codes, f0, c, lanes, lane_offsets, lane_rows, first, out):
         rows, n_features = np.uint64(codes.shape[0]), codes.shape[1]
         k, stride, at = np.uint64(out.shape[1]), np.uint64(n_features), np.uint64(c)
         n = min(k - at, np.uint64(width))
@@ -71,16 +72,16 @@ def log_adder(width, rest):
                     y0, y1 = np.uint64(flat[z0 + j]), np.uint64(flat[z1 + j])
                     y2, y3 = np.uint64(flat[z2 + j]), np.uint64(flat[z3 + j])
                     table = place[j]
-                    a0 = a0 + load(width, lanes, table + y0 * np.uint64(width))
-                    a1 = a1 + load(width, lanes, table + y1 * np.uint64(width))
-                    a2 = a2 + load(width, lanes, table + y2 * np.uint64(width))
-                    a3 = a3 + load(width, lanes, table + y3 * np.uint64(width))
+                    a0 = fold(a0, load(width, lanes, table + y0 * np.uint64(width)))
+                    a1 = fold(a1, load(width, lanes, table + y1 * np.uint64(width)))
+                    a2 = fold(a2, load(width, lanes, table + y2 * np.uint64(width)))
+                    a3 = fold(a3, load(width, lanes, table + y3 * np.uint64(width)))
                     if rest > 0:
                         table = other[j]
-                        b0 = b0 + load(rest, lanes, table + y0 * np.uint64(rest))
-                        b1 = b1 + load(rest, lanes, table + y1 * np.uint64(rest))
-                        b2 = b2 + load(rest, lanes, table + y2 * np.uint64(rest))
-                        b3 = b3 + load(rest, lanes, table + y3 * np.uint64(rest))
+                        b0 = fold(b0, load(rest, lanes, table + y0 * np.uint64(rest)))
+                        b1 = fold(b1, load(rest, lanes, table + y1 * np.uint64(rest)))
+                        b2 = fold(b2, load(rest, lanes, table + y2 * np.uint64(rest)))
+                        b3 = fold(b3, load(rest, lanes, table + y3 * np.uint64(rest)))
                 store_some(to, r * k + at, a0, n)
                 store_some(to, r1 * k + at, a1, n)
                 store_some(to, r2 * k + at, a2, n)
@@ -92,7 +93,7 @@ def log_adder(width, rest):
                     store_some(to, r3 * k + at + _8, b3, m)
             begin = end
 
-    return add
+    return run
 
 
 @inline
@@ -118,7 +119,7 @@ def log_prob_features(
 ) -> int:
     n, d = len(X), structure.n_features
     encoder = Encoder(X, missing, unseen_is_missing, structure)
-    adders = [(c, log_adder(part, rest)) for c, part, rest in parts_at_once(structure.n_classes)]
+    adders = [(c, row_folder(part, rest)) for c, part, rest in parts_at_once(structure.n_classes)]
     near = lane_offsets[-1] <= int(_TABLE)
     width = d if encoder.contexts or near else min(d, _WIDTH)
     lane_rows = structure.n_contexts * structure.n_categories + 1

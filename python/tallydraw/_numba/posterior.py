@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from tallydraw._numba.elementary import exp_below, exp_of, log_of
+from tallydraw._numba.elementary import exp_of, log_of
 from tallydraw._numba.parallel import inline, kernel, parallel_blocks
 
 # Cells a thread takes at once, and those of a tile that stays in the first cache.
@@ -80,47 +80,6 @@ def _posterior(x, k, prior, wants_evidence, evidence, out):
             _logs(sums, rows)
             for i in range(rows):
                 evidence[a + i] = shifts[i] + sums[i]
-
-
-@kernel
-def weigh_posterior(x, k, prior, has_weights, weights, grid, most, evidence):
-    """x, flat rows of k, becomes posteriors times weights, rounded; most: room for one number a row."""
-    n, width = len(evidence), np.uint64(k)
-    for i in range(n):
-        begin = np.uint64(i) * width
-        top = x[begin]
-        for j in range(width):
-            top = x[begin + j] if x[begin + j] > top else top
-        most[i] = top
-        shift = top if top > -np.inf else 0.0
-        for j in range(width):
-            x[begin + j] = x[begin + j] - shift
-    for i in range(x.size):
-        x[i] = exp_below(x[i])
-    for i in range(n):
-        begin, weight = np.uint64(i) * width, weights[i] if has_weights else 1.0
-        total = 0.0
-        for j in range(width):
-            total += x[begin + j]
-        evidence[i] = total
-        if total >= 1.0:  # what is impossible has sums of e^-44
-            factor = weight / total
-            for j in range(width):
-                x[begin + j] = (x[begin + j] * factor + grid) - grid
-        else:
-            for j in range(width):
-                x[begin + j] = (prior[j] * weight + grid) - grid
-    _logs(evidence, n)
-    for i in range(n):
-        evidence[i] = most[i] + evidence[i]  # -inf where impossible
-
-
-@kernel
-def weigh_shares(x, has_weights, weights, grid, out):
-    for i in range(x.shape[0]):
-        weight = weights[i] if has_weights else 1.0
-        for j in range(x.shape[1]):
-            out[i, j] = (x[i, j] * weight + grid) - grid
 
 
 @kernel

@@ -1,27 +1,34 @@
-"""EM of mixtures of products, by sums that are exact: so groups of features are counted and scored as one.
+"""EM of mixtures of products: groups of features are scored, by products of probabilities, and counted as one.
 
-Posteriors times the weights of rows are rounded to multiples of a unit of which no sum reaches 2**53, and so are logs:
-every sum is then exact, whatever its order. The unit of counts is at most 2**-50 of the total weight, that of logs
-2**-50 of the largest sum of absolute logs that a row can have.
+Posteriors times the weights of rows are rounded to multiples of a unit, at most 2**-50 of the total weight, of which no
+sum reaches 2**53: every count is then exact, whatever the order of its sum.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tallydraw import _check, backend
-from tallydraw._structure import aligned_empty, make_structure
-from tallydraw.models._sums import log, running_sum
-from tallydraw.tables import Tables
+from tallydraw._structure import make_structure
+from tallydraw.models._sums import running_sum
 
 # Most codes of a group of several features (measured: more cost as much as they save), and of a byte.
 _MOST_CODES, _BYTE = 64, 256
+# Most halvings of a positive probability of which those of a group and a weight can be multiplied.
+MOST_HALVINGS = 128
 # Rows lighter than this share of all would lose too much by rounding.
 _LEAST_SHARE = 2.0**-31
+
+
+class Counts(NamedTuple):
+    """(k,) counts of the components, and flat ones of their cells."""
+
+    mass: NDArray[np.float64]
+    flat: NDArray[np.float64]
 
 
 class Products:
@@ -37,7 +44,6 @@ class Products:
     ) -> None:
         self.k, self.n_threads = k, _check.thread_count(n_threads)
         self.structure = make_structure(sizes, None, k)
-        self.lane_offsets = self.structure.lane_offsets()
         self.weights = None if (weights == 1.0).all() else weights
         self.grid = _grid(running_sum(weights))
         gone = codes.min(axis=0) < 0 if codes.dtype.kind == "i" else np.zeros(len(sizes), bool)
@@ -51,61 +57,53 @@ class Products:
                 codes[a:b], None, False, self.structure, self.groups, self.n_codes, self.codes[a:b], team
             )
 
-    def counts(self, responsibilities: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """(k,) and flat counts of rows that belong to components with these (n, k) shares."""
+    def counts(self, responsibilities: NDArray[np.float64]) -> Counts:
+        """Counts of rows that belong to components with these (n, k) shares."""
         nothing = np.empty(0)
-        return self._counts(nothing, nothing, nothing, responsibilities, nothing)
+        return self._counts(nothing, nothing, 0, responsibilities, nothing)
 
     def expected_counts(
-        self, theta: Tables, prior: NDArray[np.float64], logs: NDArray[np.float64]
-    ) -> tuple[NDArray[np.float64], tuple[NDArray[np.float64], NDArray[np.float64]]]:
-        """(n,) log p(x) under these tables, of these flat logs, and the counts expected under them."""
-        first = log(prior)
-        grid = _grid(_largest(first) + self.structure.n_features * _largest(logs))
-        lanes = theta.lanes(backend.threads(self.n_threads, len(logs))).values
-        with np.errstate(all="ignore"):  # what lies between features may be any number
-            rounded = (lanes + grid) - grid
+        self, theta: NDArray[np.float64], prior: NDArray[np.float64], halvings: int
+    ) -> tuple[NDArray[np.float64], Counts]:
+        """(n,) log p(x) under flat probabilities and (k,) weights of components, and the counts expected under them."""
         evidence = np.empty(len(self.codes))
-        return evidence, self._counts(rounded, (first + grid) - grid, prior, None, evidence)
+        return evidence, self._counts(theta, prior, halvings, None, evidence)
 
     def _counts(
         self,
-        logs: NDArray[np.float64],
-        first: NDArray[np.float64],
+        theta: NDArray[np.float64],
         prior: NDArray[np.float64],
+        halvings: int,
         shares: NDArray[np.float64] | None,
         evidence: NDArray[np.float64],
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        lanes = aligned_empty(int(self.lane_offsets[-1]))
-        lanes.fill(0.0)
+    ) -> Counts:
+        mass, flat = np.zeros(self.k), np.zeros(int(self.structure.offsets[-1]))
         work = (self.codes.shape[1] + 4) * self.k
         for a, b in backend.blocks(len(self.codes), work):
             # A thread has tables of its own, which must be worth it.
             team = max(1, min(backend.threads(self.n_threads, (b - a) * work), (b - a) * work // (8 * self.cells)))
             backend.kernels().count_posterior(
-                self.codes[a:b], self.structure, self.groups, self.n_codes, logs, self.lane_offsets, first, prior,
+                self.codes[a:b], self.structure, self.groups, self.n_codes, theta, prior, halvings,
                 None if shares is None else shares[a:b], None if self.weights is None else self.weights[a:b], self.grid,
-                evidence[a:b], lanes, team,
+                evidence[a:b], mass, flat, team,
             )  # fmt: skip
-        flat = np.empty(int(self.structure.offsets[-1]))
-        backend.kernels().collect_lanes(self.structure, lanes, self.lane_offsets, flat)
-        return self._of_classes(lanes), flat
+        return Counts(mass, flat)
 
-    def _of_classes(self, lanes: NDArray[np.float64]) -> NDArray[np.float64]:
-        """(k,) all counts of the first feature, those of missing cells too."""
-        rows, mass = int(self.structure.n_categories[0]) + 1, np.empty(self.k)
-        for c in range(0, self.k, 8):
-            n = min(8, self.k - c)
-            width = 8 if n > 4 else 4 if n > 2 else n
-            part = lanes[c * rows : c * rows + rows * width].reshape(rows, width)
-            mass[c : c + n] = part.sum(axis=0)[:n]
-        return mass
+
+def halvings_of(*probabilities: NDArray[np.float64]) -> int:
+    """How many halvings of one the smallest positive probability is at most."""
+    return 1 - math.frexp(min(map(_least, probabilities)))[1]
+
+
+def _least(probabilities: NDArray[np.float64]) -> float:
+    least = float(probabilities.min())
+    return least if least > 0.0 else float(np.min(probabilities, where=probabilities > 0.0, initial=1.0))
 
 
 def are_exact(codes: NDArray[Any], sizes: NDArray[np.int64], weights: NDArray[np.float64]) -> bool:
     """Whether codes fit into bytes and the weights of rows are near enough to each other for exact sums."""
     total = running_sum(weights)
-    if codes.ndim != 2 or int(sizes.max()) >= _BYTE or not 2.0**-900 < total < 2.0**900:
+    if codes.ndim != 2 or int(sizes.max()) >= _BYTE or not 2.0**-100 < total < 2.0**100:
         return False
     return bool(np.min(weights, where=weights > 0, initial=np.inf) >= _LEAST_SHARE * total)
 
@@ -127,8 +125,3 @@ def _groups(codes: list[int]) -> NDArray[np.int64]:
             begins.append(j)
             product = n
     return np.array([*begins, len(codes)], np.int64)
-
-
-def _largest(logs: NDArray[np.float64]) -> float:
-    """The largest absolute value, those of -inf left out."""
-    return -float(np.min(logs, where=logs > -np.inf, initial=0.0))

@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 from tallydraw import _check, backend
 from tallydraw._structure import make_structure
 from tallydraw.count import count_soft_cells
-from tallydraw.models._products import Products, are_exact
+from tallydraw.models._products import MOST_HALVINGS, Products, are_exact, halvings_of
 from tallydraw.models._state import Fitted, Prepared
 from tallydraw.models._sums import log, running_sum, weighted_sum
 from tallydraw.models._tree_model import stacks_of
 from tallydraw.models.base import Model
 from tallydraw.models.naive_bayes import NaiveBayes
-from tallydraw.tables import Tables
+from tallydraw.tables import Tables, estimate
 
 
 def make_steps(
@@ -70,36 +70,44 @@ class Steps:
         """EM begins anew, at these (n, k) shares of the components."""
         self.responsibilities, self.before = responsibilities, None
 
-    def maximize(self) -> Fitted:
-        """The fit to what was expected last."""
+    def maximize(self) -> None:
+        """Fit to what was expected last."""
         soft = self.responsibilities
         if self.weights is not None:
             soft = np.ascontiguousarray(soft * self.weights[:, None])
         same = np.zeros((len(soft), 1), np.uint8)
         mass = count_soft_cells(same, self.one_cell, soft, n_threads=self.n_threads)
         now = self._of_classes(mass)
-        return self.component._soft_fit(now, self.data, soft, self.before, self.n_threads)
+        self._now = self.component._soft_fit(now, self.data, soft, self.before, self.n_threads)
 
-    def expect(self, prepared: Prepared) -> NDArray[np.float64]:
-        """(n,) log p(x) of the rows; the next fit is to what they are expected to be."""
+    def fitted(self) -> Fitted:
+        """The fit that maximize made last."""
+        return self._now
+
+    def prepared(self) -> Prepared:
+        """What is derived from it."""
+        self.component._fitted = self.fitted()
+        return self.component._prepared()
+
+    def expect(self) -> NDArray[np.float64]:
+        """(n,) log p(x) of the rows under the fit; the next one is to what they are expected to be."""
+        self.before = prepared = self.prepared()
         scores = self.component._score(prepared, self.data, self.n_threads)
         self.responsibilities, evidence = posterior_of(scores, prepared, self.n_threads)
-        self.before = prepared
         return evidence
 
     def likelihood(self, logs: NDArray[np.float64]) -> float:
         """The log-likelihood of the rows, from their (n,) log p(x)."""
         return _sum(self.weights, logs)
 
-    def penalty(self, prepared: Prepared) -> float:
-        """Sum of alpha * log theta over all parameters, the weights of the components included."""
-        total = sum(self._feature_penalty(tables) for tables in stacks_of(prepared))
-        if self.class_alpha:
-            total += weighted_sum(self.class_alpha, log(_weights_of(prepared)))
-        return total
+    def penalty(self) -> float:
+        """Sum of alpha * log theta over all parameters, weights of components too, less what the structure costs."""
+        prepared = self.prepared()
+        total = sum(weighted_sum(t.structure.spread(self.alphas), log(t.values)) for t in stacks_of(prepared))
+        return total + self._class_penalty(_weights_of(prepared)) - self.component._structure_price(prepared)
 
-    def _feature_penalty(self, tables: Tables) -> float:
-        return weighted_sum(tables.structure.spread(self.alphas), log(tables.values))
+    def _class_penalty(self, prior: NDArray[np.float64]) -> float:
+        return weighted_sum(self.class_alpha, log(prior)) if self.class_alpha else 0.0
 
     def _of_classes(self, mass: NDArray[np.float64]) -> Fitted:
         counts = Tables(mass, self.classes.n_categories, structure=self.classes)
@@ -109,38 +117,41 @@ class Steps:
 class ProductSteps(Steps):
     """Products: both steps in one pass over the rows."""
 
-    def __init__(
-        self,
-        component: Model,
-        data: Any,
-        sizes: NDArray[np.int64],
-        weights: NDArray[np.float64],
-        k: int,
-        n_threads: int | None,
-    ) -> None:
-        super().__init__(component, data, sizes, weights, k, n_threads)
-        self.rows = Products(data.codes, sizes, weights, k, n_threads)
+    def __init__(self, component: Model, data: Any, *rows: Any) -> None:
+        super().__init__(component, data, *rows)
+        self.rows = Products(data.codes, *rows)
         self.flat_alphas = self.rows.structure.spread(self.alphas)
-        self.logs = np.empty(0)
-        self.counts = self.logs, self.logs
 
     def begin(self, responsibilities: NDArray[np.float64]) -> None:
-        self.counts = self.rows.counts(responsibilities)
+        self._next = self.rows.counts(responsibilities)
 
-    def maximize(self) -> Fitted:
-        mass, flat = self.counts
-        counts = self.component._tables(flat, self.empty.sizes, self.rows.k, self.rows.structure)
-        return self._of_classes(mass)._replace(counts=counts)
+    def maximize(self) -> None:
+        self._counts, alpha = self._next, self.component.alpha
+        theta = prior = None
+        if _check.is_number(alpha):
+            theta = estimate(self.rows.structure, self._counts.flat.copy(), alpha)
+            prior = estimate(self.classes, self._counts.mass.copy(), alpha)
+        if theta is None or prior is None:
+            prepared = self.prepared()
+            theta, prior = prepared.probabilities.values, _weights_of(prepared)
+        self._theta, self._prior = theta, prior
 
-    def expect(self, prepared: Prepared) -> NDArray[np.float64]:
-        theta = prepared.probabilities
-        self.logs = log(theta.values)
-        evidence, self.counts = self.rows.expected_counts(theta, _weights_of(prepared), self.logs)
+    def fitted(self) -> Fitted:
+        counts = self.component._tables(self._counts.flat, self.empty.sizes, self.rows.k, self.rows.structure)
+        return self._of_classes(self._counts.mass)._replace(counts=counts)
+
+    def expect(self) -> NDArray[np.float64]:
+        halvings = halvings_of(self._theta, self._prior)
+        if halvings > MOST_HALVINGS:  # their products may underflow
+            evidence = super().expect()
+            self._next = self.rows.counts(self.responsibilities)
+        else:
+            evidence, self._next = self.rows.expected_counts(self._theta, self._prior, halvings)
         return evidence
 
-    def _feature_penalty(self, tables: Tables) -> float:
-        """Of what was scored last."""
-        return _sum(self.flat_alphas, self.logs) if self.flat_alphas.any() else 0.0
+    def penalty(self) -> float:
+        of_features = _sum(self.flat_alphas, log(self._theta)) if self.flat_alphas.any() else 0.0
+        return of_features + self._class_penalty(self._prior)
 
 
 def _weights_of(prepared: Prepared) -> NDArray[np.float64]:

@@ -77,10 +77,9 @@ class Mixture(Model):
     EM (Dempster, Laird & Rubin, 1977; for trees Meila & Jordan, 2000) with pseudocounts: the maximum of the penalised
     likelihood. All sums run in row order, or are exact, and all logs are our own: the same seed gives the same bits on
     every backend, for any threads. An iteration costs a score and a weighted count of each distinct row under each
-    component. For :class:`NaiveBayes` groups of features are taken as one: while EM runs, logs are rounded to multiples
-    of at most 2**-50 of the largest ``|log p(x)|`` that a row could have, and the shares of rows to multiples of at
-    most 2**-50 of the total weight. Less than half of that counts as nothing: with ``alpha=0`` a category that is all
-    but unseen in a component becomes impossible there.
+    component. For :class:`NaiveBayes` groups of features are taken as one: while EM runs, the shares of rows are
+    rounded to multiples of at most 2**-50 of the total weight. Less than half of that counts as nothing: with
+    ``alpha=0`` a category that is all but unseen in a component becomes impossible there.
 
     Examples
     --------
@@ -442,7 +441,6 @@ class Mixture(Model):
         n_threads: int | None,
     ) -> _Run:
         """EM from these responsibilities on."""
-        component = steps.component
         steps.begin(responsibilities)
         row_weight = running_sum(weights)
         objective: list[float] = []
@@ -452,18 +450,16 @@ class Mixture(Model):
         settled = False
         fitted: Fitted | None = None
         for iteration in range(self.max_iter):
-            component._fitted = now = steps.maximize()
-            prepared = component._prepared()
-            logs = steps.expect(prepared)
-            likelihoods.append(steps.likelihood(logs))
-            objective.append(likelihoods[-1] + steps.penalty(prepared) - component._structure_price(prepared))
+            steps.maximize()
+            likelihoods.append(steps.likelihood(steps.expect()))
+            objective.append(likelihoods[-1] + steps.penalty())
             if held_out is not None:
-                others = _log_sums(component._score(prepared, held_out, n_threads), n_threads)
+                others = _log_sums(steps.component._score(steps.prepared(), held_out, n_threads), n_threads)
                 validation.append(running_sum(others) / len(others))
                 if best < 0 or validation[-1] > validation[best] or validation[best] == -np.inf:
-                    best, fitted, kept = iteration, now, iteration
+                    best, fitted, kept = iteration, steps.fitted(), iteration
             else:
-                fitted, kept = now, iteration
+                kept = iteration
             tick(attempt, iteration, objective[-1] / row_weight)
             # Two objectives of -inf differ by NaN: that ends it as well.
             settled = iteration > 0 and not objective[-1] - objective[-2] >= self.tol * row_weight
@@ -474,7 +470,7 @@ class Mixture(Model):
         history = _History(np.array(objective), np.array(validation), kept + 1, settled)
         for past in history[:2]:
             past.flags.writeable = False
-        found = cast(Fitted, fitted)._replace(log_likelihood=likelihoods[kept])
+        found = (fitted or steps.fitted())._replace(log_likelihood=likelihoods[kept])
         return _Run(found, history, validation[kept] if validation else objective[kept], objective[kept])
 
 
@@ -527,7 +523,7 @@ def _canonical(data: Data, sizes: NDArray[np.int64], component: Model) -> Data:
             small = codes.astype(np.min_scalar_type(-int(sizes.max())))
             small[gone] = -1
             return replace(data, codes=small)
-    return replace(data, codes=codes.astype(np.min_scalar_type(int(sizes.max()))))
+    return replace(data, codes=codes.astype(np.min_scalar_type(int(sizes.max())), copy=False))
 
 
 def _distinct(data: Data, sizes: NDArray[np.int64], weights: NDArray[np.float64]) -> tuple[Data, NDArray[np.float64]]:
@@ -547,11 +543,16 @@ def _distinct(data: Data, sizes: NDArray[np.int64], weights: NDArray[np.float64]
         looked_at = codes[:_LOOKED_AT]
         for width in (_FIRST_COLUMNS, codes.shape[1]):
             keys = _rows.pack(looked_at[:, :width], ranges[:width], low[:width])
-            if len(np.unique(keys)) > _FEW_DISTINCT * len(looked_at):
+            if _n_distinct(keys) > _FEW_DISTINCT * len(looked_at):
                 return data, weights
         rows, _, group = _rows.distinct(codes)
         together = np.bincount(group, weights, minlength=len(rows)).astype(np.float64)
     return replace(data, codes=rows.reshape(len(rows), *data.codes.shape[1:])), together
+
+
+def _n_distinct(keys: NDArray[Any]) -> int:
+    ordered = np.sort(keys)  # of few keys much faster than what np.unique does
+    return len(keys) and 1 + int(np.count_nonzero(ordered[1:] != ordered[:-1]))
 
 
 def _log_sums(scores: NDArray[np.float64], n_threads: int | None) -> NDArray[np.float64]:
