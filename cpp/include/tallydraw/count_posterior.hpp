@@ -215,11 +215,17 @@ inline void sum_rows(const double* x, index k, index apart, double* sums) noexce
   for (int i = 0; i < Rows; ++i) sums[i] = sum[i];
 }
 
-/// to[j] = from[j] times factor, rounded to a multiple of the unit, in `parts` parts of Width.
+/// to[j] = from[j] times factor, rounded to a multiple of the unit, in parts of Width.
 template <int Width>
 inline void round_row(const double* from, double factor, double grid, index lanes, double* to) noexcept {
-  for (index j = 0; j < lanes; j += Width)
-    for (int l = 0; l < Width; ++l) to[j + l] = (from[j + l] * factor + grid) - grid;
+  for (index j = 0; j < lanes; j += Width) {
+    doubles<Width> part;
+    part.load(from + j);
+    part.multiply(factor);
+    part.add_to_all(grid);
+    part.add_to_all(-grid);
+    part.store(to + j);
+  }
 }
 
 /// Products x of rows, `lanes` apart, become posteriors times weights[r] (1 where null), rounded; 2^-800 times `prior`
@@ -319,46 +325,47 @@ inline void count_posterior(const std::uint8_t* codes, index n, const structure_
   }
   for (int t = 0; t < threads; ++t) std::fill_n(lent + t * plan.thread_words(), plan.table + plan.tile, 0.0);
   const index step = std::max<index>(1, p::tile_cells / lanes);
-  parallel_blocks(n, std::max<index>(1, p::grain / (step * k)) * step, threads, [=](index begin, index end, int thread) {
-    double* const counted = lent + thread * plan.thread_words();
-    double* const tile = counted + plan.table;
-    index* const exponent = reinterpret_cast<index*>(tile + plan.tile);
-    double sums[p::tile_cells];
-    index exponents[p::tile_cells];
-    for (index a = begin; a < end; a += step) {
-      const index rows = std::min(step, end - a);
-      const std::uint8_t* const z = codes + a * d;
-      const double* const weight = weights ? weights + a : nullptr;
-      if (shares) {
-        for (index r = 0; r < rows; ++r)
-          p::round_row<1>(shares + (a + r) * k, weight ? weight[r] : 1.0, grid, k, tile + r * lanes);
-      } else {
-        p::for_slices(k, d, begins, [&](const index* own, index c, index, auto full, auto rest) {
-          constexpr int F = decltype(full)::value, R = decltype(rest)::value;
-          p::multiply_rows<F, R>(z, rows, d, table, own, ends, first + c, tile + c, lanes);
-        });
-        index r = 0;
-        for (; r + 8 <= rows; r += 8) p::sum_rows<8>(tile + r * lanes, k, lanes, sums + r);
-        for (; r < rows; ++r) p::sum_rows<1>(tile + r * lanes, k, lanes, sums + r);
-        for (r = 0; r < rows; ++r) {
-          exponents[r] = -p::begin_exponent;
-          if (sums[r] >= p::smallest_sum) continue;
-          double* const row = tile + r * lanes;
-          exponents[r] += p::multiply_apart(z + r * d, k, d, table, begins, ends, first, row, exponent);
-          p::sum_rows<1>(row, k, lanes, sums + r);
-        }
-        p::with_width(lanes, [&](auto width) {
-          p::weigh_rows<decltype(width)::value>(tile, rows, lanes, sums, first, weight, grid);
-        });
-        log_scaled(sums, exponents, rows, evidence + a);
-      }
-      if (!counts) continue;
-      p::for_slices(k, d, begins, [&](const index* own, index c, index, auto full, auto rest) {
-        constexpr int F = decltype(full)::value, R = decltype(rest)::value;
-        p::count_rows<F, R>(z, rows, d, tile + c, lanes, own, counted);
-      });
-    }
-  });
+  parallel_blocks(n, std::max<index>(1, p::grain / (step * k)) * step, threads,
+                  [=](index begin, index end, int thread) {
+                    double* const counted = lent + thread * plan.thread_words();
+                    double* const tile = counted + plan.table;
+                    index* const exponent = reinterpret_cast<index*>(tile + plan.tile);
+                    double sums[p::tile_cells];
+                    index exponents[p::tile_cells];
+                    for (index a = begin; a < end; a += step) {
+                      const index rows = std::min(step, end - a);
+                      const std::uint8_t* const z = codes + a * d;
+                      const double* const weight = weights ? weights + a : nullptr;
+                      if (shares) {
+                        for (index r = 0; r < rows; ++r)
+                          p::round_row<1>(shares + (a + r) * k, weight ? weight[r] : 1.0, grid, k, tile + r * lanes);
+                      } else {
+                        p::for_slices(k, d, begins, [&](const index* own, index c, index, auto full, auto rest) {
+                          constexpr int F = decltype(full)::value, R = decltype(rest)::value;
+                          p::multiply_rows<F, R>(z, rows, d, table, own, ends, first + c, tile + c, lanes);
+                        });
+                        index r = 0;
+                        for (; r + 8 <= rows; r += 8) p::sum_rows<8>(tile + r * lanes, k, lanes, sums + r);
+                        for (; r < rows; ++r) p::sum_rows<1>(tile + r * lanes, k, lanes, sums + r);
+                        for (r = 0; r < rows; ++r) {
+                          exponents[r] = -p::begin_exponent;
+                          if (sums[r] >= p::smallest_sum) continue;
+                          double* const row = tile + r * lanes;
+                          exponents[r] += p::multiply_apart(z + r * d, k, d, table, begins, ends, first, row, exponent);
+                          p::sum_rows<1>(row, k, lanes, sums + r);
+                        }
+                        p::with_width(lanes, [&](auto width) {
+                          p::weigh_rows<decltype(width)::value>(tile, rows, lanes, sums, first, weight, grid);
+                        });
+                        log_scaled(sums, exponents, rows, evidence + a);
+                      }
+                      if (!counts) continue;
+                      p::for_slices(k, d, begins, [&](const index* own, index c, index, auto full, auto rest) {
+                        constexpr int F = decltype(full)::value, R = decltype(rest)::value;
+                        p::count_rows<F, R>(z, rows, d, tile + c, lanes, own, counted);
+                      });
+                    }
+                  });
   if (!counts) return;
   for (int t = 1; t < threads; ++t) add_vector(lent + t * plan.thread_words(), plan.table, lent);
   p::sum_out(s, groups, lent, begins, mass, counts);

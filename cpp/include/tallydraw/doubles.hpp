@@ -25,6 +25,9 @@ struct doubles {
     void operator+=(const lanes& other) noexcept {
       for (int i = 0; i < width; ++i) lane[i] += other.lane[i];
     }
+    void operator+=(double other) noexcept {
+      for (int i = 0; i < width; ++i) lane[i] += other;
+    }
     void operator*=(const lanes& other) noexcept {
       for (int i = 0; i < width; ++i) lane[i] *= other.lane[i];
     }
@@ -60,6 +63,9 @@ struct doubles {
   }
   void multiply(double by) noexcept {
     for (int i = 0; i < parts; ++i) value[i] *= by;
+  }
+  void add_to_all(double other) noexcept {
+    for (int i = 0; i < parts; ++i) value[i] += other;
   }
   /// Zeros where it is not greater than `least`.
   void keep_above(double least) noexcept {
@@ -121,6 +127,8 @@ struct doubles<1> {
   void add(const double* from) noexcept { value += *from; }
   void add(const doubles& other) noexcept { value += other.value; }
   void multiply(const double* by) noexcept { value *= *by; }
+  void multiply(double by) noexcept { value *= by; }
+  void add_to_all(double other) noexcept { value += other; }
   void keep_above(double least) noexcept { value = value > least ? value : 0.0; }
   void add_to(double* to) const noexcept { *to += value; }
 };
