@@ -62,5 +62,7 @@ def pass_both_ways(
     plain, s, x, probabilities, c, m, n_touched, total_m, total_e, beliefs, feature, code, belief
 ):  # fmt: skip
     """Both passes over the touched features of a row under class c; how many beliefs are listed."""
-    done = send_messages(plain, False, s, x, probabilities, c, m, n_touched, total_m, total_e)
+    done = plain and send_messages(True, False, s, x, probabilities, c, m, n_touched, total_m, total_e)
+    if not done:
+        send_messages(False, False, s, x, probabilities, c, m, n_touched, total_m, total_e)
     return spread_beliefs(done, s, x, probabilities, c, m, n_touched, beliefs, feature, code, belief)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator
+import functools
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,11 +18,12 @@ _GRAIN = 1 << 15  # cells
 _part_width = inline(part_width)
 
 
-def parts_at_once(n_classes: int) -> Iterator[tuple[int, int, int]]:
+@functools.lru_cache(maxsize=64)
+def parts_at_once(n_classes: int) -> tuple[tuple[int, int, int], ...]:
     """(class, width, rest): parts of this width that begin with this class, and of width `rest` behind them, or 0."""
     parts = lane_parts(n_classes)
-    for part, behind in itertools.zip_longest(parts[::2], parts[1::2]):
-        yield part.first, part.width, 0 if behind is None else behind.width
+    widths = [*(part.width for part in parts), 0]
+    return tuple((parts[i].first, widths[i], widths[i + 1]) for i in range(0, len(parts), 2))
 
 
 @inline

@@ -27,7 +27,8 @@ def _score(s, plain_codes, codes, rows, probabilities, plain, logs, log_offsets,
         for c in range(k):
             for j in range(d):
                 added[j] = logs[log_offsets[j] + np.int64(codes[i, j]) * k + c]
-            send_messages(plain, maximize, s, x, probabilities, c, m, n_touched, total_m, total_e)
+            if not (plain and send_messages(True, maximize, s, x, probabilities, c, m, n_touched, total_m, total_e)):
+                send_messages(False, maximize, s, x, probabilities, c, m, n_touched, total_m, total_e)
             for t in range(n_touched):
                 j = m.touched[t]
                 if (m.loud[j] or maximize) and known_context(s, x, j) >= 0:

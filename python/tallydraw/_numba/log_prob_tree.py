@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from tallydraw._numba.elementary import log_of, log_scaled_of
 from tallydraw._numba.lanes import load, store
-from tallydraw._numba.messages import Messages, outside, send_messages
+from tallydraw._numba.messages import LEAST_PLAIN, Messages, send_messages
 from tallydraw._numba.parallel import inline, kernel, unrolled
 from tallydraw._structure import Structure
 from tallydraw._totals import Totals
@@ -117,7 +117,7 @@ def _make_total(parent, n_categories, x, cells, offsets, k, touched, n_touched, 
                     sent = cells[offsets[j] + (np.int64(x[j]) * rows + a) * k + c]
                 to = (entry[p] + a) * k + c
                 product = below[to] * sent if loud[p] else sent
-                fits &= not (outside(sent) or outside(product))
+                fits &= not (0.0 < sent < LEAST_PLAIN or 0.0 < product < LEAST_PLAIN)
                 below[to] = product
         loud[p] = True
     return fits
@@ -127,7 +127,8 @@ def _make_total(parent, n_categories, x, cells, offsets, k, touched, n_touched, 
 def _make_scaled_total(s, x, probabilities, plain, maximize, k, m, n_touched, total_m, total_e, made, at):
     """The log of the total or maximum of m.touched[0]."""
     for c in range(k):
-        send_messages(plain, maximize, s, x, probabilities, c, m, n_touched, total_m, total_e)
+        if not (plain and send_messages(True, maximize, s, x, probabilities, c, m, n_touched, total_m, total_e)):
+            send_messages(False, maximize, s, x, probabilities, c, m, n_touched, total_m, total_e)
         made[at + c] = log_scaled_of(total_m[m.touched[0]], total_e[m.touched[0]])
 
 

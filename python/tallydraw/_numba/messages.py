@@ -17,7 +17,7 @@ from tallydraw._structure import Structure
 
 _NONE = -(2**63)
 _52 = np.uint64(52)
-_LEAST_PLAIN = 2.0**-500
+LEAST_PLAIN = 2.0**-500  # products of two such numbers are normal ones
 
 
 class Messages(NamedTuple):
@@ -117,14 +117,13 @@ def _total(plain, maximize, p, at, below_m, below_e, place, n):
     return most_m, most_e
 
 
-@unrolled
-def outside(x):
-    """Whether a number that is not negative lies where plain ones lose digits."""
-    return 0.0 < x < _LEAST_PLAIN
+@inline
+def _outside(x):
+    return x != 0.0 and x < LEAST_PLAIN
 
 
 @inline
-def _send(plain, maximize, s, x, probabilities, c, m, n_touched, total_m, total_e):
+def send_messages(plain, maximize, s, x, probabilities, c, m, n_touched, total_m, total_e):
     """The messages of a row's touched features under class c; total_m[j], total_e[j]: the total of j, 1 where it has
     none. False where plain numbers do not suffice: then some of it was not done.
     """
@@ -162,27 +161,18 @@ def _send(plain, maximize, s, x, probabilities, c, m, n_touched, total_m, total_
                     v, e = v * m.below_m[place + np.int64(x[j])], e + m.below_e[place + np.int64(x[j])]
                     if not plain:
                         v, e = make_scaled(v, e)
-            if plain and outside(v):
+            if plain and _outside(v):
                 return False
             if m.loud[parent]:
                 v, e = m.below_m[above + a] * v, m.below_e[above + a] + e
                 if not plain:
                     v, e = make_scaled(v, e)
-                elif outside(v):
+                elif _outside(v):
                     return False
             m.below_m[above + a] = v
             m.below_e[above + a] = e
         m.loud[parent] = True
     return True
-
-
-@unrolled
-def send_messages(plain, maximize, s, x, probabilities, c, m, n_touched, total_m, total_e):
-    """The same, by plain numbers where they suffice: whether they did. `plain`: whether they may."""
-    done = plain and _send(True, maximize, s, x, probabilities, c, m, n_touched, total_m, total_e)
-    if not done:
-        _send(False, maximize, s, x, probabilities, c, m, n_touched, total_m, total_e)
-    return done
 
 
 @unrolled

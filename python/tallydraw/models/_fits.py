@@ -1,8 +1,7 @@
-"""Fits as values: which ones add, and their sum or difference."""
+"""Which fits may be added to each other, or taken from each other."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, cast
 
 import numpy as np
@@ -31,12 +30,3 @@ def require_same_labels(mine: Fitted, theirs: Fitted, sign: str) -> None:
     if (mine.names is None) != (theirs.names is None):
         raise ValueError(f"{sign}: one model has names of features, the other none")
     check_names(mine.names, theirs.names)
-
-
-def combined(mine: Fitted, theirs: Fitted, combine: Callable[[Any, Any], Any]) -> Fitted:
-    """The fit whose counts are combined; everything else is mine."""
-    counts = combine(mine.counts, theirs.counts)
-    class_counts = mine.class_counts
-    if class_counts is not None:
-        class_counts = combine(class_counts, theirs.class_counts)
-    return mine._replace(counts=counts, class_counts=class_counts)

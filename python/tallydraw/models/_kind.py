@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable
 from typing import Any, ClassVar, cast
 
 import numpy as np
@@ -60,6 +61,7 @@ class Kind(Kept):
             )
 
     def _sizes(self, data: Any) -> NDArray[np.int64]:
+        """The numbers of categories: those of the fit, those asked for, or those that are in the data."""
         if self._fitted is not None:
             sizes = self._fitted.sizes
             self._check_features(data, self._fitted)
@@ -71,6 +73,7 @@ class Kind(Kept):
         return sizes
 
     def _asked_sizes(self, d: int) -> NDArray[np.int64]:
+        """Those that `n_categories` asks for, of d features."""
         return _check.category_counts(self.n_categories, d)
 
     def _infer_sizes(self, data: Any) -> NDArray[np.int64]:
@@ -99,9 +102,11 @@ class Kind(Kept):
         return make_structure(sizes, None, n_classes)
 
     def _parents(self, d: int) -> NDArray[np.int64] | None:
+        """What features depend on, where all fits agree in that."""
         return None
 
     def _order(self) -> int:
+        """How many of its ancestors a feature depends on."""
         return 1
 
     def _tables(self, flat: NDArray[Any], sizes: NDArray[np.int64], k: int | None, structure: Structure) -> Tables:
@@ -130,6 +135,15 @@ class Kind(Kept):
             name=self._data_name,
         )
         return self._tables(flat, sizes, k, structure)
+
+    @staticmethod
+    def _combine(mine: Fitted, theirs: Fitted, combine: Callable[[Any, Any], Any]) -> Fitted:
+        """The sum or the difference of two fits to the same features and classes."""
+        counts = combine(mine.counts, theirs.counts)
+        class_counts = mine.class_counts
+        if class_counts is not None:
+            class_counts = combine(class_counts, theirs.class_counts)
+        return mine._replace(counts=counts, class_counts=class_counts)
 
     def _by_em(
         self,

@@ -15,7 +15,7 @@ from tallydraw._structure import make_structure
 from tallydraw.count import count_cells
 from tallydraw.models._em import all_at_once
 from tallydraw.models._evidence import class_posterior, draw_classes, sample_classes
-from tallydraw.models._fits import combined, require_same_categories, require_same_labels
+from tallydraw.models._fits import require_same_categories, require_same_labels
 from tallydraw.models._kind import Kind
 from tallydraw.models._labels import class_codes, classes_and_codes, codes_of_rows, label_array
 from tallydraw.models._names import check_names
@@ -149,7 +149,7 @@ class Model(Kind):
         if before is not None and before.counts is None:
             raise ValueError(f"this {type(self).__name__} was made from probabilities: it has no counts to add to")
         fresh = self._count_data(self._read(X), y, classes, before, sample_weight, n_threads)
-        self._fitted = fresh if before is None else combined(before, fresh, operator.add)
+        self._fitted = fresh if before is None else self._combine(before, fresh, operator.add)
         return self
 
     def __add__(self: M, other: M) -> M:
@@ -801,7 +801,7 @@ class Model(Kind):
                 raise ValueError(f"{sign}: {name} differs, {a!r} and {b!r}")
         require_same_labels(mine, theirs, sign)
         model = type(self)(**{name: getattr(self, name) for name in self._parameters})
-        model._fitted = combined(mine, theirs, combine)
+        model._fitted = self._combine(mine, theirs, combine)
         return model
 
     def _sample(
