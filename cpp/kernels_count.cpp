@@ -9,6 +9,7 @@
 #include "tallydraw/count_posterior.hpp"
 #include "tallydraw/count_transitions.hpp"
 #include "tallydraw/group_codes.hpp"
+#include "tallydraw/tree_tables.hpp"
 
 namespace tallydraw::TALLYDRAW_ISA {
 
@@ -24,6 +25,8 @@ extern const count_kernels counting = {
     /*count_pairs=*/count_pairs,
     /*count_pairs_weighted_scratch=*/count_pairs_weighted_scratch,
     /*count_pairs_weighted=*/count_pairs_weighted,
+    /*tree_tables_scratch=*/tree_tables_scratch,
+    /*tree_tables=*/tree_tables,
     /*count_expected_scratch=*/count_expected_scratch,
     /*count_expected=*/count_expected,
     /*group_codes_scratch=*/group_codes_scratch,

@@ -4,7 +4,6 @@
 #include "tallydraw/information_forest.hpp"
 #include "tallydraw/pair_information.hpp"
 #include "tallydraw/spanning_forest.hpp"
-#include "tallydraw/tree_tables.hpp"
 
 namespace tallydraw::TALLYDRAW_ISA {
 
@@ -15,8 +14,6 @@ extern const information_kernels informing = {
     /*spanning_forest=*/spanning_forest,
     /*information_forest_scratch=*/information_forest_scratch,
     /*information_forest=*/information_forest,
-    /*tree_tables_scratch=*/tree_tables_scratch,
-    /*tree_tables=*/tree_tables,
 };
 
 }  // namespace tallydraw::TALLYDRAW_ISA

@@ -433,6 +433,20 @@ def count_pairs(X, y, n_categories, n_classes, weights, missing, unseen_is_missi
     return tables
 
 
+def tree_tables(pairs, single, parents):
+    """Flat tables of a tree from nested pairs[i, j][class][a][b], i < j, and single[j][class][b]."""
+    flat = []
+    for j, parent in enumerate(parents):
+        for k, alone in enumerate(single[j]):
+            if parent < 0:
+                flat += alone
+            elif parent < j:
+                flat += [n for row in pairs[parent, j][k] for n in row]
+            else:
+                flat += [n for row in zip(*pairs[j, parent][k], strict=True) for n in row]
+    return flat
+
+
 def count_transitions(sequences, n_states, order):
     """A flat list in the layout (C,) * (order + 1)."""
     counts = [0] * n_states ** (order + 1)

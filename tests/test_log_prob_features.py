@@ -212,6 +212,13 @@ def check_lanes(seed, k, tree, threads):
     lanes = np.full(offsets[-1], np.nan)
     td.backend.kernels().lay_out_logs(tables.structure, tables.values, np.array(offsets), lanes, threads)
     padded = np.array(wanted)
+    parts = tables.structure.lane_parts()
+    for j, table in enumerate(rows):  # where lane_parts says that the numbers of classes are
+        for first, n, width in parts:
+            begin = offsets[j] + first * (len(table) + 1)
+            part = lanes[begin : begin + (len(table) + 1) * width].reshape(-1, width)
+            assert part[:-1, :n].tolist() == [row[first : first + n] for row in table]
+    assert [c for first, n, _ in parts for c in range(first, first + n)] == list(range(k))
     ends = np.array(offsets[1:])
     used = np.ones(len(lanes), bool)
     for j, (begin, end) in enumerate(zip(offsets[:-1], ends, strict=True)):

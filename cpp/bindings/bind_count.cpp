@@ -1,7 +1,8 @@
-// count: bindings of count_features.hpp, count_pairs.hpp, count_pairs_weighted.hpp and count_transitions.hpp.
+// count: bindings of count_features.hpp, class_lanes.hpp, count_pairs.hpp, count_pairs_weighted.hpp, tree_tables.hpp,
+// count_transitions.hpp, count_expected.hpp, group_codes.hpp and count_posterior.hpp.
 #include "arrays.hpp"
 
-#include <memory>
+#include <string>
 
 namespace tallydraw {
 namespace {
@@ -90,6 +91,28 @@ index count_pairs_weighted(const py::array& X, const optional_array<index>& y, s
   const scratch_words scratch(kernels.count_pairs_weighted_scratch(shape, threads));
   const without_gil released;  // raw memory only from here on
   return kernels.count_pairs_weighted(x, classes, rules, shape, offsets, w, single, out, scratch.get(), threads);
+}
+
+/// Numbers of 64 bits of any type.
+const std::uint64_t* as_words(const py::array& x) {
+  if (x.itemsize() != 8 || !(x.flags() & py::array::c_style))
+    throw py::type_error("counts must be contiguous and of 64 bits, got dtype " + std::string(py::str(x.dtype())));
+  return static_cast<const std::uint64_t*>(x.data());
+}
+
+void tree_tables(const py::tuple& structure, const optional_array<index>& pair_offsets, const py::array& pairs,
+                 const py::array& marginals, const array<index>& parents, array<index>& layout, py::array& tables) {
+  const structure_view s = as_structure(structure);
+  const index *offsets = data_or_null(pair_offsets), *above = parents.data();
+  const std::uint64_t *cells = as_words(pairs), *single = as_words(marginals);
+  index* const part = layout.mutable_data();
+  const tree_view tree{part, part + 2 * s.d, part + 3 * s.d + 1, part + 4 * s.d + 2, part + s.d};
+  as_words(tables);
+  auto* const to = static_cast<std::uint64_t*>(tables.mutable_data());
+  const count_kernels& kernels = *active_kernels().count;
+  const scratch_words scratch(kernels.tree_tables_scratch(s.d));
+  const without_gil released;  // raw memory only from here on
+  kernels.tree_tables(s, offsets, cells, single, above, tree, to, scratch.get());
 }
 
 index count_transitions(const py::array& x, const array<index>& offsets, const optional_array<index>& y, index n_states,
@@ -181,6 +204,8 @@ void bind_count(py::module_& m) {
         py::arg("unseen_is_missing"), py::arg("structure"), py::arg("pair_offsets").noconvert(),
         py::arg("weights").noconvert(), py::arg("marginals").noconvert(), py::arg("counts").noconvert(),
         py::arg("threads"));
+  m.def("tree_tables", tree_tables, py::arg("structure"), py::arg("pair_offsets").noconvert(), py::arg("pairs"),
+        py::arg("marginals"), py::arg("parents").noconvert(), py::arg("layout").noconvert(), py::arg("tables"));
   m.def("count_expected", count_expected, py::arg("X"), py::arg("missing"), py::arg("unseen_is_missing"),
         py::arg("structure"), py::arg("probabilities").noconvert(), py::arg("plain"), py::arg("weights").noconvert(),
         py::arg("block_rows"), py::arg("counts").noconvert(), py::arg("threads"));

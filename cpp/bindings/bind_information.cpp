@@ -1,7 +1,5 @@
-// information: bindings of pair_information.hpp, spanning_forest.hpp, information_forest.hpp and tree_tables.hpp.
+// information: bindings of pair_information.hpp, spanning_forest.hpp and information_forest.hpp.
 #include "arrays.hpp"
-
-#include <string>
 
 namespace tallydraw {
 namespace {
@@ -42,28 +40,6 @@ void information_forest(const py::tuple& structure, const py::array& counts, con
   kernels.information_forest(s, f, i, more, root, to, scratch.get(), threads);
 }
 
-/// Numbers of 64 bits of any type.
-const std::uint64_t* as_words(const py::array& x) {
-  if (x.itemsize() != 8 || !(x.flags() & py::array::c_style))
-    throw py::type_error("counts must be contiguous and of 64 bits, got dtype " + std::string(py::str(x.dtype())));
-  return static_cast<const std::uint64_t*>(x.data());
-}
-
-void tree_tables(const py::tuple& structure, const optional_array<index>& pair_offsets, const py::array& pairs,
-                 const py::array& marginals, const array<index>& parents, array<index>& layout, py::array& tables) {
-  const structure_view s = as_structure(structure);
-  const index *offsets = data_or_null(pair_offsets), *above = parents.data();
-  const std::uint64_t *cells = as_words(pairs), *single = as_words(marginals);
-  index* const part = layout.mutable_data();
-  const tree_view tree{part, part + 2 * s.d, part + 3 * s.d + 1, part + 4 * s.d + 2, part + s.d};
-  as_words(tables);
-  auto* const to = static_cast<std::uint64_t*>(tables.mutable_data());
-  const information_kernels& kernels = *active_kernels().information;
-  const scratch_words scratch(kernels.tree_tables_scratch(s.d));
-  const without_gil released;  // raw memory only from here on
-  kernels.tree_tables(s, offsets, cells, single, above, tree, to, scratch.get());
-}
-
 }  // namespace
 
 void bind_information(py::module_& m) {
@@ -74,8 +50,6 @@ void bind_information(py::module_& m) {
         py::arg("parents").noconvert());
   m.def("information_forest", information_forest, py::arg("structure"), py::arg("counts"),
         py::arg("pseudocounts").noconvert(), py::arg("root"), py::arg("parents").noconvert(), py::arg("threads"));
-  m.def("tree_tables", tree_tables, py::arg("structure"), py::arg("pair_offsets").noconvert(), py::arg("pairs"),
-        py::arg("marginals"), py::arg("parents").noconvert(), py::arg("layout").noconvert(), py::arg("tables"));
 }
 
 }  // namespace tallydraw

@@ -51,11 +51,6 @@ def spanning_forest(gain: Floats, root: int, parents: Counts) -> None: ...  # ga
 def information_forest(
     structure: Structure, counts: Counts | Floats, pseudocounts: Floats, root: int, parents: Counts, threads: int
 ) -> None: ...  # the forest of what pair_information says, of features of two categories without a class
-def tree_tables(
-    structure: Structure, pair_offsets: Counts | None, pairs: Counts | Floats, marginals: Counts | Floats,
-    parents: Counts, layout: Counts, tables: Counts | Floats,
-) -> None: ...  # writes the tables of a tree from what count_pairs leaves, and its n_contexts, order, offsets,
-                # context_begin and context, one after the other, to layout
 def row_probabilities(structure: Structure, weights: Counts | Floats, more: float, theta: Floats) -> bool: ...
                 # theta: rows of weights + more, ones where all are zero, divided by their sums; weights become the
                 # numerators; False, and no theta, where a row is negative, not finite, or integers of 2**62 and more
@@ -82,6 +77,11 @@ def count_pairs_weighted(
     X: Codes, y: Counts | None, missing: int | None, unseen_is_missing: bool, structure: Structure, pair_offsets: Counts,
     weights: Floats, marginals: Floats, counts: Floats, threads: int,
 ) -> int: ...  # weights (n, W): with y W is 1; without y n_classes is W, and column w is added to block w of every table
+def tree_tables(
+    structure: Structure, pair_offsets: Counts | None, pairs: Counts | Floats, marginals: Counts | Floats,
+    parents: Counts, layout: Counts, tables: Counts | Floats,
+) -> None: ...  # writes the tables of a tree from what count_pairs leaves, and its n_contexts, order, offsets,
+                # context_begin and context, one after the other, to layout
 def group_codes(
     X: Codes, missing: int | None, unseen_is_missing: bool, structure: Structure, groups: Counts, n_codes: Counts,
     out: NDArray[np.uint8], threads: int,

@@ -15,6 +15,26 @@ from numpy.typing import NDArray
 from tallydraw._check.scalars import natural
 
 _MOST_KEPT = 1 << 10  # features of a structure that is kept
+WIDEST_PART = 8  # classes whose lanes lie side by side
+
+
+def part_width(rest: int) -> int:
+    """Lanes of the part of classes that begins where `rest` of them are left."""
+    return 8 if rest > 4 else 4 if rest > 2 else rest
+
+
+class LanePart(NamedTuple):
+    """Classes first … first + n - 1, in rows of `width` lanes."""
+
+    first: int
+    n: int
+    width: int
+
+
+def lane_parts(n_classes: int) -> list[LanePart]:
+    """What :meth:`Structure.lane_parts` gives."""
+    begins = range(0, n_classes, WIDEST_PART)
+    return [LanePart(c, min(WIDEST_PART, n_classes - c), part_width(n_classes - c)) for c in begins]
 
 
 class Structure(NamedTuple):
@@ -22,7 +42,10 @@ class Structure(NamedTuple):
 
     Feature j holds `n_classes` blocks of ``n_contexts[j]`` table rows of ``n_categories[j]`` cells, flat from
     ``offsets[j]`` on. Its context are the features ``context[context_begin[j]:context_begin[j + 1]]``, outermost
-    first. `order` lists the features, every context before its child.
+    first. `order` lists the features, every context before its child: as they are, where each comes after its context
+    already; else the roots, then their children, then theirs, …, siblings in order. It is the order in which messages
+    are passed and equally probable completions are told apart, so all that make one follow this rule: `_parents_first`
+    below, and the kernel `tree_tables`.
     """
 
     n_classes: int
@@ -48,10 +71,15 @@ class Structure(NamedTuple):
         """(d + 1,) where each feature begins as class lanes, `cpp/include/tallydraw/class_lanes.hpp`: a row of lanes
         for each combined code and one for missing cells, up to a multiple of eight numbers.
         """
-        rest = self.n_classes % 8
-        lanes = self.n_classes - rest + (8 if rest > 4 else 4 if rest > 2 else rest)
-        cells = (self.n_contexts * self.n_categories + 1) * lanes
+        whole = self.n_classes // WIDEST_PART * WIDEST_PART
+        cells = (self.n_contexts * self.n_categories + 1) * (whole + part_width(self.n_classes - whole))
         return _offsets((cells + 7) // 8 * 8)
+
+    def lane_parts(self) -> list[LanePart]:
+        """The parts that class lanes lie in: of a feature of R rows, one a combined code and one for missing cells,
+        a part begins ``first * R`` numbers after the feature does.
+        """
+        return lane_parts(self.n_classes)
 
     def spread(self, values: Sequence[NDArray[Any]]) -> NDArray[np.float64]:
         """One value a cell of the flat buffer, from one a feature, or one a category of a feature."""
@@ -164,7 +192,7 @@ def parent_array(parents: Any, d: int) -> NDArray[np.int64]:
 
 
 def _parents_first(parents: NDArray[np.int64]) -> Any:
-    """Roots, then their children, then theirs, …, siblings in order; the features as they are where that will do."""
+    """The order of a structure with these parents; ValueError for a cycle."""
     d = len(parents)
     in_order = np.arange(d)
     if (parents < in_order).all():

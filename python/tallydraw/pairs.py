@@ -209,7 +209,15 @@ class PairTables:
         return self._of_classes([k])[0]
 
     def by_class(self) -> list[PairTables]:
-        """Those of each class, or these where there are no classes."""
+        """Those of each class, or these where there are no classes.
+
+        Examples
+        --------
+        >>> import tallydraw as td
+        >>> pairs = td.count_pairs([[0, 1], [1, 1], [1, 0]], y=[0, 1, 1])
+        >>> [part[0, 1].tolist() for part in pairs.by_class()]
+        [[[0, 1], [0, 0]], [[0, 0], [1, 1]]]
+        """
         return [self] if self.n_classes is None else self._of_classes(range(self.n_classes))
 
     def _of_classes(self, chosen: Iterable[int]) -> list[PairTables]:

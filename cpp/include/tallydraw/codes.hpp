@@ -219,10 +219,10 @@ inline unsigned encode_plain(const encoder& e, index row0, index row1, index j0,
   const auto distance = [](index stride) { return stride < 0 ? -stride : stride; };
   // Rows are far apart, and no hardware sees the next one coming.
   const auto ask_for_rows_after = [&](index r) {
-    constexpr index ahead = 16;
-    if (row1 - r <= ahead) return;
+    constexpr index rows_ahead = 16;
+    if (row1 - r <= rows_ahead) return;
     const index bytes = (width - 1) * distance(x.column_stride);
-    const char* const next = data + ahead * x.row_stride + (x.column_stride < 0 ? -bytes : 0);
+    const char* const next = data + rows_ahead * x.row_stride + (x.column_stride < 0 ? -bytes : 0);
     for (index at = 0; at < bytes; at += 64) prefetch(next + at);
     prefetch(next + bytes + size - 1);  // a row seldom begins where a line does
   };

@@ -41,7 +41,6 @@ constexpr index byte_cells = 257;
 inline index round_up(index bytes) { return (bytes + 63) / 64 * 64; }
 
 #if defined(__AVX512F__)
-static_assert(bit_rows <= soft_rows, "a block of rows is a tile of soft counts");
 #endif
 
 inline count_plan plan_counts(const codes_view& x, const structure_view& s, bool weighted, int threads) {
@@ -58,8 +57,8 @@ inline count_plan plan_counts(const codes_view& x, const structure_view& s, bool
   // A private table is cleared and added once: a few rows are better counted straight into the result.
   const bool direct = weighted || contexts || most >= class_cells || s.n_classes * (most + 1) > private_cells ||
                       s.n_classes > 512 || x.n < s.n_classes * most / 2;
-  plan.block = contexts ? (1 << 17) / s.d : bit_rows;
-  plan.block = plan.block < 16 ? 16 : plan.block > bit_rows ? bit_rows : plan.block;
+  plan.block = contexts ? (1 << 17) / s.d : rows_at_once;
+  plan.block = plan.block < 16 ? 16 : plan.block > rows_at_once ? rows_at_once : plan.block;
   plan.width = tile_width;  // a power of two: rows are read in whole vectors
   while (plan.width > 1 && (plan.width * most > class_cells || plan.width * s.n_classes * (most + 1) > private_cells))
     plan.width /= 2;
@@ -156,7 +155,7 @@ inline void count_task(const encoder& e, const count_plan& plan, index row0, ind
   const bool complete =
       plan.lanes && x.type == code_type::u8 && !e.slots && x.column_stride == 1 && x.row_stride >= x.d;
   const bool by_bits = plan.bits && !e.slots;
-  std::uint64_t classes[(most_bit_counts + 1) * bit_rows / 64];
+  std::uint64_t classes[(most_bit_counts + 1) * rows_at_once / 64];
   const char* const end = static_cast<const char*>(x.data) + (x.n - 1) * x.row_stride + x.d;
 
   index since = 0;  // rows since the table was empty

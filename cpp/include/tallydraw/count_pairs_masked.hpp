@@ -33,7 +33,7 @@ constexpr index masks_words = masked_rows * masked_categories * mask_bytes / 8;
 constexpr index chosen_words = (masked_features * masked_categories + masked_groups + 1) * masked_words;
 constexpr index masked_scratch = masks_words + chosen_words + masked_rows;
 static_assert(masks_words >= masked_rows * (tile_width / soft_lanes * soft_codes / 8 + soft_classes));
-static_assert(bit_rows == masked_rows, "class_bits has as many words of each class");
+static_assert(rows_at_once == masked_rows, "class_bits has as many words of each class");
 
 /// Whether features of so many categories are worth it, all columns at once.
 inline bool are_masked(index most_a, index most_b, index n_columns) {

@@ -19,7 +19,6 @@ namespace tallydraw::TALLYDRAW_ISA {
 constexpr index soft_codes = 4;       // of a feature, at most
 constexpr index soft_lanes = 8;       // features side by side
 constexpr index soft_classes = 8;     // at a time, at most
-constexpr index soft_rows = 2048;     // of a tile, at most
 constexpr index soft_registers = 24;  // of sums
 
 /// Whether features [j0, j1) of so many rows are worth it: each of few combined codes.
@@ -37,7 +36,7 @@ inline void add_masked(const std::uint8_t* masks, index rows, const double* weig
     for (int m = 0; m < Classes; ++m) sum[z][m] = _mm512_loadu_pd(sums + (z * Classes + m) * soft_lanes);
   for (index r = 0; r < rows; ++r, weights += k, masks += tile_width / soft_lanes) {
     __mmask8 met[Codes];
-    for (int z = 0; z < Codes; ++z) met[z] = masks[z * soft_rows * (tile_width / soft_lanes)];
+    for (int z = 0; z < Codes; ++z) met[z] = masks[z * rows_at_once * (tile_width / soft_lanes)];
     for (int m = 0; m < Classes; ++m) {
       const __m512d weight = _mm512_set1_pd(weights[m]);
       for (int z = 0; z < Codes; ++z) sum[z][m] = _mm512_mask_add_pd(sum[z][m], met[z], sum[z][m], weight);
@@ -55,18 +54,19 @@ inline void with_constant(index n, F&& f) {
   f(std::integral_constant<int, Most>{});
 }
 
-/// Adds the weights of a tile of rows, [rows, k] of the classes, to the class lanes of features j0 … j0 + width - 1.
+/// Adds the weights of a tile of at most rows_at_once rows, [rows, k] of the classes, to the class lanes of features
+/// j0 … j0 + width - 1.
 TALLYDRAW_APART inline void add_soft(const structure_view& s, index j0, const std::uint8_t* tile, index rows,
                                      index width, const double* weights, index k, const index* lane_offsets,
                                      double* lanes) {
   constexpr index groups = tile_width / soft_lanes;
-  std::uint8_t masks[soft_codes * soft_rows * groups];  // [code, row, group]
+  std::uint8_t masks[soft_codes * rows_at_once * groups];  // [code, row, group]
   index codes = 1;
   for (index j = j0; j < j0 + width; ++j) codes = lane_rows(s, j) - 1 > codes ? lane_rows(s, j) - 1 : codes;
   for (index r = 0; r < rows; ++r)
     for (index z = 0; z < codes; ++z) {
       const std::uint64_t met = bits_equal_to(tile + r * width, static_cast<std::uint8_t>(z));
-      std::memcpy(masks + (z * soft_rows + r) * groups, &met, sizeof met);
+      std::memcpy(masks + (z * rows_at_once + r) * groups, &met, sizeof met);
     }
   const index at_once = soft_registers / codes < soft_classes ? soft_registers / codes : soft_classes;
   const index parts = (k + at_once - 1) / at_once;

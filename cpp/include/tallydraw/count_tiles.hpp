@@ -97,26 +97,26 @@ inline void count_by_lanes(const std::uint8_t* tile, index stride, const std::in
   }
 }
 
-/// Rows whose bits are counted together, and comparisons and counts of 64 rows up to which bits are worth it (measured):
-/// none, where bits are made one by one.
-constexpr index bit_rows = 2048;
+/// Rows that are counted together, at most: what is made of a block of them (codes, bits, masks) stays in the cache.
+constexpr index rows_at_once = 2048;
+/// Comparisons and counts of 64 rows up to which bits are worth it (measured): none, where bits are made one by one.
 #if defined(__x86_64__) || defined(_M_X64)
 constexpr index most_bit_counts = 48;
 #else
 constexpr index most_bit_counts = 0;
 #endif
 
-/// classes[k * bit_rows / 64 + w]: which of rows 64 w … 64 w + 63 of m are of class k; every one, where y is null.
+/// classes[k * rows_at_once / 64 + w]: which of rows 64 w … 64 w + 63 of m are of class k; every one, where y is null.
 inline void class_bits(const index* y, index m, index n_classes, std::uint64_t* classes) {
-  constexpr index words = bit_rows / 64;
+  constexpr index words = rows_at_once / 64;
   for (index i = 0; i < n_classes * words; ++i) classes[i] = y ? 0 : ~std::uint64_t{0};
   for (index r = 0; y && r < m; ++r) classes[y[r] * words + r / 64] |= std::uint64_t{1} << (r % 64);
 }
 
-/// Adds m <= bit_rows bytes of a column of few categories to tables that are `apart` cells from class to class.
+/// Adds m <= rows_at_once bytes of a column of few categories to tables that are `apart` cells from class to class.
 inline void count_by_bits(const std::uint8_t* column, index m, const std::uint64_t* classes, index n_classes,
                           index categories, index apart, small_count* table) {
-  constexpr index words = bit_rows / 64;
+  constexpr index words = rows_at_once / 64;
   std::uint64_t equal[words];
   const auto add = [](small_count& cell, index n) { cell = static_cast<small_count>(cell + n); };
   for (index c = 0; c < categories; ++c) {
@@ -141,12 +141,12 @@ inline void count_by_bits(const std::uint8_t* column, index m, const std::uint64
 template <index Apart, index Step, class U>
 inline void count_rows(const U* x, index stride, index step, const std::int32_t* rows, index n_rows, index asked_for,
                        index width, index apart, small_count* table) {
-  constexpr index ahead = 16;
+  constexpr index rows_ahead = 16;
   const index table_step = Apart ? Apart : apart;
   const index code_step = Step ? Step : step;
   for (index r = 0; r < n_rows; ++r) {
-    if (r + ahead < asked_for) {
-      const U* const next = x + rows[r + ahead] * stride;
+    if (r + rows_ahead < asked_for) {
+      const U* const next = x + rows[r + rows_ahead] * stride;
       constexpr index line = 64 / static_cast<index>(sizeof(U));
       for (index at = 0; at < width * code_step; at += line) prefetch(next + at);
       prefetch(next + (width - 1) * code_step);  // a row seldom begins where a line does

@@ -40,6 +40,12 @@ struct count_kernels {
                                 const index* pair_offsets, const double* weights, double* marginals, double* counts,
                                 void* scratch, int threads);
 
+  // tree_tables.hpp; scratch in words of 64 bits
+  index (*tree_tables_scratch)(index d);
+  void (*tree_tables)(const structure_view& s, const index* pair_offsets, const std::uint64_t* pairs,
+                      const std::uint64_t* marginals, const index* parents, const tree_view& tree,
+                      std::uint64_t* tables, void* scratch);
+
   // count_expected.hpp; scratch in words of 64 bits
   index (*count_expected_scratch)(const structure_view& s, int threads);
   void (*count_expected)(const codes_view& x, const code_rules& rules, const structure_view& s,
@@ -136,12 +142,6 @@ struct information_kernels {
   index (*information_forest_scratch)(const structure_view& s);
   void (*information_forest)(const structure_view& s, const double* floats, const index* integers,
                              const double* pseudocounts, index root, index* parents, void* scratch, int threads);
-
-  // tree_tables.hpp; scratch in words of 64 bits
-  index (*tree_tables_scratch)(index d);
-  void (*tree_tables)(const structure_view& s, const index* pair_offsets, const std::uint64_t* pairs,
-                      const std::uint64_t* marginals, const index* parents, const tree_view& tree,
-                      std::uint64_t* tables, void* scratch);
 };
 
 struct kernel_table {

@@ -27,16 +27,36 @@ inline bool one_parent(const structure_view& s) {
   return true;
 }
 
-/// Scratch of log_prob_tree in words of 64 bits.
-inline index log_prob_tree_part(const structure_view& s, index rows) {
-  constexpr index pieces = 12;
+/// Where the pieces of a thread's scratch begin, for blocks of `rows` rows, and how many words they are: the one place
+/// that says so. Each piece begins a cache line.
+struct log_prob_tree_pieces {
+  index messages, codes, turned, row, columns, combined, gone, sums, values, exponents, made_rows, terms, words;
+};
+inline log_prob_tree_pieces make_log_prob_tree_pieces(const structure_view& s, index rows) {
   const message_sizes size = sizes_of_messages(s);
-  return whole_lines(message_words(s) + most_classes * (size.entries + size.most_categories) +
-                     s.d * (2 * rows + 5 + (rows + 63) / 64) + rows * (3 * s.n_classes + 2) + 8 * pieces);
+  log_prob_tree_pieces at{};
+  const auto place = [&at](index& piece, index words) {
+    piece = at.words;
+    at.words += whole_lines(words);
+  };
+  place(at.messages, message_words(s));
+  place(at.codes, s.d * rows);
+  place(at.turned, s.d * rows);
+  place(at.row, s.d);
+  place(at.columns, 4 * s.d);
+  place(at.combined, rows);
+  place(at.gone, s.d * ((rows + 63) / 64));
+  place(at.sums, rows * s.n_classes);
+  place(at.values, rows * s.n_classes);
+  place(at.exponents, rows * s.n_classes);
+  place(at.made_rows, rows);
+  place(at.terms, most_classes * (size.entries + size.most_categories));
+  return at;
 }
+/// Scratch of log_prob_tree in words of 64 bits.
 inline index log_prob_tree_begin(index d) { return whole_lines(encoder_bytes(d) / 8 + 2 * d + 1); }
 inline index log_prob_tree_scratch(const structure_view& s, index n, int threads) {
-  return log_prob_tree_begin(s.d) + threads * log_prob_tree_part(s, column_rows(s, n, threads));
+  return log_prob_tree_begin(s.d) + threads * make_log_prob_tree_pieces(s, column_rows(s, n, threads)).words;
 }
 
 /// A tabulated total that a row is to add: its K logs.
@@ -128,31 +148,27 @@ inline index log_prob_tree(const codes_view& x, const code_rules& rules, const s
   std::uint64_t* const words = static_cast<std::uint64_t*>(scratch);
   const children_view children = make_children(e, reinterpret_cast<index*>(words + encoder_bytes(d) / 8));
   std::uint64_t* const parts = words + log_prob_tree_begin(d);
-  const index block = column_rows(s, n_rows, threads), part = log_prob_tree_part(s, block);
+  const index block = column_rows(s, n_rows, threads);
+  const log_prob_tree_pieces at = make_log_prob_tree_pieces(s, block);
   first_index bad;
   visit_unsigned(e.tile, [&](auto u) {
     using U = decltype(u);
     parallel_blocks(n_rows, block, threads, [&](index begin, index end, int thread) {
-      std::uint64_t* own = parts + thread * part;
-      const auto take = [&](index n) {
-        std::uint64_t* const from = own;
-        own += whole_lines(n);
-        return from;
-      };
-      message_state m = make_message_state(s, take(message_words(s)));
-      const message_sizes size = sizes_of_messages(s);
-      U* const codes = reinterpret_cast<U*>(take(d * block));
-      U* const turned = reinterpret_cast<U*>(take(d * block));
-      U* const row = reinterpret_cast<U*>(take(d));
-      auto* const columns = reinterpret_cast<child_column<U>*>(take(4 * d));
-      U* const combined = reinterpret_cast<U*>(take(block));
-      code_columns<U> z{codes, take(d * ((block + 63) / 64)), block, (block + 63) / 64};
-      double* const sums = reinterpret_cast<double*>(take(block * k));
+      std::uint64_t* const own = parts + thread * at.words;
+      message_state m = make_message_state(s, own + at.messages);
+      U* const codes = reinterpret_cast<U*>(own + at.codes);
+      U* const turned = reinterpret_cast<U*>(own + at.turned);
+      U* const row = reinterpret_cast<U*>(own + at.row);
+      auto* const columns = reinterpret_cast<child_column<U>*>(own + at.columns);
+      static_assert(sizeof *columns <= 4 * sizeof *own);
+      U* const combined = reinterpret_cast<U*>(own + at.combined);
+      code_columns<U> z{codes, own + at.gone, block, (block + 63) / 64};
+      double* const sums = reinterpret_cast<double*>(own + at.sums);
       made_totals made{};
-      made.values = reinterpret_cast<double*>(take(block * k));
-      made.exponents = reinterpret_cast<index*>(take(block * k));
-      made.rows = reinterpret_cast<index*>(take(block));
-      made.terms = reinterpret_cast<double*>(take(most_classes * (size.entries + size.most_categories)));
+      made.values = reinterpret_cast<double*>(own + at.values);
+      made.exponents = reinterpret_cast<index*>(own + at.exponents);
+      made.rows = reinterpret_cast<index*>(own + at.made_rows);
+      made.terms = reinterpret_cast<double*>(own + at.terms);
 
       const index n = end - begin;
       if (encode_rows(e, rows + begin, n, codes) & met_bad) bad.report(first_bad(e, rows[begin], rows[end - 1] + 1));

@@ -12,14 +12,14 @@ namespace tallydraw::TALLYDRAW_ISA {
 /// Where pair i < j of d features stands among all pairs in lexicographic order.
 inline index pair_of(index i, index j, index d) { return i * (2 * d - i - 1) / 2 + (j - i - 1); }
 
-/// Codes x_j, or C_j where missing, of `rows` rows: row after row of the first `side` features, all or a multiple of 64,
-/// then of the next. 64 codes may be read from any feature on; those past the end of a row are others'.
+/// Codes x_j, or C_j where missing, of `rows` rows: row after row of the first `stretch` features, all or a multiple of
+/// 64, then of the next. 64 codes may be read from any feature on; those past the end of a row are others'.
 template <class U>
 struct pair_codes {
   const U* codes;
   index d;
   index rows;
-  index side;
+  index stretch;
   /// Features of tile t, which begins with feature 64 t.
   index width(index t) const {
     const index rest = d - t * tile_width;
@@ -27,12 +27,12 @@ struct pair_codes {
   }
   /// Feature j of the first row; that of the next row is stride(j) further.
   const U* feature(index j) const {
-    const index begin = j / side * side;
+    const index begin = j / stretch * stretch;
     return codes + begin * rows + (j - begin);
   }
   index stride(index j) const {
-    const index rest = d - j / side * side;
-    return rest < side ? rest : side;
+    const index rest = d - j / stretch * stretch;
+    return rest < stretch ? rest : stretch;
   }
 };
 
@@ -45,13 +45,13 @@ template <class U>
 inline pair_codes<U> encode_pairs(const encoder& e, index row0, index row1, U* codes, std::uint8_t* incomplete,
                                   std::uint8_t* flags, int threads, first_index& bad) {
   constexpr index piece = 512, most_whole = 256;
-  const index d = e.x.d, side = d <= most_whole ? d : tile_width;
-  const pair_codes<U> out{codes, d, row1 - row0, side};
-  const index pieces = (out.rows + piece - 1) / piece, parts = (d + side - 1) / side;
+  const index d = e.x.d, stretch = d <= most_whole ? d : tile_width;
+  const pair_codes<U> out{codes, d, row1 - row0, stretch};
+  const index pieces = (out.rows + piece - 1) / piece, parts = (d + stretch - 1) / stretch;
   const U* slot = static_cast<const U*>(e.slot);
   for (index i = 0; i < threads * d; ++i) flags[i] = 0;
   parallel_blocks(pieces * parts, 1, threads, [&](index task, index, int thread) {
-    const index j0 = task / pieces * side, a = task % pieces * piece;
+    const index j0 = task / pieces * stretch, a = task % pieces * piece;
     const index b = a + piece < out.rows ? a + piece : out.rows;
     const index width = out.stride(j0);
     U* to = codes + j0 * out.rows + a * width;

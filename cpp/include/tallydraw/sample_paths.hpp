@@ -47,8 +47,8 @@ inline void draw_paths(const structure_view& s, const levels_view& levels, const
 
   for (index begin = 0; begin < length; begin += steps) {
     const index m = length - begin < steps ? length - begin : steps;
-    const index ahead = (step + begin) % 4;  // words of steps before this tile, where `step` is no multiple of 4
-    fill_tile(key, tag, rows, n, static_cast<std::uint32_t>((step + begin) / 4), (ahead + m + 3) / 4, words, stride);
+    const index skip = (step + begin) % 4;  // words of steps before this tile, where `step` is no multiple of 4
+    fill_tile(key, tag, rows, n, static_cast<std::uint32_t>((step + begin) / 4), (skip + m + 3) / 4, words, stride);
     for (index p = 0; p < m; ++p) {
       const index t = step + begin + p;
       const index j = t < order ? t : order;
@@ -57,7 +57,7 @@ inline void draw_paths(const structure_view& s, const levels_view& levels, const
         for (index i = 0; i < n; ++i) code[i] = static_cast<T>(initial[i * order + t]);
       } else {
         const auto f = feature_of<T>(s, levels, j);
-        const std::uint32_t* const word = words + (ahead + p) * stride;
+        const std::uint32_t* const word = words + (skip + p) * stride;
         const auto low = [key, tag, t, of = static_cast<const std::uint64_t*>(rows)](index i) {
           return one_word(key, tag + 1, of[i], static_cast<std::uint64_t>(t));
         };

@@ -161,8 +161,8 @@ inline void draw_together(const typename Rule::weight* const* row, const typenam
     const index begin = k * stretch;
     const index end = begin + stretch < C ? begin + stretch : C;
     for (index l = 0; l < together; ++l) {
-      const char* ahead = reinterpret_cast<const char*>(next[l] + begin);
-      for (index b = 0; b < (end - begin) * 8; b += line) prefetch(ahead + b);
+      const char* wanted = reinterpret_cast<const char*>(next[l] + begin);
+      for (index b = 0; b < (end - begin) * 8; b += line) prefetch(wanted + b);
     }
     for (index c = begin; c < end; ++c) {
       s0 += Rule::widen(row[0][c]);
@@ -229,8 +229,8 @@ inline void draw_narrow(const typename Rule::weight* const* row, const typename 
   using sum = typename Rule::sum;
   sum column[most_narrow][together];
   for (index l = 0; l < together; ++l) {
-    const char* ahead = reinterpret_cast<const char*>(next[l]);
-    for (index b = 0; b < C * 8; b += line) prefetch(ahead + b);
+    const char* wanted = reinterpret_cast<const char*>(next[l]);
+    for (index b = 0; b < C * 8; b += line) prefetch(wanted + b);
     for (index c = 0; c < C; ++c) column[c][l] = Rule::widen(row[l][c]);
   }
   sum total[together] = {};
@@ -260,7 +260,7 @@ template <class Rule>
 inline void sample(const typename Rule::weight* weights, index C, const index* rows, index n, std::uint64_t key,
                    std::uint64_t start, outcomes_view out, int threads, first_index* bad) noexcept {
   // Rows that are fetched ahead lie this many draws on: far enough to hide the memory, near enough to stay in cache.
-  const index ahead = C >= 64 ? together : (512 / C + together) / together * together;
+  const index draws_ahead = C >= 64 ? together : (512 / C + together) / together * together;
   const index share = (grain / (C < grain ? C : grain) + together - 1) / together * together;
   parallel_blocks(n, share, threads, [&](index first, index last, int) {
     for (index a = first; a < last; a += chunk) {
@@ -280,7 +280,7 @@ inline void sample(const typename Rule::weight* weights, index C, const index* r
         answer drawn[together];
         for (index l = 0; l < together; ++l) {
           const index j = i + l < m ? i + l : m - 1;
-          const index after = a + j + ahead < n ? a + j + ahead : n - 1;
+          const index after = a + j + draws_ahead < n ? a + j + draws_ahead : n - 1;
           table[l] = rows ? rows[a + j] : a + j;
           row[l] = weights + table[l] * C;
           next[l] = C >= wide ? row[l] + wide / 2 : weights + (rows ? rows[after] : after) * C;

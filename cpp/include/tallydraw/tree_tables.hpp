@@ -11,7 +11,7 @@ namespace tallydraw::TALLYDRAW_ISA {
 /// Scratch that tree_tables needs, in words of 64 bits.
 inline index tree_tables_scratch(index d) { return 2 * d; }
 
-/// Roots, then their children, then theirs, …, siblings in order; the features as they are where that will do.
+/// The order of a structure, by the rule that Structure of python/tallydraw/_structure.py states.
 inline void order_features(const index* parents, index d, index* order, index* scratch) {
   bool in_order = true;
   for (index j = 0; j < d; ++j) {

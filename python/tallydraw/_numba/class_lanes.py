@@ -2,31 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import functools
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tallydraw._numba.elementary import log
 from tallydraw._numba.parallel import inline, kernel, parallel_blocks, worth
-from tallydraw._structure import Structure
+from tallydraw._structure import WIDEST_PART, Structure, lane_parts, part_width
+
+__all__ = ["collect_lanes", "lay_out_logs", "part_width", "parts_at_once"]
 
 _GRAIN = 1 << 15  # cells
-
-
-def part_width(rest: int) -> int:
-    """Width of the part that begins where `rest` classes are left."""
-    return 8 if rest > 4 else 4 if rest > 2 else rest
-
 
 _part_width = inline(part_width)
 
 
-def parts_at_once(n_classes: int) -> Iterator[tuple[int, int, int]]:
+@functools.lru_cache(maxsize=64)
+def parts_at_once(n_classes: int) -> tuple[tuple[int, int, int], ...]:
     """(class, width, rest): parts of this width that begin with this class, and of width `rest` behind them, or 0."""
-    for c in range(0, n_classes, 16):
-        left = n_classes - c
-        yield (c, 8, part_width(min(left - 8, 8))) if left > 8 else (c, part_width(left), 0)
+    parts = lane_parts(n_classes)
+    widths = [*(part.width for part in parts), 0]
+    return tuple((parts[i].first, widths[i], widths[i + 1]) for i in range(0, len(parts), 2))
+
+
+@inline
+def _part(c, n_classes, cells):
+    """Of the part that begins with class c: its lanes and classes; how far its lanes, and its tables, are in."""
+    rest = n_classes - c
+    return _part_width(rest), min(WIDEST_PART, rest), c * (cells + 1), c * cells
 
 
 @kernel
@@ -34,9 +38,9 @@ def _lay_out(logs, offsets, lane_offsets, n_classes, lanes):
     """Flat logs of features as class lanes; zeros in the slot and in lanes of no class."""
     for j in range(offsets.size - 1):
         cells = (offsets[j + 1] - offsets[j]) // n_classes
-        for c0 in range(0, n_classes, 8):
-            width, n = _part_width(n_classes - c0), min(8, n_classes - c0)
-            at, table = lane_offsets[j] + c0 * (cells + 1), offsets[j] - offsets[0] + c0 * cells
+        for c0 in range(0, n_classes, WIDEST_PART):
+            width, n, at, table = _part(c0, n_classes, cells)
+            at, table = lane_offsets[j] + at, offsets[j] - offsets[0] + table
             for z in range(cells):
                 for c in range(width):
                     lanes[at + z * width + c] = logs[table + c * cells + z] if c < n else 0.0
@@ -47,9 +51,9 @@ def _lay_out(logs, offsets, lane_offsets, n_classes, lanes):
 def _collect(lanes, lane_offsets, offsets, n_classes, tables):
     for j in range(offsets.size - 1):
         cells = (offsets[j + 1] - offsets[j]) // n_classes
-        for c0 in range(0, n_classes, 8):
-            width, n = _part_width(n_classes - c0), min(8, n_classes - c0)
-            at, table = lane_offsets[j] + c0 * (cells + 1), offsets[j] + c0 * cells
+        for c0 in range(0, n_classes, WIDEST_PART):
+            width, n, at, table = _part(c0, n_classes, cells)
+            at, table = lane_offsets[j] + at, offsets[j] + table
             for c in range(n):
                 for z in range(cells):
                     tables[table + c * cells + z] = lanes[at + z * width + c]

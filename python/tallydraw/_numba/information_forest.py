@@ -17,7 +17,7 @@ from tallydraw._numba.pair_information import add_table, inform_alike, rows_of
 from tallydraw._numba.parallel import inline, kernel, parallel_blocks
 from tallydraw._structure import Structure
 
-_LANES, _SIDE = 16, 64  # bounds side by side; tables whose information is taken together
+_LANES, _TABLES = 16, 64  # bounds side by side; tables whose information is taken together
 _LEAST_PAIRS = 1 << 17  # worth another thread
 _INFINITY = np.float32(np.inf)
 
@@ -113,21 +113,21 @@ def _forest(counts, pseudocounts, bounds, root, parents):
     # No bound up to this is of use to a vertex outside.
     useful = np.full(stride, _INFINITY)
     useful[:d] = -1.0
-    found, pair = np.empty(stride, np.int64), np.arange(_SIDE)
-    room = np.empty(rows_of(4, 5) * _SIDE)
-    information = np.empty(_SIDE)
+    found, pair = np.empty(stride, np.int64), np.arange(_TABLES)
+    room = np.empty(rows_of(4, 5) * _TABLES)
+    information = np.empty(_TABLES)
     parents[:] = -1
     v = root
     for _ in range(d - 1):
         best[v], useful[v] = -np.inf, _INFINITY
         n = _candidates(bounds[v], useful, found)
-        for begin in range(0, n, _SIDE):
-            m = min(_SIDE, n - begin)
+        for begin in range(0, n, _TABLES):
+            m = min(_TABLES, n - begin)
             for t in range(m):
                 u = found[begin + t]
                 at = 4 * pair_of(min(u, v), max(u, v), d)
-                add_table(room, _SIDE, t, counts, at, 4, min(pseudocounts[u], pseudocounts[v]))
-            inform_alike(room, _SIDE, 1, 2, 2, np.uint64(m), pair, information, False, information)
+                add_table(room, _TABLES, t, counts, at, 4, min(pseudocounts[u], pseudocounts[v]))
+            inform_alike(room, _TABLES, 1, 2, 2, np.uint64(m), pair, information, False, information)
             for t in range(m):
                 u, gain = found[begin + t], information[t]
                 p = pair_of(min(u, v), max(u, v), d)

@@ -14,14 +14,13 @@ from numpy.typing import NDArray
 
 from tallydraw._numba.elementary import log_of, log_scaled_of
 from tallydraw._numba.lanes import load, store
-from tallydraw._numba.messages import Messages, send_messages
+from tallydraw._numba.messages import LEAST_PLAIN, Messages, send_messages
 from tallydraw._numba.parallel import inline, kernel, unrolled
 from tallydraw._structure import Structure
 from tallydraw._totals import Totals
 
 # The code of a missing cell what is observed behind which has no number.
 _NO_NUMBER = 2**62
-_LEAST_PLAIN = 2.0**-500
 _LOGS, _TOTALS, _MADE = 0, 1, 2
 
 
@@ -118,7 +117,7 @@ def _make_total(parent, n_categories, x, cells, offsets, k, touched, n_touched, 
                     sent = cells[offsets[j] + (np.int64(x[j]) * rows + a) * k + c]
                 to = (entry[p] + a) * k + c
                 product = below[to] * sent if loud[p] else sent
-                fits &= not (0.0 < sent < _LEAST_PLAIN or 0.0 < product < _LEAST_PLAIN)
+                fits &= not (0.0 < sent < LEAST_PLAIN or 0.0 < product < LEAST_PLAIN)
                 below[to] = product
         loud[p] = True
     return fits

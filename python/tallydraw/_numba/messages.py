@@ -17,7 +17,7 @@ from tallydraw._structure import Structure
 
 _NONE = -(2**63)
 _52 = np.uint64(52)
-_LEAST_PLAIN = 2.0**-500
+LEAST_PLAIN = 2.0**-500  # products of two such numbers are normal ones
 
 
 class Messages(NamedTuple):
@@ -119,7 +119,7 @@ def _total(plain, maximize, p, at, below_m, below_e, place, n):
 
 @inline
 def _outside(x):
-    return x != 0.0 and x < _LEAST_PLAIN
+    return x != 0.0 and x < LEAST_PLAIN
 
 
 @inline

@@ -37,11 +37,11 @@ def rows_of(cells, sides):
 
 
 @inline
-def add_table(room, side, t, counts, at, cells, more):
+def add_table(room, lanes, t, counts, at, cells, more):
     """Puts the t-th table, which begins at a cell, and its pseudocount into a room."""
     for c in range(cells):
-        room[(_SINGLE + c) * side + t] = counts[at + c]
-    room[_MORE * side + t] = more
+        room[(_SINGLE + c) * lanes + t] = counts[at + c]
+    room[_MORE * lanes + t] = more
 
 
 # Rows are named by where they begin, in numbers without a sign: so LLVM sees which ones they are, and makes vectors.
@@ -139,32 +139,32 @@ def _add_terms(room, p, q, log_q, n, shared):
 
 
 @inline
-def inform_alike(room, side, k, ci, cj, n, pair, information, wants_seen, all_seen):
+def inform_alike(room, lanes, k, ci, cj, n, pair, information, wants_seen, all_seen):
     """n tables of k x ci x cj counts, those of pair[t]: the first rows of a room after single ones."""
     cells, sides = k * ci * cj, k * (ci + cj + 1)
-    width = np.uint64(side)
-    p, q = np.uint64(_SINGLE * side), np.uint64((_SINGLE + cells) * side)
+    width = np.uint64(lanes)
+    p, q = np.uint64(_SINGLE * lanes), np.uint64((_SINGLE + cells) * lanes)
     first_a = _SINGLE + 2 * cells
     first_b, first_y = first_a + k * ci, first_a + k * (ci + cj)
-    seen, shared = np.uint64(_SEEN * side), np.uint64(_SHARED * side)
-    far, log_q = np.uint64(_FAR * side), np.uint64(_LOG_Q * side)
-    kept = np.empty(side, np.uint64)
+    seen, shared = np.uint64(_SEEN * lanes), np.uint64(_SHARED * lanes)
+    far, log_q = np.uint64(_FAR * lanes), np.uint64(_LOG_Q * lanes)
+    kept = np.empty(lanes, np.uint64)
     _normalize(room, p, np.uint64(cells), n, width)
     _clear(room, shared, n)
     _clear(room, far, n)
     for y in range(k):
         for u in range(ci):
-            a = np.uint64((first_a + y * ci + u) * side)
-            _add_up(room, np.uint64((_SINGLE + (y * ci + u) * cj) * side), cj, width, n, a)
+            a = np.uint64((first_a + y * ci + u) * lanes)
+            _add_up(room, np.uint64((_SINGLE + (y * ci + u) * cj) * lanes), cj, width, n, a)
         for v in range(cj):
-            b = np.uint64((first_b + y * cj + v) * side)
-            _add_up(room, np.uint64((_SINGLE + y * ci * cj + v) * side), ci, np.uint64(cj * side), n, b)
-        of_class = np.uint64((first_y + y) * side)
-        _add_up(room, np.uint64((first_a + y * ci) * side), ci, width, n, of_class)
+            b = np.uint64((first_b + y * cj + v) * lanes)
+            _add_up(room, np.uint64((_SINGLE + y * ci * cj + v) * lanes), ci, np.uint64(cj * lanes), n, b)
+        of_class = np.uint64((first_y + y) * lanes)
+        _add_up(room, np.uint64((first_a + y * ci) * lanes), ci, width, n, of_class)
         for u in range(ci):
             for v in range(cj):
-                cell = np.uint64(((y * ci + u) * cj + v) * side)
-                a, b = np.uint64((first_a + y * ci + u) * side), np.uint64((first_b + y * cj + v) * side)
+                cell = np.uint64(((y * ci + u) * cj + v) * lanes)
+                a, b = np.uint64((first_a + y * ci + u) * lanes), np.uint64((first_b + y * cj + v) * lanes)
                 _multiply(room, a, b, n, q + cell)
                 if k > 1:
                     _divide_where_positive(room, of_class, n, q + cell)
@@ -183,15 +183,15 @@ def inform_alike(room, side, k, ci, cj, n, pair, information, wants_seen, all_se
         for t in range(m):
             room[row * width + t] = room[row * width + kept[t]]
     for row in range(first_a, first_a + (sides if k > 1 else sides - 1)):
-        _logs(room, np.uint64(row * side), m, np.uint64((row + sides) * side))
+        _logs(room, np.uint64(row * lanes), m, np.uint64((row + sides) * lanes))
     _clear(room, shared, m)
     for y in range(k):
-        of_class, log_y = np.uint64((first_y + y) * side), np.uint64((first_y + sides + y) * side)
+        of_class, log_y = np.uint64((first_y + y) * lanes), np.uint64((first_y + sides + y) * lanes)
         for u in range(ci):
-            log_a = np.uint64((first_a + sides + y * ci + u) * side)
+            log_a = np.uint64((first_a + sides + y * ci + u) * lanes)
             for v in range(cj):
-                log_b = np.uint64((first_b + sides + y * cj + v) * side)
-                cell = np.uint64(((y * ci + u) * cj + v) * side)
+                log_b = np.uint64((first_b + sides + y * cj + v) * lanes)
+                cell = np.uint64(((y * ci + u) * cj + v) * lanes)
                 _log_products(room, log_a, log_b, m, log_q)
                 if k > 1:
                     _subtract_where_positive(room, log_y, of_class, m, log_q)
@@ -224,8 +224,8 @@ def _inform(
             j_begin, j_end = j_end, _end(by_size, n_categories, j_end)
             ci, cj = n_categories[by_size[i_begin]], n_categories[by_size[j_begin]]
             cells = k * ci * cj
-            side = _side_by_side(cells)
-            room = np.empty(rows_of(cells, k * (ci + cj + 1)) * side)
+            lanes = _side_by_side(cells)
+            room = np.empty(rows_of(cells, k * (ci + cj + 1)) * lanes)
             n = 0
             for i in by_size[i_begin:i_end]:
                 if i < first or i >= last:
@@ -235,13 +235,13 @@ def _inform(
                         continue
                     pair[n] = pair_of(i, j, d)
                     at = pair_offsets[pair[n]]
-                    add_table(room, side, n, counts, at, cells, min(pseudocounts[i], pseudocounts[j]))
+                    add_table(room, lanes, n, counts, at, cells, min(pseudocounts[i], pseudocounts[j]))
                     n += 1
-                    if n == side:
-                        inform_alike(room, side, k, ci, cj, np.uint64(n), pair, information, wants_seen, seen)
+                    if n == lanes:
+                        inform_alike(room, lanes, k, ci, cj, np.uint64(n), pair, information, wants_seen, seen)
                         n = 0
             if n > 0:
-                inform_alike(room, side, k, ci, cj, np.uint64(n), pair, information, wants_seen, seen)
+                inform_alike(room, lanes, k, ci, cj, np.uint64(n), pair, information, wants_seen, seen)
 
 
 def pair_information(

@@ -114,13 +114,13 @@ def _careful_row(w, u):
 
 
 @inline
-def _locate(weights, rows, first, i, n, table, ahead):
-    """Table rows of draws i … i + 7, the last draw again where there are fewer, and of those `ahead` draws later."""
+def _locate(weights, rows, first, i, n, table, draws_ahead):
+    """Table rows of draws i … i + 7, the last draw again where there are fewer, and of those `draws_ahead` later."""
     columns = weights.shape[1]
     most = rows.shape[0] if rows.shape[0] > 0 else weights.shape[0]
     for lane in range(8):
         j = first + min(i + lane, n - 1)
-        after = min(j + ahead, most - 1)
+        after = min(j + draws_ahead, most - 1)
         table[lane] = (rows[j] if rows.shape[0] > 0 else j) * columns
         table[8 + lane] = (rows[after] if rows.shape[0] > 0 else after) * columns
 

@@ -16,7 +16,7 @@ _NO_OFFSETS = np.empty(0, np.int64)
 
 @inline
 def _order_features(parents, order, first, following):
-    """Roots, then their children, then theirs, …, siblings in order; the features as they are where that will do."""
+    """The order of a structure, by the rule that Structure states."""
     d = len(parents)
     in_order = True
     for j in range(d):

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from tallydraw import _check, _levels, backend
 from tallydraw._structure import make_structure
 from tallydraw.log_prob import missing_share, pass_work
+from tallydraw.models._state import Stream
 from tallydraw.sample import _blocks
 from tallydraw.sample.categories import write_flat
 from tallydraw.tables import Tables
@@ -116,6 +117,24 @@ def expected_counts(
             counts, threads,
         )  # fmt: skip
     return counts
+
+
+def class_posterior(scores: NDArray[np.float64], prior: Tables | None, n_threads: int | None) -> NDArray[np.float64]:
+    """(n, K) p(y | x) from log p(x, y); ones without a class."""
+    if prior is None:
+        return np.ones_like(scores)
+    out = np.empty_like(scores)
+    team = backend.threads(n_threads, scores.size)
+    backend.kernels().posterior(scores, np.ascontiguousarray(prior[0]), None, out, team)
+    return out
+
+
+def sample_classes(prior: Tables, n: int, purpose: int, stream: Stream) -> NDArray[np.int64]:
+    """(n,) classes drawn from the prior."""
+    k = len(prior[0])
+    out = np.empty(n, _check.smallest_unsigned(k - 1))
+    write_flat(out, prior.levels("class_prior_"), k, None, purpose, *stream)
+    return out.astype(np.int64)
 
 
 def draw_classes(

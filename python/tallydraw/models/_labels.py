@@ -101,6 +101,35 @@ def class_codes(labels: NDArray[Any], classes: NDArray[Any], name: str = "y") ->
     return places
 
 
+def classes_and_codes(y: Any, n: int, named: Any, known: NDArray[Any] | None) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    """The classes, sorted and read-only, and the code of each of n labels.
+
+    The classes are those `known` from an earlier fit, which those `named` by the caller must be; else those named;
+    else those in `y`.
+    """
+    labels = label_array(y, n)
+    if named is not None:
+        found, _ = find_classes(label_array(named, name="classes"), "classes")
+        if known is not None and not np.array_equal(found, known):
+            raise ValueError(f"classes are {known.tolist()} since the first call, got {found.tolist()}")
+        known = found if known is None else known
+    if known is None:
+        known, codes = find_classes(labels)
+    else:
+        codes = class_codes(labels, known)
+    known.flags.writeable = False
+    return known, codes
+
+
+def codes_of_rows(y: Any, n: int, classes: NDArray[Any]) -> NDArray[np.int64]:
+    """(n,) codes of one label for all rows, or of a label a row."""
+    labels = label_array(np.reshape(np.asarray(y), (1,)) if np.ndim(y) == 0 else y)
+    if np.ndim(y) != 0 and len(labels) != n:
+        raise ValueError(f"y must be one label or one for each of the {n} rows, got {len(labels)}")
+    codes = class_codes(labels, classes)
+    return np.full(n, codes[0]) if np.ndim(y) == 0 else codes
+
+
 def _dense_offset(labels: NDArray[Any]) -> int | None:
     """The least label where all are integers within a range not much longer than they are many."""
     if labels.dtype.kind not in "iu":

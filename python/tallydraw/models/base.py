@@ -2,41 +2,37 @@
 
 from __future__ import annotations
 
+import math
 import operator
-from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, ClassVar, TypeVar, cast
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from tallydraw import _check, _distributions, backend
-from tallydraw._structure import Structure, make_structure
-from tallydraw.count import count_cells, count_soft_cells, infer_categories
-from tallydraw.dirichlet import log_evidence
-from tallydraw.log_prob import require_probabilities
+from tallydraw import _check, backend
+from tallydraw._structure import make_structure
+from tallydraw.count import count_cells
 from tallydraw.models._em import all_at_once
-from tallydraw.models._evidence import draw_classes, missing_cells
-from tallydraw.models._labels import class_codes, find_classes, label_array
-from tallydraw.models._leave_one_out import stray_row, without_one
-from tallydraw.models._names import check_names, feature_names
-from tallydraw.models._parameters import own_parameter, same_parameter, stated_prior
-from tallydraw.models._state import Data, Draw, Fitted, Prepared, Stream
+from tallydraw.models._evidence import class_posterior, draw_classes, sample_classes
+from tallydraw.models._fits import require_same_categories, require_same_labels
+from tallydraw.models._kind import Kind
+from tallydraw.models._labels import class_codes, classes_and_codes, codes_of_rows, label_array
+from tallydraw.models._names import check_names
+from tallydraw.models._parameters import same_parameter, stated_prior
+from tallydraw.models._state import Draw, Fitted, Prepared, Stream
 from tallydraw.models._sums import difference, exp, log, weighted_sum
-from tallydraw.sample.categories import LABELS, write_flat
 from tallydraw.tables import Tables
 
 __all__ = ["Model"]
 
 M = TypeVar("M", bound="Model")
 
-_NOBODYS = frozenset({int, float, str, bool, type(None)})  # values that cannot be changed
-
 # Where no closed form is known, an entropy or a divergence sums over all combinations: at most this many.
 _MOST_COMBINATIONS = 1 << 20
 
 
-class Model(ABC):
+class Model(Kind):
     """A joint distribution of discrete features, and of a class where one is given.
 
     Subclasses: :class:`Categorical`, :class:`JointTable`, :class:`NaiveBayes`, :class:`MarkovChain`,
@@ -60,12 +56,17 @@ class Model(ABC):
     replace them as a whole, so a failed call changes nothing and threads may read while one thread fits. Threads that
     fit at once fit models of their own and add them. A pickle holds counts (or stated probabilities) and parameters,
     nothing derived.
+
+    Examples
+    --------
+    >>> import tallydraw as td
+    >>> X, y = [[0, 1], [1, 1], [1, 0]], ["a", "b", "b"]
+    >>> models = [td.NaiveBayes(alpha=1), td.MarkovChain(alpha=1), td.ChowLiuTree(alpha=1), td.JointTable(alpha=1)]
+    >>> [model.fit(X, y).predict([[0, 1]]).tolist() for model in models]
+    [['a'], ['a'], ['a'], ['a']]
     """
 
     _parameters: ClassVar[tuple[str, ...]] = ("alpha", "n_categories", "missing", "unseen")
-    _frozen: ClassVar[tuple[str, ...]] = ("n_categories",)  # what a fit settles for good
-    _data_name: ClassVar[str] = "X"
-    missing_fit: str = "available"
 
     def __init__(
         self, *, alpha: Any = 0.0, n_categories: Any = None, missing: int | None = None, unseen: str = "error"
@@ -74,23 +75,8 @@ class Model(ABC):
         self.n_categories = n_categories
         self.missing = missing
         self.unseen = unseen
-        self._fitted: Fitted | None = None
-        self._cache: Prepared | None = None
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name in self._frozen and getattr(self, "_fitted", None) is not None:
-            raise AttributeError(f"{name} is settled by the first fit: make another {type(self).__name__}")
-        if name in self._parameters:
-            value = self._checked(name, value if type(value) in _NOBODYS else own_parameter(value))
-        object.__setattr__(self, name, value)
-
-    def _checked(self, name: str, value: Any) -> Any:
-        """The value of a parameter, as far as it can be checked without data."""
-        if name == "missing" and value is not None:
-            return _check.natural("missing", value, least=-(2**63))
-        if name == "unseen":
-            _check.unseen_rule(value)
-        return value
+        self._fitted = None
+        self._cache = None
 
     # From data to counts ---------------------------------------------------------------------------------------------
 
@@ -357,7 +343,7 @@ class Model(ABC):
         """
         prepared = self._with_class("predict_proba")
         scores = self._score(prepared, self._read_again(X, prepared.fitted), n_threads)
-        return self._posterior(prepared, scores, _check.thread_count(n_threads))
+        return class_posterior(scores, prepared.prior, _check.thread_count(n_threads))
 
     def predict(self, X: Any, *, n_threads: int | None = None) -> NDArray[Any]:
         """The most probable class of each row, (n,), members of ``classes_``; of equal ones the first.
@@ -515,7 +501,7 @@ class Model(ABC):
             codes = scores.argmax(axis=1)
         elif prepared.prior is not None and codes is None:
             nothing = np.all(self._missing_cells(prepared, data), axis=1)
-            posterior = self._posterior(prepared, scores, team)
+            posterior = class_posterior(scores, prepared.prior, team)
             codes = draw_classes(posterior, prepared.prior, nothing, self._class_purpose, key, start, team)
         out = _check.output(self._shape(prepared, n, None), int(prepared.fitted.sizes.max()) - 1, None, None)
         self._fill(prepared, data, maximize, Draw(out, codes, Stream(key, start, team)))
@@ -557,7 +543,7 @@ class Model(ABC):
         team = _check.thread_count(n_threads)
         scores = self._score(prepared, data, n_threads)
         self._require_possible(scores)
-        return self._marginals(prepared, data, self._posterior(prepared, scores, team), team)
+        return self._marginals(prepared, data, class_posterior(scores, prepared.prior, team), team)
 
     # Information -----------------------------------------------------------------------------------------------------
 
@@ -579,7 +565,7 @@ class Model(ABC):
         prepared = self._prepared()
         known = self._entropy(prepared)
         if known is None:
-            logs = self.log_prob(self._all_rows(prepared.fitted, "entropy"), n_threads=n_threads)
+            logs = self.log_prob(self._every_row(prepared, "entropy"), n_threads=n_threads)
             known = weighted_sum(exp(logs), -logs)
         return max(known, 0.0) + 0.0  # rounding may pass zero; no -0.0
 
@@ -615,7 +601,7 @@ class Model(ABC):
             )
         known = self._kl_divergence(prepared, other, theirs)
         if known is None:
-            rows = self._all_rows(prepared.fitted, "kl_divergence")
+            rows = self._every_row(prepared, "kl_divergence")
             logs, others = self.log_prob(rows, n_threads=n_threads), other.log_prob(rows, n_threads=n_threads)
             if np.any(np.isneginf(others) & (logs > -np.inf)):
                 return float(np.inf)  # however small the probability there
@@ -769,284 +755,7 @@ class Model(ABC):
             raise ValueError("y is given, but the model was fitted without a class")
         return self._leave_one_out(prepared, data, codes, n_threads)
 
-    # What a subclass says of itself ----------------------------------------------------------------------------------
-
-    _dimensions: ClassVar[int] = 2
-    _class_purpose: ClassVar[int] = LABELS  # of the stream that classes are drawn from
-
-    def _read(self, X: Any) -> Any:
-        """Checked data with a length, not yet compared with a fit."""
-        return Data(_check.codes(self._data_name, X, ndim=self._dimensions), feature_names(X))
-
-    def _infer_sizes(self, data: Any) -> NDArray[np.int64]:
-        """The numbers of categories that are in the data."""
-        if len(data) == 0:
-            raise ValueError(f"{self._data_name} has no rows: pass n_categories= to {type(self).__name__}")
-        return infer_categories(self._data_name, data.codes, missing=self.missing)
-
-    def _structure(self, sizes: NDArray[np.int64], n_classes: int | None) -> Structure:
-        """The shape of the tables."""
-        return make_structure(sizes, None, n_classes)
-
-    def _parents(self, d: int) -> NDArray[np.int64] | None:
-        return None
-
-    def _order(self) -> int:
-        return 1
-
-    def _count(
-        self, data: Any, y: NDArray[np.int64] | None, k: int | None, sizes: Any, weights: Any, n_threads: int | None
-    ) -> Any:
-        """The counts of checked data."""
-        structure = self._structure(sizes, k)
-        flat = count_cells(
-            data.codes,
-            y,
-            structure,
-            sample_weight=weights,
-            missing=self.missing,
-            unseen=self.unseen,
-            n_threads=n_threads,
-            name=self._data_name,
-        )
-        return self._tables(flat, sizes, k, structure)
-
-    def _by_em(
-        self,
-        fitted: Fitted,
-        data: Any,
-        y: NDArray[np.int64] | None,
-        weights: NDArray[np.float64] | None,
-        n_threads: int | None,
-    ) -> Fitted:
-        """The fit with what its missing cells are expected to be, where `missing_fit` asks for it."""
-        return fitted
-
-    def _with_likelihood(
-        self,
-        fitted: Fitted,
-        data: Any,
-        y: NDArray[np.int64] | None,
-        weights: NDArray[np.float64] | None,
-        n_threads: int | None,
-    ) -> Fitted:
-        """A fit by EM and the log-likelihood of what it saw, which its expected counts do not tell."""
-        scores = self._score(Prepared(fitted, (), *self._estimate(fitted)), data, n_threads)
-        own = scores[:, 0] if y is None else scores[np.arange(len(y)), y]
-        return fitted._replace(log_likelihood=weighted_sum(1.0 if weights is None else weights, own))
-
-    def _expected_counts(
-        self,
-        data: Any,
-        sizes: NDArray[np.int64],
-        weights: NDArray[np.float64],
-        prepared: Prepared | None,
-        n_threads: int | None,
-    ) -> Any:
-        """The counts of checked data whose row r is of every class k with weights[r, k].
-
-        `prepared` is what the missing cells are expected under, where something depends on them; None: anything.
-        """
-        k = weights.shape[1]
-        structure = self._structure(sizes, k)
-        flat = count_soft_cells(
-            data.codes, structure, weights, missing=self.missing, unseen=self.unseen, n_threads=n_threads
-        )
-        return self._tables(flat, sizes, k, structure)
-
-    def _soft_fit(
-        self,
-        fitted: Fitted,
-        data: Any,
-        weights: NDArray[np.float64],
-        prepared: Prepared | None,
-        n_threads: int | None,
-    ) -> Fitted:
-        """`fitted` with the counts of a step of EM, under which the likelihood is not below that of `prepared`."""
-        counts = self._expected_counts(data, fitted.sizes, weights, prepared, n_threads)
-        return fitted._replace(counts=counts)
-
-    def _structure_price(self, prepared: Prepared) -> float:
-        """What the structure costs in log-likelihood."""
-        return 0.0
-
-    def _tables(self, flat: NDArray[Any], sizes: NDArray[np.int64], k: int | None, structure: Structure) -> Tables:
-        return Tables(
-            flat,
-            sizes,
-            parents=self._parents(len(sizes)),
-            n_classes=k,
-            order=self._order(),
-            structure=structure,
-        )
-
-    def _estimate(self, fitted: Fitted) -> tuple[Any, Tables | None]:
-        """Probabilities and class prior from counts."""
-        return fitted.counts.normalize(self.alpha), self._prior(fitted)
-
-    def _prior(self, fitted: Fitted) -> Tables | None:
-        """p(y), smoothed by an alpha that is one number."""
-        if fitted.class_counts is None:
-            return None
-        return fitted.class_counts.normalize(self.alpha if _check.is_number(self.alpha) else 0)
-
-    def _given(self, fitted: Fitted) -> tuple[Any, Tables | None]:
-        """Probabilities and class prior of a stated truth."""
-        return fitted.probabilities, fitted.class_prior
-
-    def _stated(self, tables: Any, prior: Tables | None) -> tuple[Any, NDArray[np.int64]]:
-        """Checked probabilities of a stated truth, and the numbers of categories."""
-        k = None if prior is None else int(prior.n_categories[0])
-        if isinstance(tables, Tables):
-            require_probabilities(tables)
-            stated = tables
-        else:
-            parts = [_distributions.distributions(f"tables[{j}]", part, (-1,)) for j, part in enumerate(tables)]
-            parents, order = self._parents(len(parts)), self._order()
-            if prior is None and parts and parts[0].ndim == 2:
-                raise ValueError(f"tables[0] has shape {parts[0].shape}: for tables with classes pass class_prior=")
-            stated = Tables.from_arrays(parts, parents=parents, n_classes=k, order=order)
-        sizes = stated.n_categories
-        structure = self._structure(sizes, k)
-        wanted = self._tables(np.zeros(int(structure.offsets[-1])), sizes, k, structure)
-        if not np.array_equal(stated.offsets, wanted.offsets) or stated._difference(wanted) is not None:
-            raise ValueError(
-                f"tables do not fit a {type(self).__name__}: "
-                f"{stated._difference(wanted) or 'their shapes differ'} (given, wanted)"
-            )
-        return stated, sizes
-
-    def _check_parameters(self, sizes: NDArray[np.int64]) -> None:
-        """Raise where the parameters do not fit the categories, before anything is counted."""
-        _check.alpha_value(self.alpha, sizes)
-
-    def _free_parameters(self, fitted: Fitted) -> int:
-        """How many numbers are free in one class."""
-        s = self._structure(fitted.sizes, None)
-        return sum(int(rows) * (int(c) - 1) for rows, c in zip(s.n_contexts, s.n_categories, strict=True))
-
-    def _all_free_parameters(self, fitted: Fitted) -> int:
-        """How many numbers are free in all classes."""
-        return (fitted.n_classes or 1) * self._free_parameters(fitted)
-
-    @abstractmethod
-    def _score(self, prepared: Prepared, data: Any, n_threads: int | None) -> NDArray[np.float64]:
-        """(n, K) log p(x, y), or (n, 1) log p(x)."""
-
-    def _shape(self, prepared: Prepared, n: int, length: int | None) -> tuple[int, ...]:
-        """The shape of n drawn rows; of `length` steps, where rows have no length of their own."""
-        return n, len(prepared.fitted.sizes)
-
-    def _ready(self, prepared: Prepared) -> None:
-        """Prepare what draws need, or raise."""
-        prepared.probabilities.levels()
-
-    @abstractmethod
-    def _draw(self, prepared: Prepared, draw: Draw) -> None:
-        """Write the rows that are asked for."""
-
-    def _require_evidence(self) -> None:
-        """Raise where rows have no features whose missing cells could be completed."""
-        return
-
-    @abstractmethod
-    def _best_scores(self, prepared: Prepared, data: Any, n_threads: int | None) -> NDArray[np.float64]:
-        """(n, K) log p(x, y) of the most probable completion of each row with each class."""
-
-    @abstractmethod
-    def _fill(self, prepared: Prepared, data: Any, maximize: bool, draw: Draw) -> None:
-        """Write checked, possible rows, their missing cells completed."""
-
-    @abstractmethod
-    def _marginals(
-        self, prepared: Prepared, data: Any, posterior: NDArray[np.float64], n_threads: int | None
-    ) -> list[NDArray[np.float64]]:
-        """p(x_j | what is seen) of checked, possible rows; `posterior` (n, K)."""
-
-    def _entropy(self, prepared: Prepared) -> float | None:
-        """The entropy in closed form, or None."""
-        return None
-
-    def _kl_divergence(self, prepared: Prepared, other: Model, theirs: Prepared) -> float | None:
-        """The divergence in closed form, or None; the categories agree."""
-        return None
-
-    def _count_stacks(self, prepared: Prepared) -> tuple[Tables, ...]:
-        """The counts in stacks like those of the probabilities: one for every class, or one for each."""
-        return (prepared.fitted.counts,)
-
-    def _improper(self, fitted: Fitted) -> str | None:
-        """Why the evidence is not defined, with the remedy, or None."""
-        if fitted.log_likelihood is not None:
-            return "EM expected what was not seen; bic() is defined"
-        if all(a.all() for a in _check.alpha_value(self.alpha, fitted.sizes)):
-            return None
-        return "alpha is 0 somewhere, an improper prior; pass alpha=1, or what td.estimate_alpha finds"
-
-    def _log_evidence(self, prepared: Prepared) -> float:
-        """The evidence, all alpha being positive."""
-        stacks = self._count_stacks(prepared)
-        return sum(log_evidence(counts, self.alpha) for counts in stacks) + self._class_evidence(prepared.fitted)
-
-    def _class_evidence(self, fitted: Fitted) -> float:
-        if fitted.class_counts is None or not _check.is_number(self.alpha):
-            return 0.0
-        return log_evidence(fitted.class_counts, self.alpha)
-
-    def _log_likelihood(self, prepared: Prepared) -> float:
-        """Of the counts, under the probabilities; or what EM found."""
-        if prepared.fitted.log_likelihood is not None:
-            return prepared.fitted.log_likelihood
-        theta = prepared.probabilities if isinstance(prepared.probabilities, tuple) else (prepared.probabilities,)
-        parts = list(zip(self._count_stacks(prepared), theta, strict=True))
-        if prepared.prior is not None:
-            parts.append((cast(Tables, prepared.fitted.class_counts), prepared.prior))
-        return sum(weighted_sum(counts.values, log(p.values)) for counts, p in parts)
-
-    def _n_cells(self, data: Any) -> int:
-        """How many cells checked data has, missing ones included."""
-        return int(data.codes.size)
-
-    def _n_rows(self, prepared: Prepared) -> float:
-        """The number of rows, or their weight."""
-        if prepared.fitted.class_counts is not None:
-            return float(np.cumsum(prepared.fitted.class_counts[0])[-1])
-        return max(float(np.cumsum(table)[-1]) for table in self._count_stacks(prepared)[0])
-
-    def _is_weighted(self, prepared: Prepared) -> bool:
-        return any(counts.values.dtype.kind == "f" for counts in self._count_stacks(prepared))
-
-    def _without_one(self, counts: Tables) -> NDArray[np.float64]:
-        """Flat estimates of each cell without one row that is in it; NaN for a cell that none is in."""
-        return without_one(counts, self.alpha)
-
-    def _leave_one_out(
-        self, prepared: Prepared, data: Any, y: NDArray[np.int64] | None, n_threads: int | None
-    ) -> NDArray[np.float64]:
-        """(n,) log-probabilities of checked rows, and classes, each without its own counts."""
-        counts = self._count_stacks(prepared)
-        theta = prepared.probabilities
-        if isinstance(theta, tuple):
-            theta = tuple(t.seen_as(self._without_one(c)) for t, c in zip(theta, counts, strict=True))
-        else:
-            theta = theta.seen_as(self._without_one(counts[0]))
-        own = prepared._replace(probabilities=theta, prior=self._prior_without_one(prepared))
-        scores = self._score(own, data, n_threads)
-        out: NDArray[np.float64] = scores[:, 0] if y is None else scores[np.arange(len(y)), y]
-        strays = np.flatnonzero(np.isnan(out))
-        if strays.size:
-            lenient = _check.unseen_rule(self.unseen)
-            raise stray_row(self._data_name, data.codes, int(strays[0]), y, counts, self.missing, lenient)
-        return np.minimum(out, 0.0)
-
-    def _prior_without_one(self, prepared: Prepared) -> Tables | None:
-        """The class prior, each class without one row of its own."""
-        if prepared.prior is None:
-            return None
-        class_counts = cast(Tables, prepared.fitted.class_counts)
-        return class_counts._like(without_one(class_counts, self.alpha if _check.is_number(self.alpha) else 0))
-
-    # The shared steps ------------------------------------------------------------------------------------------------
+    # What several of these share -------------------------------------------------------------------------------------
 
     def _count_data(
         self, data: Any, y: Any, classes: Any, before: Fitted | None, weights: Any, n_threads: int | None
@@ -1071,18 +780,7 @@ class Model(ABC):
                 raise ValueError("classes is given without y")
             fitted = Fitted(sizes, self._count(data, None, None, sizes, weights, n_threads), None, names)
             return self._by_em(fitted, data, None, weights, n_threads)
-        labels = label_array(y, len(data))
-        known = None if before is None else before.classes
-        if classes is not None:
-            named, _ = find_classes(label_array(classes, name="classes"), "classes")
-            if known is not None and not np.array_equal(named, known):
-                raise ValueError(f"classes are {known.tolist()} since the first call, got {named.tolist()}")
-            known = named if known is None else known
-        if known is None:
-            known, codes = find_classes(labels)
-        else:
-            codes = class_codes(labels, known)
-        known.flags.writeable = False
+        known, codes = classes_and_codes(y, len(data), classes, None if before is None else before.classes)
         k = len(known)
         counts = self._count(data, codes, k, sizes, weights, n_threads)
         one = np.array([k], np.int64)
@@ -1090,76 +788,21 @@ class Model(ABC):
         fitted = Fitted(sizes, counts, None, names, known, Tables(flat, one))
         return self._by_em(fitted, data, codes, weights, n_threads)
 
-    def _sizes(self, data: Any) -> NDArray[np.int64]:
-        if self._fitted is not None:
-            sizes = self._fitted.sizes
-            self._check_features(data, self._fitted)
-        elif self.n_categories is not None:
-            sizes = self._asked_sizes(data.n_features)
-        else:
-            sizes = self._infer_sizes(data)
-        self._check_parameters(sizes)
-        return sizes
-
-    def _asked_sizes(self, d: int) -> NDArray[np.int64]:
-        return _check.category_counts(self.n_categories, d)
-
-    def _check_features(self, data: Any, fitted: Fitted) -> None:
-        if data.n_features != len(fitted.sizes):
-            raise ValueError(
-                f"{self._data_name} has {data.n_features} features, but this {type(self).__name__} has "
-                f"{len(fitted.sizes)}"
-            )
-
-    def _read_again(self, X: Any, fitted: Fitted) -> Any:
-        """Data to score: it must be like that of the fit."""
-        data = self._read(X)
-        self._check_features(data, fitted)
-        check_names(fitted.names, data.names)
-        return data
-
     def _merged(self: M, other: M, combine: Callable[[Any, Any], Any], sign: str) -> M:
         if type(other) is not type(self):
             return cast(M, NotImplemented)
         if self.missing_fit == "em":
             raise all_at_once(sign)
         mine, theirs = self._require_counts(), other._require_counts()
-        if not np.array_equal(mine.sizes, theirs.sizes):
-            raise ValueError(
-                f"{sign}: n_categories differ, {mine.sizes.tolist()} and {theirs.sizes.tolist()}: "
-                "make both models with the same n_categories="
-            )
+        require_same_categories(mine, theirs, sign)
         for name in self._parameters:
             a, b = getattr(self, name), getattr(other, name)
             if name != "n_categories" and not same_parameter(a, b):
                 raise ValueError(f"{sign}: {name} differs, {a!r} and {b!r}")
-        if (mine.classes is None) != (theirs.classes is None):
-            raise ValueError(f"{sign}: one model has a class, the other none")
-        if mine.classes is not None and not np.array_equal(mine.classes, cast(NDArray[Any], theirs.classes)):
-            raise ValueError(
-                f"{sign}: classes differ, {mine.classes.tolist()} and {cast(NDArray[Any], theirs.classes).tolist()}"
-            )
-        if (mine.names is None) != (theirs.names is None):
-            raise ValueError(f"{sign}: one model has names of features, the other none")
-        check_names(mine.names, theirs.names)
+        require_same_labels(mine, theirs, sign)
         model = type(self)(**{name: getattr(self, name) for name in self._parameters})
         model._fitted = self._combine(mine, theirs, combine)
         return model
-
-    @staticmethod
-    def _combine(mine: Fitted, theirs: Fitted, combine: Callable[[Any, Any], Any]) -> Fitted:
-        counts = combine(mine.counts, theirs.counts)
-        class_counts = mine.class_counts
-        if class_counts is not None:
-            class_counts = combine(class_counts, theirs.class_counts)
-        return mine._replace(counts=counts, class_counts=class_counts)
-
-    def _sample_joint(
-        self, n: int, rng: Any, start: int, n_threads: int | None, length: int | None = None
-    ) -> tuple[NDArray[Any], NDArray[Any]]:
-        classes = self._with_class("sample_joint").classes
-        X, y = self._sample(n, None, rng, start, None, None, n_threads, length)
-        return X, cast(NDArray[Any], classes)[y]
 
     def _sample(
         self,
@@ -1172,6 +815,7 @@ class Model(ABC):
         n_threads: int | None,
         length: int | None = None,
     ) -> tuple[NDArray[Any], NDArray[np.int64]]:
+        """Drawn rows, and the codes of their classes."""
         prepared = self._prepared()
         n = _check.natural("n", n)
         start = _check.first_number(start, n)
@@ -1179,50 +823,26 @@ class Model(ABC):
         codes = self._class_codes(y, n, prepared)
         rows = _check.output(self._shape(prepared, n, length), int(prepared.fitted.sizes.max()) - 1, dtype, out)
         self._ready(prepared)
-        key = _check.key(rng)  # last: a call that fails leaves the caller's generator as it was
+        stream = Stream(_check.key(rng), start, team)  # last: a call that fails leaves the caller's generator as it was
         if prepared.prior is not None and codes is None:
-            labels_drawn = np.empty(n, _check.smallest_unsigned(len(prepared.prior[0]) - 1))
-            write_flat(
-                labels_drawn,
-                prepared.prior.levels("class_prior_"),
-                len(prepared.prior[0]),
-                None,
-                self._class_purpose,
-                key,
-                start,
-                team,
-            )
-            codes = labels_drawn.astype(np.int64)
-        self._draw(prepared, Draw(rows, codes, Stream(key, start, team)))
+            codes = sample_classes(prepared.prior, n, self._class_purpose, stream)
+        self._draw(prepared, Draw(rows, codes, stream))
         return rows, cast(NDArray[np.int64], codes)
+
+    def _sample_joint(
+        self, n: int, rng: Any, start: int, n_threads: int | None, length: int | None = None
+    ) -> tuple[NDArray[Any], NDArray[Any]]:
+        classes = self._with_class("sample_joint").classes
+        X, y = self._sample(n, None, rng, start, None, None, n_threads, length)
+        return X, cast(NDArray[Any], classes)[y]
 
     def _class_codes(self, y: Any, n: int, prepared: Prepared) -> NDArray[np.int64] | None:
         """(n,) codes of one label, or of a label a row; None where no label is given."""
-        if prepared.classes is None:
-            if y is not None:
-                raise ValueError(f"y is given, but this {type(self).__name__} has no class")
-            return None
         if y is None:
             return None
-        labels = label_array(np.reshape(np.asarray(y), (1,)) if np.ndim(y) == 0 else y)
-        if np.ndim(y) != 0 and len(labels) != n:
-            raise ValueError(f"y must be one label or one for each of the {n} rows, got {len(labels)}")
-        codes = class_codes(labels, prepared.classes)
-        return np.full(n, codes[0]) if np.ndim(y) == 0 else codes
-
-    def _posterior(self, prepared: Prepared, scores: NDArray[np.float64], n_threads: int | None) -> NDArray[np.float64]:
-        """(n, K) p(y | x) from log p(x, y); ones without a class."""
-        if prepared.prior is None:
-            return np.ones_like(scores)
-        out = np.empty_like(scores)
-        team = backend.threads(n_threads, scores.size)
-        backend.kernels().posterior(scores, np.ascontiguousarray(prepared.prior[0]), None, out, team)
-        return out
-
-    def _missing_cells(self, prepared: Prepared, data: Any) -> Any:
-        """(n, d) which cells of checked data are missing."""
-        codes = data.codes.reshape(len(data), len(prepared.fitted.sizes))
-        return missing_cells(codes, prepared.fitted.sizes, self.missing, _check.unseen_rule(self.unseen))
+        if prepared.classes is None:
+            raise ValueError(f"y is given, but this {type(self).__name__} has no class")
+        return codes_of_rows(y, n, prepared.classes)
 
     def _require_possible(self, scores: NDArray[np.float64]) -> None:
         bad = np.flatnonzero(np.isneginf(scores).all(axis=1))
@@ -1232,12 +852,10 @@ class Model(ABC):
                 "leave the row out, or smooth the model with alpha"
             )
 
-    def _all_rows(self, fitted: Fitted, what: str) -> NDArray[np.int64]:
-        """Every combination of categories, (prod C, d), or (C,) for one variable."""
-        sizes = fitted.sizes.tolist()
-        total = 1
-        for c in sizes:
-            total *= c
+    def _every_row(self, prepared: Prepared, what: str) -> NDArray[np.int64]:
+        """Every combination of categories, (prod C, d), or (C,) for one variable, to sum over them."""
+        sizes = prepared.fitted.sizes.tolist()
+        total = math.prod(sizes)
         if total > _MOST_COMBINATIONS:
             raise ValueError(
                 f"the exact {what} of this {type(self).__name__} is a sum over {total} combinations, more than "
@@ -1245,69 +863,6 @@ class Model(ABC):
             )
         rows: NDArray[np.int64] = np.indices(sizes).reshape(len(sizes), -1).T
         return rows if self._dimensions == 2 else rows[:, 0]
-
-    def _prepared(self) -> Prepared:
-        """What is derived, for the fit and the parameters of this moment."""
-        fitted, cache = self._require_fitted(), self._cache
-        parameters = tuple(getattr(self, name) for name in self._parameters)
-        if (
-            cache is not None
-            and cache.fitted is fitted
-            and all(a is b for a, b in zip(cache.parameters, parameters, strict=True))
-        ):
-            return cache
-        self._check_parameters(fitted.sizes)  # some may have been set since the fit
-        if fitted.counts is None:
-            fresh = Prepared(fitted, parameters, *self._given(fitted))
-        else:
-            fresh = Prepared(fitted, parameters, *self._estimate(fitted))
-        self._cache = fresh
-        return fresh
-
-    def _require_fitted(self) -> Fitted:
-        fitted = self._fitted
-        if fitted is None:
-            raise AttributeError(
-                f"this {type(self).__name__} is not fitted: call fit, partial_fit or from_probabilities"
-            )
-        return fitted
-
-    def _require_counts(self) -> Fitted:
-        fitted = self._require_fitted()
-        if fitted.counts is None:
-            raise AttributeError(f"this {type(self).__name__} was made from probabilities: it has no counts")
-        return fitted
-
-    def _counted(self) -> Prepared:
-        """What is derived from counts; AttributeError where there are none."""
-        self._require_counts()
-        return self._prepared()
-
-    def _with_class(self, method: str) -> Prepared:
-        prepared = self._prepared()
-        if prepared.classes is None:
-            raise AttributeError(f"{method} needs a class: this {type(self).__name__} was fitted without y")
-        return prepared
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_cache": None}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        fitted = state.get("_fitted")
-        if fitted is not None:  # a pickle forgets what is read-only
-            for part in (fitted.sizes, fitted.names, fitted.classes):
-                if part is not None:
-                    part.flags.writeable = False
-        self.__dict__.update(state | {name: own_parameter(state[name]) for name in self._parameters})
-
-    def __repr__(self) -> str:
-        plain = type(self)()
-        shown = [
-            f"{name}={getattr(self, name)!r}"
-            for name in self._parameters
-            if not same_parameter(getattr(self, name), getattr(plain, name))
-        ]
-        return f"{type(self).__name__}({', '.join(shown)})"
 
 
 def _float(number: int) -> float:

@@ -192,6 +192,12 @@ class ChowLiuTree(TreeModel):
             There is no matplotlib: ``pip install 'tallydraw[demo]'``.
         ValueError
             A label that is none of the classes, or one where there is one tree.
+
+        Examples
+        --------
+        >>> import tallydraw as td
+        >>> tree = td.ChowLiuTree().fit([[0, 0], [1, 1], [1, 0]])
+        >>> ax = tree.plot()  # doctest: +SKIP
         """
         prepared = self._prepared()
         trees = np.atleast_2d(self.parents_)

@@ -107,7 +107,15 @@ class MarkovChain(TreeModel):
     def fit(
         self, X: Any, y: Any = None, *, offsets: Any = None, sample_weight: Any = None, n_threads: int | None = None
     ) -> MarkovChain:
-        """Count `X`, rows or (with ``homogeneous``) sequences, and `y`, a label for each. See :meth:`Model.fit`."""
+        """Count `X`, rows or (with ``homogeneous``) sequences, and `y`, a label for each. See :meth:`Model.fit`.
+
+        Examples
+        --------
+        >>> import tallydraw as td
+        >>> words = td.MarkovChain(homogeneous=True).fit([0, 1, 1, 0, 1], offsets=[0, 3, 5])
+        >>> words.counts_[0].tolist(), words.counts_[1].tolist()
+        ([2, 0], [[0, 2], [0, 1]])
+        """
         return super().fit(self._with_offsets(X, offsets), y, sample_weight=sample_weight, n_threads=n_threads)
 
     def partial_fit(
@@ -120,28 +128,78 @@ class MarkovChain(TreeModel):
         sample_weight: Any = None,
         n_threads: int | None = None,
     ) -> MarkovChain:
-        """Add the counts of `X`. See :meth:`Model.partial_fit`."""
+        """Add the counts of `X`. See :meth:`Model.partial_fit`.
+
+        Examples
+        --------
+        >>> import tallydraw as td
+        >>> words = td.MarkovChain(n_categories=2, homogeneous=True).partial_fit([[0, 1, 1]]).partial_fit([[0, 1]])
+        >>> words.counts_[1].tolist()
+        [[0, 2], [0, 1]]
+        """
         data = self._with_offsets(X, offsets)
         return super().partial_fit(data, y, classes=classes, sample_weight=sample_weight, n_threads=n_threads)
 
     def log_prob(self, X: Any, *, offsets: Any = None, n_threads: int | None = None) -> NDArray[np.float64]:
-        """Log-probability of each row or sequence, the first states included. See :meth:`Model.log_prob`."""
+        """Log-probability of each row or sequence, the first states included. See :meth:`Model.log_prob`.
+
+        Examples
+        --------
+        >>> import tallydraw as td
+        >>> words = td.MarkovChain(homogeneous=True).fit([[0, 1, 1], [0, 0, 1]])
+        >>> words.log_prob([[0, 1], [0, 1, 1, 1], [1]]).round(6)
+        array([-0.405465, -0.405465,      -inf])
+        """
         return super().log_prob(self._with_offsets(X, offsets), n_threads=n_threads)
 
     def log_joint(self, X: Any, *, offsets: Any = None, n_threads: int | None = None) -> NDArray[np.float64]:
-        """Log-probability of each row or sequence with each class, (n, K). See :meth:`Model.log_joint`."""
+        """Log-probability of each row or sequence with each class, (n, K). See :meth:`Model.log_joint`.
+
+        Examples
+        --------
+        >>> import tallydraw as td
+        >>> words = td.MarkovChain(homogeneous=True).fit([[0, 1], [0, 0]], ["up", "flat"])
+        >>> words.log_joint([[0, 1, 1]]).round(6)  # of the classes flat and up
+        array([[     -inf, -1.386294]])
+        """
         return super().log_joint(self._with_offsets(X, offsets), n_threads=n_threads)
 
     def predict_log_proba(self, X: Any, *, offsets: Any = None, n_threads: int | None = None) -> NDArray[np.float64]:
-        """Logs of :meth:`predict_proba`, (n, K)."""
+        """Logs of :meth:`predict_proba`, (n, K).
+
+        Examples
+        --------
+        >>> import tallydraw as td
+        >>> words = td.MarkovChain(homogeneous=True).fit([[0, 1], [0, 0]], ["up", "flat"])
+        >>> words.predict_log_proba([[0, 1], [0]]).round(6)
+        array([[     -inf,  0.      ],
+               [-0.693147, -0.693147]])
+        """
         return super().predict_log_proba(self._with_offsets(X, offsets), n_threads=n_threads)
 
     def predict_proba(self, X: Any, *, offsets: Any = None, n_threads: int | None = None) -> NDArray[np.float64]:
-        """Posterior of each class, (n, K). See :meth:`Model.predict_proba`."""
+        """Posterior of each class, (n, K). See :meth:`Model.predict_proba`.
+
+        Examples
+        --------
+        >>> import tallydraw as td
+        >>> words = td.MarkovChain(homogeneous=True).fit([[0, 1], [0, 0]], ["up", "flat"])
+        >>> words.predict_proba([[0, 1], [0]])
+        array([[0. , 1. ],
+               [0.5, 0.5]])
+        """
         return super().predict_proba(self._with_offsets(X, offsets), n_threads=n_threads)
 
     def predict(self, X: Any, *, offsets: Any = None, n_threads: int | None = None) -> NDArray[Any]:
-        """The most probable class of each row or sequence, (n,). See :meth:`Model.predict`."""
+        """The most probable class of each row or sequence, (n,). See :meth:`Model.predict`.
+
+        Examples
+        --------
+        >>> import tallydraw as td
+        >>> words = td.MarkovChain(homogeneous=True).fit([[0, 1], [0, 0]], ["up", "flat"])
+        >>> words.predict([[0, 1], [0, 0, 0]]).tolist()
+        ['up', 'flat']
+        """
         return super().predict(self._with_offsets(X, offsets), n_threads=n_threads)
 
     def loo_log_prob(
@@ -151,6 +209,14 @@ class MarkovChain(TreeModel):
 
         Of a sequence all counts are left out, however often it makes a transition: O(1) a step where there are few
         states, else a sort of the steps. The table is made again for each sequence that has missing states.
+
+        Examples
+        --------
+        >>> import tallydraw as td
+        >>> words = td.MarkovChain(alpha=1, homogeneous=True).fit([[0, 1, 1], [0, 0]])
+        >>> others = td.MarkovChain(alpha=1, n_categories=2, homogeneous=True).fit([[0, 1, 1]])
+        >>> bool((words.loo_log_prob([[0, 0]]) == others.log_prob([[0, 0]])).all())
+        True
         """
         return super().loo_log_prob(self._with_offsets(X, offsets), y, n_threads=n_threads)
 
@@ -175,6 +241,14 @@ class MarkovChain(TreeModel):
             Required where ``homogeneous``, not taken otherwise.
         y, rng, start, dtype, out, n_threads
             As in :meth:`Model.sample`.
+
+        Examples
+        --------
+        >>> import tallydraw as td
+        >>> words = td.MarkovChain(homogeneous=True).fit([[0, 1, 2, 0]])
+        >>> words.sample(2, length=5, rng=0)
+        array([[0, 1, 2, 0, 1],
+               [0, 1, 2, 0, 1]], dtype=uint8)
         """
         steps = self._check_length(length)
         return self._sample(n, y, rng, start, dtype, out, n_threads, steps)[0]
@@ -182,7 +256,16 @@ class MarkovChain(TreeModel):
     def sample_joint(
         self, n: int, *, length: int | None = None, rng: Any = None, start: int = 0, n_threads: int | None = None
     ) -> tuple[NDArray[Any], NDArray[Any]]:
-        """Draw rows or sequences and their classes: the `X` that :meth:`sample` draws, and (n,) labels."""
+        """Draw rows or sequences and their classes: the `X` that :meth:`sample` draws, and (n,) labels.
+
+        Examples
+        --------
+        >>> import tallydraw as td
+        >>> words = td.MarkovChain(homogeneous=True).fit([[0, 1], [1, 0]], ["up", "down"])
+        >>> X, y = words.sample_joint(3, length=2, rng=4)
+        >>> X.tolist(), y.tolist()
+        ([[0, 1], [1, 0], [0, 1]], ['up', 'down', 'up'])
+        """
         return self._sample_joint(n, rng, start, n_threads, self._check_length(length))
 
     @property
