@@ -256,7 +256,12 @@ def test_stated_trees(backend: str) -> None:
     assert model.parents_.tolist() == [1, -1]
     assert np.exp(model.log_prob([[0, 0], [1, 1]])) == pytest.approx([0.05, 0.375])
     assert model.n_parameters == 3
-    assert model.to_text() == "x1\n└─ x0"
+    assert model.to_text() == "x1\n└─ x0  0.036894"
+    joint = [[0.05, 0.2], [0.375, 0.375]]
+    assert td.mutual_information(joint) == pytest.approx(0.036894, abs=1e-6)
+    one = td.Tables.from_arrays([[[[0.2, 0.8], [0.5, 0.5]]] * 2, [[0.25, 0.75], [1, 0]]], parents=[1, -1], n_classes=2)
+    classed = td.ChowLiuTree.from_probabilities(one, class_prior=[0.75, 0.25])
+    assert classed.to_text() == "x1\n└─ x0  0.027670"  # given the class, which says all of x1 in class 1
     with pytest.raises(AttributeError, match="it has no counts"):
         _ = model.counts_
     other = td.Tables.from_arrays([[0.1, 0.9], [0.25, 0.75]])
@@ -321,7 +326,7 @@ def test_text_has_names_branches_and_information() -> None:
     ]
     chain = td.Tables.from_arrays([[0.5, 0.5]] + [[[0.5, 0.5]] * 2] * 4, parents=[-1, 0, 1, 0, 3])
     text = td.ChowLiuTree.from_probabilities(chain).to_text()
-    assert text.splitlines() == ["x0", "├─ x1", "│  └─ x2", "└─ x3", "   └─ x4"]
+    assert text.splitlines() == ["x0", "├─ x1  0.000000", "│  └─ x2  0.000000", "└─ x3  0.000000", "   └─ x4  0.000000"]
 
 
 def test_plot_draws_every_feature_and_arc() -> None:

@@ -167,6 +167,51 @@ def test_log_prob_is_the_sum_over_components(kind: Any, backend: str) -> None:
     assert model.responsibilities(kind[1]) == pytest.approx(np.exp(joint - whole[:, None]), abs=1e-12)
 
 
+def test_components_are_models_of_their_own(kind: Any, backend: str) -> None:
+    model = mixture(kind).fit(kind[1], rng=5)
+    parts = model.components_
+    joint = np.log(model.weights_) + np.stack([part.log_prob(kind[1]) for part in parts], axis=1)
+    assert model.log_prob(kind[1]) == pytest.approx(np.logaddexp.reduce(joint, axis=1), rel=1e-12)
+    length = {"length": 6} if kind is MODELS["sequences"] else {}
+    theta = model.probabilities_
+    for k, part in enumerate(parts):
+        assert repr(part) == repr(model.model) and part.classes_ is None
+        of_class = theta[k] if isinstance(theta, tuple) else theta.of_class(k)
+        assert part.probabilities_ == of_class
+        mine = [t.tolist() for t in part.probabilities_]
+        assert mine == ([t.tolist() for t in theta[k]] if isinstance(theta, tuple) else [t[k].tolist() for t in theta])
+        assert np.array_equal(part.sample(40, rng=3, **length), model.sample(40, y=k, rng=3, **length))
+        again = pickle.loads(pickle.dumps(part))
+        assert np.array_equal(again.log_prob(kind[1]), part.log_prob(kind[1]))
+        with pytest.raises(AttributeError, match="made from probabilities"):
+            _ = part.counts_
+    parts[0].fit(kind[1])
+    assert model.components_[0].probabilities_ == (theta[0] if isinstance(theta, tuple) else theta.of_class(0))
+
+
+def test_components_draw_by_the_rule_of_whole_weights() -> None:
+    tables = td.Tables.from_arrays([[[1, 2], [3, 1]]], n_classes=2).normalize()
+    model = td.Mixture.from_probabilities(tables, class_prior=[0.5, 0.5])
+    for k, part in enumerate(model.components_):
+        assert np.array_equal(part.probabilities_.levels().level, tables.levels().level[2 * k : 2 * k + 2])
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_trees_of_a_mixture_can_be_seen(shared: bool) -> None:
+    frame = pd.DataFrame(X, columns=list("abcd"))
+    model = td.Mixture(td.ChowLiuTree(alpha=1, shared=shared), 2).fit(frame, rng=0)
+    for k, tree in enumerate(model.components_):
+        theta = model.probabilities_ if shared else model.probabilities_[k]
+        assert tree.parents_.tolist() == theta.parents.tolist()
+        assert tree.to_text().startswith("a\n")
+        assert tree.feature_names_in_.tolist() == list("abcd")
+        single = tree.marginals([[-1, -1, -1, -1]])
+        joint = [single[p][0][:, None] * t for p, t in zip(tree.parents_, tree.probabilities_, strict=True)]
+        shown = [float(line.split()[-1]) for line in tree.to_text().splitlines()[1:]]
+        wanted = [td.mutual_information(joint[j]) for j in range(4) if tree.parents_[j] >= 0]
+        assert sorted(shown) == pytest.approx(sorted(wanted), abs=1e-6)
+
+
 def test_weights_and_repeated_rows_are_the_same() -> None:
     weight = R.integers(0, 4, len(WIDE))
     a = mixture(MODELS["products"], start="kmeans++").fit(WIDE[:, :3], sample_weight=weight, rng=2)

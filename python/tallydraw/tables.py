@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple, overload
+from typing import Any, NamedTuple, cast, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -229,6 +229,38 @@ class Tables(Sequence[NDArray[Any]]):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _restore, (self.values, self.n_categories, self.parents, self.n_classes, self.order, self._exact)
+
+    def of_class(self, k: int) -> Tables:
+        """The tables of one class, without classes.
+
+        Raises
+        ------
+        ValueError
+            There are no classes, or not so many.
+
+        Examples
+        --------
+        >>> import tallydraw as td
+        >>> t = td.count_features([[0, 1], [1, 1], [1, 0]], y=[0, 1, 1])
+        >>> t.of_class(1) == td.count_features([[1, 1], [1, 0]])
+        True
+        """
+        if self.n_classes is None:
+            raise ValueError("these Tables have no classes")
+        k = _check.natural("k", k, most=self.n_classes - 1)
+        structure = make_structure(self.n_categories, self.parents, None, self.order)
+        values, exact = (
+            None if cells is None else class_cells(cells, self.offsets, structure.offsets, k)
+            for cells in (self.values, self._exact)
+        )
+        return Tables(
+            cast(NDArray[Any], values),
+            self.n_categories,
+            parents=self.parents,
+            order=self.order,
+            exact_weights=exact,
+            structure=structure,
+        )
 
     # Arithmetic ------------------------------------------------------------------------------------------------------
 
@@ -470,6 +502,16 @@ class Tables(Sequence[NDArray[Any]]):
             rows[:-1] = table.T
             rows[-1] = 0.0
         return values
+
+
+def class_cells(values: NDArray[Any], offsets: NDArray[np.int64], alone: NDArray[np.int64], k: int) -> NDArray[Any]:
+    """Class k's cells of flat tables that begin at `offsets`, or at `alone` where there is one class."""
+    size = np.diff(alone)
+    if len(size) and (size == size[0]).all():
+        cells: NDArray[Any] = values.reshape(len(size), -1, int(size[0]))[:, k].flatten()
+        return cells
+    cells = values[np.repeat(offsets[:-1] + k * size - alone[:-1], size) + np.arange(alone[-1])]
+    return cells
 
 
 def _along_rows(combine: np.ufunc, rows: NDArray[Any]) -> NDArray[Any]:

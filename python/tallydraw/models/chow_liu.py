@@ -11,6 +11,7 @@ from tallydraw import _check
 from tallydraw._count_pairs import count_pair_cells
 from tallydraw._pair_information import mutual_information, pair_information
 from tallydraw.log_prob import require_probabilities
+from tallydraw.models._divergence import arc_information
 from tallydraw.models._em import (
     check_missing_fit,
     expected_soft_tables,
@@ -150,6 +151,8 @@ class ChowLiuTree(TreeModel):
     def to_text(self) -> str:
         """Draw the tree as text: a line a feature, the mutual information with its parent (given the class) in nats.
 
+        It is that of the counts, or of the probabilities where these were stated.
+
         Examples
         --------
         >>> import tallydraw as td
@@ -165,8 +168,7 @@ class ChowLiuTree(TreeModel):
         prepared = self._prepared()
         texts = []
         for k, parents in enumerate(np.atleast_2d(self.parents_)):
-            shared = self._arc_information(prepared, k, parents)
-            notes = [""] * len(parents) if shared is None else [f"{value:.6f}" for value in shared]
+            notes = [f"{value:.6f}" for value in self._arc_information(prepared, k, parents)]
             texts.append(as_text(parents, self._feature_labels(prepared), notes))
         if not isinstance(prepared.probabilities, tuple):
             return texts[0]
@@ -406,11 +408,17 @@ class ChowLiuTree(TreeModel):
             total += s.n_classes * int((s.n_contexts * (s.n_categories - 1)).sum())
         return total
 
-    def _arc_information(self, prepared: Prepared, k: int, parents: NDArray[np.int64]) -> NDArray[np.float64] | None:
-        """(d,) mutual information of each feature with its parent, 0 of a root; None without counts."""
+    def _arc_information(self, prepared: Prepared, k: int, parents: NDArray[np.int64]) -> NDArray[np.float64]:
+        """(d,) mutual information of each feature with its parent, 0 of a root: of the counts, or of a stated truth."""
         pairs = prepared.fitted.counts
         if pairs is None:
-            return None
+            tables = stacks_of(prepared)[k]
+            if tables.n_classes is None:
+                return arc_information(tables)
+            total = np.zeros(len(parents))
+            for y, share in enumerate(cast(Tables, prepared.prior)[0]):
+                total += share * arc_information(tables.of_class(y))
+            return total
         if isinstance(prepared.probabilities, tuple):
             pairs = pairs.of_class(k)
         matrix = mutual_information(pairs)

@@ -61,6 +61,9 @@ class Mixture(Model):
     probabilities_ : Tables, or tuple of Tables
         Table j has shape ``(n_components, [C_parent,] C_j)``; where each component has a tree of its own, one Tables a
         component, without the first axis.
+    components_ : tuple of Model
+        Each component as a model of its own, of the kind of `model` and without a class: with ``log_prob``, ``sample``,
+        ``complete``, …, of a :class:`ChowLiuTree` ``parents_``, ``to_text()`` and ``plot()`` too.
     objective_ : ndarray of float64
         The penalised log-likelihood before each iteration: the sum of log p(x) over the rows, plus alpha * log theta
         over all parameters, less what arcs cost where trees have a `penalty`. Divided by nothing; it never falls but by
@@ -123,7 +126,7 @@ class Mixture(Model):
                 raise TypeError(
                     f"model must be a model such as NaiveBayes() (not a mixture or a joint table), got {kind}"
                 )
-            return type(value)(**{p: getattr(value, p) for p in value._parameters})
+            return _unfitted(value)
         if name == "start" and not (isinstance(value, str) and value in _STARTS):
             raise ValueError(f"start must be one of {_STARTS}, got {value!r}")
         if name in ("n_components", "n_init", "max_iter", "patience"):  # attempts are numbered in 24 bits
@@ -177,7 +180,7 @@ class Mixture(Model):
         """
         if y is not None:
             raise ValueError("y is given, but the class of a Mixture is hidden: fit the model itself to known classes")
-        component = self._new_component()
+        component = _unfitted(self.model)
         component._fitted = self._fitted  # whose numbers of categories hold
         data = component._read(X)
         if len(data) == 0:
@@ -190,7 +193,7 @@ class Mixture(Model):
         component._fitted = None
         held_out = None
         if validation is not None:
-            held_out = _held_out(self._new_component(), validation, sizes, data.names, n_threads)
+            held_out = _held_out(_unfitted(self.model), validation, sizes, data.names, n_threads)
         by_distance = isinstance(data, Data) and self.start == "kmeans++"
         if isinstance(data, Data):
             data, weights = _distinct(_canonical(data, sizes, component), sizes, weights)
@@ -245,9 +248,8 @@ class Mixture(Model):
         if model is None:
             model = NaiveBayes()
         mixture = cls(model, int(stated_prior(class_prior).n_categories[0]), **params)
-        component = mixture._new_component()
-        stated = {p: getattr(component, p) for p in component._parameters}
-        component = type(component).from_probabilities(tables, class_prior=class_prior, **stated)
+        stated = {p: getattr(mixture.model, p) for p in mixture.model._parameters}
+        component = type(mixture.model).from_probabilities(tables, class_prior=class_prior, **stated)
         mixture._fit = _Fit(component, _History(np.empty(0), np.empty(0), 0, True))
         return mixture
 
@@ -257,6 +259,32 @@ class Mixture(Model):
     def weights_(self) -> NDArray[np.float64]:
         """(n_components,) the weights of the components."""
         return cast(Tables, self._prepared().prior)[0]
+
+    @property
+    def components_(self) -> tuple[Model, ...]:
+        """(n_components,) the components, each a model of its own: a stated truth, as from ``from_probabilities``.
+
+        It has the parameters and probabilities that the component has here, and no counts: what is done to it does not
+        change the mixture. Made anew at each access.
+
+        Examples
+        --------
+        >>> import tallydraw as td
+        >>> X = [[0, 0, 0, 1], [0, 0, 1, 0], [1, 1, 0, 0], [1, 1, 1, 1], [0, 1, 0, 1], [1, 0, 1, 0]] * 5
+        >>> trees = td.Mixture(td.ChowLiuTree(alpha=1, shared=False), 2).fit(X, rng=0).components_
+        >>> print(trees[1].to_text())
+        x0
+        └─ x1  0.075382
+           ├─ x2  0.118015
+           └─ x3  0.118015
+        """
+        prepared, kind = self._prepared(), self._fitted_component()
+        theta = prepared.probabilities
+        stacks = theta if isinstance(theta, tuple) else [theta.of_class(k) for k in range(self.n_components)]
+        models = tuple(_unfitted(kind) for _ in stacks)
+        for model, tables in zip(models, stacks, strict=True):
+            model._fitted = Fitted(prepared.fitted.sizes, None, tables, prepared.fitted.names)
+        return models
 
     @property
     def objective_(self) -> NDArray[np.float64]:
@@ -354,9 +382,6 @@ class Mixture(Model):
     def _kind(self) -> Model:
         """What knows how data is read: the component, as it was fitted."""
         return self.model if self._fit is None else self._fit.component
-
-    def _new_component(self) -> Model:
-        return type(self.model)(**{p: getattr(self.model, p) for p in self.model._parameters})
 
     def _fitted_component(self) -> Model:
         self._require_fitted()
@@ -499,6 +524,11 @@ class _Run(NamedTuple):
     history: _History
     score: float
     objective: float
+
+
+def _unfitted(model: Model) -> Model:
+    """A model with the same parameters."""
+    return type(model)(**{p: getattr(model, p) for p in model._parameters})
 
 
 def _held_out(model: Model, validation: Any, sizes: NDArray[np.int64], names: Any, n_threads: int | None) -> Any:
