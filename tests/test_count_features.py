@@ -12,6 +12,7 @@ import reference
 import tallydraw as td
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import sparse
 from tallydraw import count as internal
 from tallydraw._structure import make_structure
 
@@ -275,7 +276,16 @@ def test_many_categories_are_counted(backend):
         (lambda: td.count_features([[0]], y=[0, 1]), ValueError, r"y must have one class a row \(1\), got 2"),
         (lambda: td.count_features([[0]], y=[-1]), ValueError, r"y\[0\] is -1: a class may not be missing"),
         (lambda: td.count_features([[0]], y=[3], n_classes=2), ValueError, r"y\[0\] is 3, but there are 2 classes"),
-        (lambda: td.count_features([[0]], y=[0.0]), TypeError, "y must hold integer codes"),
+        (lambda: td.count_features([[0]], y=[0.0]), TypeError, r"y must hold integer codes.*y.astype\(np.int64\)"),
+        (lambda: td.count_features([[0]], y=["a"]), TypeError, r"<U1; .* y = np.unique\(y, return_inverse=True\)"),
+        (lambda: td.count_features([[0]], y=[None]), TypeError, r"y\[0\] is None; a class may not be missing"),
+        (lambda: td.count_features(sparse.csr_matrix([[0]])), TypeError, r"X is a sparse csr_matrix.*X.toarray\(\)"),
+        (lambda: td.count_features({"a": [0]}), TypeError, "X must hold integer codes, got dict; pass an array"),
+        (lambda: td.count_features(np.array([[0, 1]], object)), TypeError, r"X\[0, 0\] is 0; pass X.astype\('int64'\)"),
+        (lambda: td.count_features([[0, None]]), TypeError, r"X\[0, 1\] is None; -1 is missing"),
+        (lambda: td.count_features([[0, 2**70]]), TypeError, r"X\[0, 1\] is 1180\d+; codes must be below 2\*\*63 - 1"),
+        (lambda: td.count_features(np.array([[0, "a"]], object)), TypeError, r"X\[0, 1\] is 'a'; give the values"),
+        (lambda: td.count_features(np.empty((0, 1), object)), TypeError, "got dtype object; give the values"),
         (lambda: td.count_features([[0]], n_classes=2), ValueError, "n_classes is given without y"),
         (lambda: td.count_features([[0, 0]], parents=[1, 0]), ValueError, "parents has a cycle"),
         (lambda: td.count_features([[0, 0]], parents=[-1, 2]), ValueError, r"parents\[1\] must be at most 1"),
@@ -403,3 +413,14 @@ def test_one_alpha_for_all_is_as_one_for_each(alpha: Any, backend: str) -> None:
         assert found == expected and found.parents is tables.parents
         assert np.array_equal(tables.values, before)
         assert all(np.array_equal(a, b) for a, b in zip(found.levels(), expected.levels(), strict=True))
+
+
+def test_the_remedy_of_nullable_columns_works() -> None:
+    pd = pytest.importorskip("pandas")
+    frame = pd.DataFrame({"a": pd.array([0, 1, pd.NA], "Int8"), "b": pd.array([0, 1, 1], "Int8")})
+    with pytest.raises(TypeError, match=r"X\[2, 0\] is <NA>; -1 is missing.*X.fillna\(-1\).astype\('int64'\)"):
+        td.count_features(frame)
+    assert td.count_features(frame.fillna(-1).astype("int64"))[0].tolist() == [1, 1]
+    with pytest.raises(TypeError, match=r"got dtype float64.*x.fillna\(-1\).astype\('int64'\)"):
+        td.count_categories(frame["a"])
+    assert td.count_categories(frame["a"].fillna(-1).astype("int64")).tolist() == [1, 1]

@@ -316,8 +316,9 @@ class Tables(Sequence[NDArray[Any]]):
 
         Parameters
         ----------
-        alpha : float, one a category, or one a feature, default 0.0
-            Pseudocounts. 0.0 is the maximum-likelihood estimate n / N.
+        alpha : float, one a category, one a feature, or array (d, C), default 0.0
+            Pseudocounts. 0.0 is the maximum-likelihood estimate n / N. One a category, and an array, want as many
+            categories everywhere; a list of one number or array a feature gives both.
 
         Returns
         -------
