@@ -424,3 +424,66 @@ def test_the_remedy_of_nullable_columns_works() -> None:
     with pytest.raises(TypeError, match=r"got dtype float64.*x.fillna\(-1\).astype\('int64'\)"):
         td.count_categories(frame["a"])
     assert td.count_categories(frame["a"].fillna(-1).astype("int64")).tolist() == [1, 1]
+
+
+SPARSE = "give the values that occur the codes 0, 1, 2, …"
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: td.count_categories([0, 2**33]), r"x\[1\] is 8589934592: there would be 8589934593 categories"),
+        (lambda: td.count_categories([3, 2**63 - 1]), r"x\[1\] is 9223372036854775807: codes must be below 2\*\*63"),
+        (lambda: td.count_features([[0, 1], [1, 2**63 - 1]]), r"X\[1, 1\] is 9223372036854775807: codes must be below"),
+        (lambda: td.count_features([[0, 1], [1, 2**31]]), r"X\[1, 1\] is 2147483648: feature 1 would have 2147483649"),
+        (lambda: td.count_features([[0, 2**62]]), "36893488147419103248 bytes for 1 rows: " + SPARSE),
+        (lambda: td.count_features([[2**14, 2**14]], parents=[-1, 0]), r"X\[0, 0\] is 16384: .* pass n_categories="),
+        (lambda: td.count_features([[0], [1]], y=[0, 2**50]), r"y\[1\] is 1125899906842624: .* pass n_classes="),
+        (
+            lambda: td.count_features([[0]], y=np.array([2**64 - 1], np.uint64)),
+            r"y\[0\] is 18446744073709551615: class",
+        ),
+        (
+            lambda: td.count_features([[0]], y=[0], n_classes=2**60),
+            "too many to address; lower n_classes or the numbers",
+        ),
+        (lambda: td.count_features([[2**40], [2**31], [2**30]], missing=2**40), r"X\[1, 0\] is 2147483648: feature 0"),
+        (lambda: td.count_pairs([[0, 1], [2**14, 2**14]]), r"X\[1, 0\] is 16384: feature 0 would have 16385"),
+        (lambda: td.count_pairs([[0, 1], [1, 0]], y=[0, 2**50]), r"y\[1\] is 1125899906842624: n_classes would be"),
+        (lambda: td.count_transitions([[0, 2**33]]), r"S\[0\]\[1\] is 8589934592: .* for 2 steps: .* pass n_states="),
+        (lambda: td.count_transitions(np.array([[0, 2**63 - 1]])), r"S\[0, 1\] is 9223372036854775807: states must be"),
+        (
+            lambda: td.NaiveBayes().fit([[0], [2**31]]),
+            r"X\[1, 0\] is 2147483648: .* np.unique\(values, return_inverse=True",
+        ),
+        (lambda: td.NaiveBayes().fit([[0], [2**26]], ["a", "b"]), r"X\[1, 0\] is 67108864: .* 1073741840 bytes"),
+        (lambda: td.NaiveBayes().partial_fit([[0], [2**31]]), r"X\[1, 0\] is 2147483648"),
+        (lambda: td.Categorical().fit([0, 2**31]), r"x\[1\] is 2147483648: there would be 2147483649 categories"),
+        (lambda: td.MarkovChain().fit([[0, 1], [0, 2**14], [2**14, 0]]), r"X\[2, 0\] is 16384"),
+        (
+            lambda: td.MarkovChain(homogeneous=True).fit([[0, 2**14]]),
+            r"X\[0\]\[1\] is 16384: there would be 16385 states",
+        ),
+        (lambda: td.ChowLiuTree().fit([[0, 2**14], [2**14, 0]]), r"X\[1, 0\] is 16384: feature 0"),
+        (lambda: td.Mixture(td.NaiveBayes(), 60).fit([[0, 2**22], [1, 0]]), r"X\[0, 1\] is 4194304: feature 1"),
+    ],
+)
+def test_sizes_found_in_identifiers_are_refused(call: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+def test_sizes_that_are_asked_for_or_filled_are_not_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(internal, "_MOST_CELLS", 1000)
+    identifiers = [[0, 1000], [0, 3]]
+    with pytest.raises(ValueError, match=SPARSE):
+        td.count_features(identifiers)
+    assert td.count_features(identifiers, n_categories=1001)[1][1000] == 1
+    assert td.count_features([*identifiers] * 8)[1][1000] == 8  # 64 categories a row
+    model = td.NaiveBayes(n_categories=1001).fit(identifiers)
+    assert model.partial_fit(identifiers[1:]).counts_[1][3] == 2
+    assert td.NaiveBayes().fit([*identifiers] * 8).fit(identifiers).counts_[1].sum() == 2
+    assert td.JointTable().fit([[0, 2**40]]).log_prob([[0, 2**40]]) == 0
+    rows = np.arange(40)[:, None] * 25
+    mixture = td.Mixture(td.NaiveBayes(alpha=1), 2, max_iter=2, tol=0)
+    assert mixture.fit(rows, validation=rows[-1:], rng=0).log_prob(rows).shape == (40,)

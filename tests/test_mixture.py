@@ -298,6 +298,7 @@ def test_pickles_and_parameters() -> None:
         (lambda: td.Mixture(td.JointTable(), 2), TypeError, "model must be"),
         (lambda: td.Mixture(td.NaiveBayes, 2), TypeError, "got NaiveBayes"),
         (lambda: td.Mixture(td.NaiveBayes(), 0), ValueError, "n_components"),
+        (lambda: td.Mixture(td.NaiveBayes(), 10**6).fit(X), ValueError, "n_components is 1000000, but X has 400 rows"),
         (lambda: td.Mixture(td.NaiveBayes(), 2, start="best"), ValueError, "start must be"),
         (lambda: td.Mixture(td.NaiveBayes(), 2, tol=float("nan")), ValueError, "tol"),
         (lambda: td.Mixture(td.NaiveBayes(), 2).fit(X, HIDDEN), ValueError, "hidden"),

@@ -329,7 +329,7 @@ class Tables(Sequence[NDArray[Any]]):
         Raises
         ------
         OverflowError
-            A row of integer counts sums to 2**63 or more.
+            A row of integer counts, and integer alpha, sums to 2**63 or more: pass a smaller alpha, or a float.
 
         Examples
         --------
@@ -338,7 +338,10 @@ class Tables(Sequence[NDArray[Any]]):
         array([0.75, 0.  , 0.25])
         """
         theta = self._normalized(alpha) if len(self) and _check.is_number(alpha) else None
-        return self._like_probabilities(self.smoothed(alpha)) if theta is None else theta
+        if theta is not None:
+            return theta
+        plain = _check.is_number(alpha) and alpha == 0
+        return self._like_probabilities(self.smoothed(alpha), "counts" if plain else "counts + alpha")
 
     def smoothed(self, alpha: Any) -> NDArray[Any]:
         """Flat n_c + alpha_c, rows of zeros replaced by ones: what :meth:`normalize` divides by row sums."""
@@ -378,7 +381,7 @@ class Tables(Sequence[NDArray[Any]]):
             return None
         return self._like(theta, weights if whole else None)
 
-    def _like_probabilities(self, weights: NDArray[Any]) -> Tables:
+    def _like_probabilities(self, weights: NDArray[Any], name: str) -> Tables:
         theta = np.empty(len(weights), np.float64)
         for begin, end, c in self._structure.runs():
             rows = weights[begin:end].reshape(-1, c)
@@ -387,7 +390,7 @@ class Tables(Sequence[NDArray[Any]]):
                 total = _along_rows(np.add, rows) if whole else row_sums(rows)[0]
             most = 2**62 // c if whole else np.finfo(np.float64).max
             if not (rows.min() >= 0 and rows.max() <= most and total.min() > 0):  # nor where one is NaN
-                _levels.check_rows(rows, "counts", self._structure, begin)
+                _levels.check_rows(rows, name, self._structure, begin)
             if not whole and not np.isfinite(total).all():  # as levels do: a power of two changes no ratio
                 rows = np.where(np.isfinite(total)[:, None], rows, np.ldexp(rows, -64))
                 total = row_sums(rows)[0]

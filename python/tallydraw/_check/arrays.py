@@ -133,6 +133,8 @@ def class_codes(y: Any, n: int, n_classes: Any = None, name: str = "y") -> tuple
     if least < 0:
         row = int(np.flatnonzero(array < 0)[0])
         raise ValueError(f"{name}[{row}] is {array[row]}: a class may not be missing or negative; leave the row out")
+    if most >= 2**63 - 1:
+        raise ValueError(f"{name}[{int(array.argmax())}] is {most}: classes must be below 2**63 - 1")
     if n_classes is None:
         if n == 0:
             raise ValueError(f"{name} is empty: pass n_classes=")

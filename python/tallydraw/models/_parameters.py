@@ -2,12 +2,36 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 from typing import Any
 
 import numpy as np
 
 from tallydraw import _distributions
 from tallydraw.tables import Tables
+
+
+def explain_parameters(cls: type) -> None:
+    """Make a class say which parameters it has, in its own name, where it is given others."""
+    init = cls.__init__  # type: ignore[misc]
+    parameters = list(inspect.signature(init).parameters.values())[1:]
+    names = [p.name for p in parameters]
+    positional = [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
+
+    @functools.wraps(init)
+    def explained(self: Any, *args: Any, **params: Any) -> None:
+        unknown = next((name for name in params if name not in names), None)
+        if unknown is not None:
+            raise TypeError(f"{cls.__name__} has no parameter {unknown!r}: its parameters are {', '.join(names)}")
+        if len(args) > len(positional):
+            raise TypeError(
+                f"{cls.__name__} takes its parameters by name, got {args[len(positional)]!r}: write one of "
+                + ", ".join(f"{name}=" for name in names[len(positional) :])
+            )
+        init(self, *args, **params)
+
+    cls.__init__ = explained  # type: ignore[misc]
 
 
 def own_parameter(value: Any) -> Any:

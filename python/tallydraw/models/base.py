@@ -20,7 +20,7 @@ from tallydraw.models._evidence import draw_classes, missing_cells
 from tallydraw.models._labels import class_codes, find_classes, label_array
 from tallydraw.models._leave_one_out import stray_row, without_one
 from tallydraw.models._names import check_names, feature_names
-from tallydraw.models._parameters import own_parameter, same_parameter, stated_prior
+from tallydraw.models._parameters import explain_parameters, own_parameter, same_parameter, stated_prior
 from tallydraw.models._state import Data, Draw, Fitted, Prepared, Stream
 from tallydraw.models._sums import difference, exp, log, weighted_sum
 from tallydraw.sample.categories import LABELS, write_flat
@@ -76,6 +76,9 @@ class Model(ABC):
         self.unseen = unseen
         self._fitted: Fitted | None = None
         self._cache: Prepared | None = None
+
+    def __init_subclass__(cls) -> None:
+        explain_parameters(cls)
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in self._frozen and getattr(self, "_fitted", None) is not None:

@@ -25,7 +25,7 @@ from tallydraw.models._state import Fitted, Prepared
 from tallydraw.models._sums import log
 from tallydraw.models._tree_drawing import as_text, draw
 from tallydraw.models._tree_model import TreeModel, stacks_of
-from tallydraw.pairs import PairTables
+from tallydraw.pairs import PairTables, alike, pair_cells
 from tallydraw.tables import Tables
 
 __all__ = ["ChowLiuTree"]
@@ -218,6 +218,7 @@ class ChowLiuTree(TreeModel):
     def _count_pairs(
         self, data: Any, y: NDArray[np.int64] | None, k: int | None, sizes: Any, weights: Any, n_threads: int | None
     ) -> PairTables:
+        self._refuse_sparse(data, sizes, k)
         return count_pair_cells(
             data.codes,
             y,
@@ -229,6 +230,9 @@ class ChowLiuTree(TreeModel):
             n_threads=n_threads,
             name=self._data_name,
         )
+
+    def _n_table_cells(self, sizes: NDArray[np.int64], k: int | None) -> int:
+        return pair_cells(sizes, k, alike(sizes))
 
     def _estimate(self, fitted: Fitted) -> tuple[Any, Tables | None]:
         pairs = cast(PairTables, fitted.counts)

@@ -17,8 +17,8 @@ from tallydraw.models._starts import nearest_start, random_start
 from tallydraw.models._state import Data, Draw, Fitted, Prepared
 from tallydraw.models._steps import Steps, make_steps, posterior_of
 from tallydraw.models._sums import running_sum
+from tallydraw.models._tree_model import TreeModel
 from tallydraw.models.base import Model
-from tallydraw.models.joint import JointTable
 from tallydraw.models.naive_bayes import NaiveBayes
 from tallydraw.sample.categories import COMPONENT
 from tallydraw.tables import Tables
@@ -30,6 +30,8 @@ _STARTS = ("kmeans++", "random")
 # looked at where combinations are more than so many a row, or in all.
 _FEW_DISTINCT, _LOOKED_AT, _FIRST_COLUMNS = 0.7, 4096, 32
 _COMBINATIONS, _MOST_COMBINATIONS = 16, 1 << 22
+# Components a row: so many are a slip.
+_MOST_A_ROW = 64
 
 
 class Mixture(Model):
@@ -121,7 +123,7 @@ class Mixture(Model):
 
     def _checked(self, name: str, value: Any) -> Any:
         if name == "model":
-            if not isinstance(value, Model) or isinstance(value, (Mixture, JointTable)):
+            if not isinstance(value, TreeModel):
                 kind = value.__name__ if isinstance(value, type) else type(value).__name__
                 raise TypeError(
                     f"model must be a model such as NaiveBayes() (not a mixture or a joint table), got {kind}"
@@ -189,6 +191,12 @@ class Mixture(Model):
         weights = np.ones(len(data)) if sample_weight is None else _check.sample_weight(sample_weight, len(data))
         if not weights.any():
             raise ValueError("sample_weight is zero for every row: EM needs some weight")
+        if self.n_components > _MOST_A_ROW * len(data):
+            raise ValueError(
+                f"n_components is {self.n_components}, but X has {len(data)} rows: more components than rows change "
+                "nothing, pass fewer"
+            )
+        component._refuse_sparse(data, sizes, self.n_components)
         component._count(data, None, None, sizes, None, n_threads)  # a bad code raises before anything is drawn
         component._fitted = None
         held_out = None
@@ -199,6 +207,7 @@ class Mixture(Model):
             data, weights = _distinct(_canonical(data, sizes, component), sizes, weights)
         elif self.start == "kmeans++":
             raise ValueError('start="kmeans++" needs rows of features: pass start="random" for sequences')
+        _require_memory(len(data), self.n_components)
         key = _check.key(rng)
         steps = make_steps(component, data, sizes, weights, self.n_components, n_threads)
         best: _Run | None = None
@@ -526,16 +535,27 @@ class _Run(NamedTuple):
     objective: float
 
 
-def _unfitted(model: Model) -> Model:
-    """A model with the same parameters."""
-    return type(model)(**{p: getattr(model, p) for p in model._parameters})
+def _require_memory(n: int, k: int) -> None:
+    """Raise where there is no memory for the shares of n rows in k components, before anything is computed."""
+    try:
+        np.empty((n, k))
+    except MemoryError:
+        raise MemoryError(
+            f"n_components is {k}: the shares of {n} rows in so many components need {8 * n * k} bytes; pass fewer"
+        ) from None
+
+
+def _unfitted(model: Model) -> TreeModel:
+    """What a component is, with the same parameters."""
+    return cast(TreeModel, type(model)(**{p: getattr(model, p) for p in model._parameters}))
 
 
 def _held_out(model: Model, validation: Any, sizes: NDArray[np.int64], names: Any, n_threads: int | None) -> Any:
     """Checked rows to stop by, like those of the fit."""
     model.__dict__["_data_name"] = "validation"  # what errors call it
+    model._fitted = Fitted(sizes, None, None)
     data = model._read(validation)
-    model._check_features(data, Fitted(sizes, None, None))
+    model._check_features(data, model._fitted)
     check_names(names, data.names, "validation")
     if len(data) == 0:
         raise ValueError("validation has no rows: leave it out to do without early stopping")
