@@ -41,7 +41,7 @@ def kind(request: pytest.FixtureRequest) -> Any:
 
 
 def mixture(kind: Any, n: int = 3, *, alpha: Any = 0.5, **params: Any) -> td.Mixture:
-    return td.Mixture(kind[0](alpha=alpha), n, **{"start": "random", "max_iter": 40, **params})
+    return td.Mixture(kind[0](alpha=alpha), n, **{"start": "random", "max_iter": 40, "tol": 0, **params})
 
 
 def everything(model: td.Mixture) -> list[Any]:
@@ -66,7 +66,7 @@ def test_bits_do_not_depend_on_threads_or_backend(kind: Any, backend: str) -> No
 def test_equal_to_em_by_plain_loops() -> None:
     """Latent class analysis, step by step from the same first responsibilities."""
     alpha, steps = 0.5, 6
-    model = td.Mixture(td.NaiveBayes(alpha=alpha), 2, max_iter=1).fit(X, rng=3)
+    model = td.Mixture(td.NaiveBayes(alpha=alpha), 2, max_iter=1, tol=0).fit(X, rng=3)
     prior, theta = model.weights_.tolist(), [t.tolist() for t in model.probabilities_]
     for _ in range(steps):
         mass = [alpha, alpha]
@@ -133,7 +133,7 @@ def test_rows_far_lighter_than_all_others_count_as_they_are(most: float, monkeyp
 def test_more_categories_than_a_byte_has(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = np.stack([R.integers(0, 300, 400), R.integers(0, 2, 400)], axis=1)
     seen = count_calls(monkeypatch)
-    model = td.Mixture(td.NaiveBayes(alpha=1, n_categories=300), 2, max_iter=5).fit(rows, rng=0)
+    model = td.Mixture(td.NaiveBayes(alpha=1, n_categories=300), 2, max_iter=5, tol=0).fit(rows, rng=0)
     assert not seen
     assert np.diff(model.objective_).min() >= -1e-9
 
@@ -326,10 +326,16 @@ def test_a_failed_fit_changes_nothing() -> None:
 
 
 def test_a_fit_says_whether_it_converged(backend: str) -> None:
-    model = td.Mixture(td.NaiveBayes(alpha=1), 2, max_iter=2, tol=0.0)
+    model = td.Mixture(td.NaiveBayes(alpha=1), 2, max_iter=2, tol=0.0)  # which says that it is meant
     assert not model.fit(WIDE, rng=1).converged_
     assert not model.fit(WIDE, validation=WIDE, rng=1).converged_
     assert td.Mixture(td.NaiveBayes(alpha=1), 2, tol=1e-3).fit(WIDE, rng=1).converged_
+    model.tol = 1e-6
+    for held_out in (None, WIDE):
+        message = "EM ended after max_iter=2 iterations without having converged to tol=1e-06: raise max_iter= or tol="
+        with pytest.warns(RuntimeWarning, match=message) as caught:
+            assert not model.fit(WIDE, validation=held_out, rng=1).converged_
+        assert caught[0].filename == __file__
 
 
 @pytest.mark.parametrize("shared", [True, False])
@@ -342,7 +348,7 @@ def test_trees_with_missing_cells_begin_where_every_row_is_possible(backend: str
     X = np.where(g.random((80, 6)) < 0.5, same, g.integers(0, 4, (80, 6)))
     X[g.random(X.shape) < 0.3] = -1
     for seed in range(3):
-        model = td.Mixture(td.ChowLiuTree(n_categories=4, shared=shared), 3, max_iter=50).fit(X, rng=seed)
+        model = td.Mixture(td.ChowLiuTree(n_categories=4, shared=shared), 3, max_iter=50, tol=0).fit(X, rng=seed)
         assert np.isfinite(model.objective_).all() and np.isfinite(model.log_prob(X)).all()
         assert (np.diff(model.objective_) >= -1e-9 * np.abs(model.objective_[1:])).all()
 

@@ -48,7 +48,8 @@ def count_categories(
     TypeError
         `x` is not of integers.
     ValueError
-        A code is not below `n_categories` (naming the row), or `x` is empty and `n_categories` not given.
+        A code is not below `n_categories` (naming the row), or `n_categories` is not given and `x` is empty, or its
+        largest code is an identifier (counts of a GiB, and 64 categories a row).
 
     Notes
     -----
@@ -113,7 +114,8 @@ def count_features(
     TypeError
         Codes or classes are not integers.
     ValueError
-        A code out of range (naming row, column, value and C_j), a missing class, or lengths that do not fit.
+        A code out of range (naming row, column, value and C_j), a missing class, or lengths that do not fit. Sizes that
+        are not given, where the largest code is an identifier: tables of a GiB and 64 categories a row.
 
     Notes
     -----
@@ -196,7 +198,8 @@ def count_pairs(
     TypeError
         Codes or classes are not integers.
     ValueError
-        A code out of range (naming row, column, value and C_j), a missing class, or lengths that do not fit.
+        A code out of range (naming row, column, value and C_j), a missing class, or lengths that do not fit. Sizes that
+        are not given, where the largest code is an identifier: tables of a GiB and 64 categories a row.
     MemoryError
         The tables do not fit into memory, naming their bytes.
 
@@ -260,7 +263,8 @@ def count_transitions(
     TypeError
         States are not integers.
     ValueError
-        A state is not below `n_states`, offsets do not fit, or there is no state and `n_states` is not given.
+        A state is not below `n_states`, or offsets do not fit; or `n_states` is not given and there is no state, or the
+        largest is an identifier (counts of a GiB, and 64 states a step).
 
     Notes
     -----

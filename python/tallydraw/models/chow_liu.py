@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, cast
 
 import numpy as np
@@ -236,7 +237,7 @@ class ChowLiuTree(TreeModel):
 
     def _estimate(self, fitted: Fitted) -> tuple[Any, Tables | None]:
         pairs = cast(PairTables, fitted.counts)
-        stacks = self._tree_tables(pairs, fitted.parents)
+        stacks = self._tree_tables(pairs, fitted.parents, fitted.n_threads)
         if fitted.expected is not None:
             expected = fitted.expected if isinstance(fitted.expected, tuple) else (fitted.expected,)
             if [_parents_of(t).tolist() for t in expected] != [_parents_of(t).tolist() for t in stacks]:
@@ -336,6 +337,7 @@ class ChowLiuTree(TreeModel):
         weights: NDArray[np.float64] | None,
         n_threads: int | None,
     ) -> Fitted:
+        fitted = fitted._replace(n_threads=n_threads)
         if self.missing_fit == "available":
             return fitted
         rules: dict[str, Any] = {"missing": self.missing, "unseen": self.unseen, "n_threads": n_threads}
@@ -351,6 +353,10 @@ class ChowLiuTree(TreeModel):
             return fitted
         of_all = tuple(expected) if own else expected[0]
         return self._with_likelihood(fitted._replace(expected=of_all), data, y, weights, n_threads)
+
+    @staticmethod
+    def _combine(mine: Fitted, theirs: Fitted, combine: Callable[[Any, Any], Any]) -> Fitted:
+        return TreeModel._combine(mine, theirs, combine)._replace(n_threads=theirs.n_threads)
 
     def _learned(self, pairs: PairTables, n_threads: int | None, price: float | None = None) -> NDArray[np.int64]:
         """The parents of the forest that gains most; a parameter costs `price`, if not what its own rows say."""

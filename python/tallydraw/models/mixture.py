@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 from math import prod
 from typing import Any, NamedTuple, cast
@@ -51,8 +52,9 @@ class Mixture(Model):
         EM begins so often anew; the best fit is kept: of the largest held-out log-likelihood where there is
         `validation`, else of the largest penalised log-likelihood.
     max_iter : int, default 1000
+        EM ends after so many iterations: it has then not converged, and a RuntimeWarning says so unless `tol` is 0.
     tol : float, default 1e-6
-        EM ends when the penalised log-likelihood gains less than this a row, in nats.
+        EM ends when the penalised log-likelihood gains less than this a row, in nats; of 0, when it falls, by rounding.
     patience : int, default 10
         With `validation`, EM ends when so many iterations have not improved the held-out log-likelihood, and keeps the
         parameters of the best one.
@@ -179,6 +181,11 @@ class Mixture(Model):
         ------
         ValueError
             As ``model.fit``; no rows; a `y`. The mixture is then as it was.
+
+        Warns
+        -----
+        RuntimeWarning
+            EM ended after `max_iter` iterations, and `tol` is not 0.
         """
         if y is not None:
             raise ValueError("y is given, but the class of a Mixture is hidden: fit the model itself to known classes")
@@ -225,6 +232,13 @@ class Mixture(Model):
         component._fitted = kept.fitted
         component._cache = None
         self._fit = _Fit(component, kept.history)
+        if self.tol > 0 and not kept.history.converged:
+            warnings.warn(
+                f"EM ended after max_iter={self.max_iter} iterations without having converged to tol={self.tol:g}: "
+                "raise max_iter= or tol=, or pass tol=0 to do with so many iterations",
+                RuntimeWarning,
+                stacklevel=2,
+            )
         return self
 
     def partial_fit(self, X: Any, y: Any = None, **options: Any) -> Mixture:
