@@ -436,7 +436,7 @@ SPARSE = "give the values that occur the codes 0, 1, 2, …"
         (lambda: td.count_categories([3, 2**63 - 1]), r"x\[1\] is 9223372036854775807: codes must be below 2\*\*63"),
         (lambda: td.count_features([[0, 1], [1, 2**63 - 1]]), r"X\[1, 1\] is 9223372036854775807: codes must be below"),
         (lambda: td.count_features([[0, 1], [1, 2**31]]), r"X\[1, 1\] is 2147483648: feature 1 would have 2147483649"),
-        (lambda: td.count_features([[0, 2**62]]), "36893488147419103248 bytes for 1 rows: " + SPARSE),
+        (lambda: td.count_features([[0, 2**62]]), "36893488147419103248 bytes of tables for 1 rows: " + SPARSE),
         (lambda: td.count_features([[2**14, 2**14]], parents=[-1, 0]), r"X\[0, 0\] is 16384: .* pass n_categories="),
         (lambda: td.count_features([[0], [1]], y=[0, 2**50]), r"y\[1\] is 1125899906842624: .* pass n_classes="),
         (
@@ -449,7 +449,10 @@ SPARSE = "give the values that occur the codes 0, 1, 2, …"
         ),
         (lambda: td.count_features([[2**40], [2**31], [2**30]], missing=2**40), r"X\[1, 0\] is 2147483648: feature 0"),
         (lambda: td.count_pairs([[0, 1], [2**14, 2**14]]), r"X\[1, 0\] is 16384: feature 0 would have 16385"),
-        (lambda: td.count_pairs([[0, 1], [1, 0]], y=[0, 2**50]), r"y\[1\] is 1125899906842624: n_classes would be"),
+        (
+            lambda: td.count_pairs([[0, 1], [1, 0]], y=[0, 2**50]),
+            r"y\[1\] is 1125899906842624: there would be 1125899906842625 classes",
+        ),
         (lambda: td.count_transitions([[0, 2**33]]), r"S\[0\]\[1\] is 8589934592: .* for 2 steps: .* pass n_states="),
         (lambda: td.count_transitions(np.array([[0, 2**63 - 1]])), r"S\[0, 1\] is 9223372036854775807: states must be"),
         (

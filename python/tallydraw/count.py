@@ -146,7 +146,7 @@ def count_features(
         raise ValueError("n_classes is given without y")
     checked = None if parents is None else parent_array(parents, d)
     if classes is not None and n_classes is None:
-        refuse_sparse("y", classes, [k or 1], lambda: n_cells(sizes, checked, k))
+        refuse_sparse("y", classes, [k or 1], lambda: n_cells(sizes, checked, k), "classes")
     if n_categories is None:
         refuse_sparse("X", codes, sizes.tolist(), lambda: n_cells(sizes, checked, k))
     structure = make_structure(sizes, checked, k)
@@ -228,7 +228,7 @@ def count_pairs(
     if y is None and n_classes is not None:
         raise ValueError("n_classes is given without y")
     if classes is not None and n_classes is None:
-        refuse_sparse("y", classes, [k or 1], lambda: pair_cells(sizes, k, alike(sizes)))
+        refuse_sparse("y", classes, [k or 1], lambda: pair_cells(sizes, k, alike(sizes)), "classes")
     if n_categories is None:
         refuse_sparse("X", codes, sizes.tolist(), lambda: pair_cells(sizes, k, alike(sizes)))
     weights = None if sample_weight is None else _check.sample_weight(sample_weight, n)[:, None]
@@ -356,30 +356,30 @@ def infer_states(pieces: Sequences, argument: str) -> int:
     return most + 1
 
 
-def refuse_sparse(name: str, x: NDArray[Any], sizes: Sequence[int], cells: Callable[[], int]) -> None:
+def refuse_sparse(
+    name: str, x: NDArray[Any], sizes: Sequence[int], cells: Callable[[], int], what: str = "categories"
+) -> None:
     """Raise where `sizes`, found in checked codes (n,) or (n, d), make tables that are large and all but empty."""
     most = max(sizes)
     if most < _MOST_A_ROW * len(x) or cells() < _MOST_CELLS:
         return
     column = list(sizes).index(most)
-    own = f"n_classes would be {most}" if name == "y" else f"there would be {most} categories"
-    argument = "n_classes=" if name == "y" else "n_categories="
-    if x.ndim == 2:
-        own = f"feature {column} would have {most} categories"
-    raise _too_sparse(f"{_first_place(name, x, column, most - 1)}: {own}", f"{len(x)} rows", cells(), argument)
+    has = f"feature {column} would have" if x.ndim == 2 else "there would be"
+    place = _first_place(name, x, column, most - 1)
+    raise _too_sparse(f"{place}: {has} {most} {what}", cells(), f"{len(x)} rows", f"n_{what}=")
 
 
 def refuse_sparse_states(pieces: Sequences, n_states: int, cells: int, argument: str) -> None:
     """As :func:`refuse_sparse`, of the largest state + 1 of checked sequences."""
     steps = int(pieces.lengths.sum())
     if n_states >= _MOST_A_ROW * steps and cells >= _MOST_CELLS:
-        own = f"{_state_place(pieces, n_states - 1)}: there would be {n_states} states"
-        raise _too_sparse(own, f"{steps} steps", cells, argument)
+        place = _state_place(pieces, n_states - 1)
+        raise _too_sparse(f"{place}: there would be {n_states} states", cells, f"{steps} steps", argument)
 
 
-def _too_sparse(what: str, rows: str, cells: int, argument: str) -> ValueError:
+def _too_sparse(found: str, cells: int, rows: str, argument: str) -> ValueError:
     return ValueError(
-        f"{what}, and the tables {8 * cells} bytes for {rows}: give the values that occur the codes 0, 1, 2, … by "
+        f"{found}, and {8 * cells} bytes of tables for {rows}: give the values that occur the codes 0, 1, 2, … by "
         f"values, codes = np.unique(values, return_inverse=True), or pass {argument} where all of them are meant"
     )
 
