@@ -907,3 +907,11 @@ def test_unknown_parameters_of_a_mixture_and_of_a_class_of_ones_own() -> None:
     assert Ours(alpha=1).fit([[0]]).alpha == 1
     with pytest.raises(TypeError, match="Ours has no parameter 'foo'"):
         Ours(foo=1)
+
+    class Open(td.NaiveBayes):
+        def __init__(self, **params: Any) -> None:
+            super().__init__(**params)
+
+    assert Open(alpha=2).alpha == 2
+    with pytest.raises(TypeError, match="NaiveBayes has no parameter 'foo'"):
+        Open(foo=1)
