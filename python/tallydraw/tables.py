@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple, cast, overload
+from typing import Any, NamedTuple, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -249,12 +249,9 @@ class Tables(Sequence[NDArray[Any]]):
             raise ValueError("these Tables have no classes")
         k = _check.natural("k", k, most=self.n_classes - 1)
         structure = make_structure(self.n_categories, self.parents, None, self.order)
-        values, exact = (
-            None if cells is None else class_cells(cells, self.offsets, structure.offsets, k)
-            for cells in (self.values, self._exact)
-        )
+        exact = None if self._exact is None else class_cells(self._exact, self.offsets, structure.offsets, k)
         return Tables(
-            cast(NDArray[Any], values),
+            class_cells(self.values, self.offsets, structure.offsets, k),
             self.n_categories,
             parents=self.parents,
             order=self.order,
