@@ -15,6 +15,7 @@ import tallydraw as td
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from tallydraw.models import chow_liu
 from tallydraw.models._spanning import spanning_forest
 
 RNG = np.random.default_rng(31)
@@ -238,12 +239,31 @@ def test_weights_count_as_rows(backend: str) -> None:
 @pytest.mark.parametrize("shared", [True, False])
 def test_a_mixture_of_trees_gains_with_each_iteration(shared: bool, backend: str) -> None:
     X = np.concatenate([dependent(150, [2, 3, 2, 2], seed=s) for s in (9, 10)])
-    mixture = td.Mixture(td.ChowLiuTree(shared=shared), 2, start="random", max_iter=30).fit(X, rng=1)
+    mixture = td.Mixture(td.ChowLiuTree(shared=shared), 2, start="random", max_iter=30, tol=0).fit(X, rng=1)
     assert mixture.n_iter_ > 2
     assert np.all(np.diff(mixture.objective_) > -1e-8)
     assert np.exp(mixture.log_prob(np.indices((2, 3, 2, 2)).reshape(4, -1).T)).sum() == pytest.approx(1.0)
     component = td.ChowLiuTree(shared=shared, n_categories=[2, 3, 2, 2]).fit(X, np.arange(300) // 150)
     assert mixture.n_parameters == component.n_parameters
+
+
+def test_the_tree_is_learned_by_the_threads_of_the_last_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int | None] = []
+    whole = chow_liu.information_forest
+
+    def watched(*args: Any, n_threads: int | None, **params: Any) -> Any:
+        seen.append(n_threads)
+        return whole(*args, n_threads=n_threads, **params)
+
+    monkeypatch.setattr(chow_liu, "information_forest", watched)
+    X = dependent(60, [2, 3, 2, 2], seed=3)
+    tree = td.ChowLiuTree().fit(X, n_threads=2)
+    parents = tree.parents_.tolist()
+    assert tree.partial_fit(X, n_threads=3).parents_.tolist() == parents
+    assert (tree + td.ChowLiuTree().fit(X, n_threads=1)).parents_.tolist() == parents
+    gaps = np.where(np.random.default_rng(1).random(X.shape) < 0.1, -1, X)
+    td.ChowLiuTree(alpha=1, missing_fit="em").fit(gaps, n_threads=4).parents_  # noqa: B018
+    assert seen == [2, 3, 1, *[4] * (len(seen) - 3)] and len(seen) > 3
 
 
 # A stated truth ------------------------------------------------------------------------------------------------------
@@ -256,7 +276,12 @@ def test_stated_trees(backend: str) -> None:
     assert model.parents_.tolist() == [1, -1]
     assert np.exp(model.log_prob([[0, 0], [1, 1]])) == pytest.approx([0.05, 0.375])
     assert model.n_parameters == 3
-    assert model.to_text() == "x1\n└─ x0"
+    assert model.to_text() == "x1\n└─ x0  0.036894"
+    joint = [[0.05, 0.2], [0.375, 0.375]]
+    assert td.mutual_information(joint) == pytest.approx(0.036894, abs=1e-6)
+    one = td.Tables.from_arrays([[[[0.2, 0.8], [0.5, 0.5]]] * 2, [[0.25, 0.75], [1, 0]]], parents=[1, -1], n_classes=2)
+    classed = td.ChowLiuTree.from_probabilities(one, class_prior=[0.75, 0.25])
+    assert classed.to_text() == "x1\n└─ x0  0.027670"  # given the class, which says all of x1 in class 1
     with pytest.raises(AttributeError, match="it has no counts"):
         _ = model.counts_
     other = td.Tables.from_arrays([[0.1, 0.9], [0.25, 0.75]])
@@ -321,7 +346,7 @@ def test_text_has_names_branches_and_information() -> None:
     ]
     chain = td.Tables.from_arrays([[0.5, 0.5]] + [[[0.5, 0.5]] * 2] * 4, parents=[-1, 0, 1, 0, 3])
     text = td.ChowLiuTree.from_probabilities(chain).to_text()
-    assert text.splitlines() == ["x0", "├─ x1", "│  └─ x2", "└─ x3", "   └─ x4"]
+    assert text.splitlines() == ["x0", "├─ x1  0.000000", "│  └─ x2  0.000000", "└─ x3  0.000000", "   └─ x4  0.000000"]
 
 
 def test_plot_draws_every_feature_and_arc() -> None:

@@ -189,6 +189,7 @@ def test_mixture() -> None:
     assert kinds(td.Mixture.__init__) == (["model", "n_components"], options)
     fit = ["sample_weight", "validation", "rng", "progress", "n_threads"]
     assert kinds(td.Mixture.fit) == (["X", "y"], fit)
+    assert isinstance(td.Mixture.components_, property)
     for name in ("log_prob", "responsibilities"):
         assert kinds(getattr(td.Mixture, name)) == (["X"], ["n_threads"])
     assert kinds(td.Mixture.sample) == (["n"], ["length", "y", "rng", "start", "dtype", "out", "n_threads"])

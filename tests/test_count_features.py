@@ -12,6 +12,7 @@ import reference
 import tallydraw as td
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import sparse
 from tallydraw import count as internal
 from tallydraw._structure import make_structure
 
@@ -266,7 +267,7 @@ def test_many_categories_are_counted(backend):
         (lambda: td.count_features([[0.0]]), TypeError, "X must hold integer codes"),
         (lambda: td.count_features([[0, 1]], n_categories=[2, 1]), ValueError, r"X\[0, 1\] is 1, but feature 1 has 1"),
         (lambda: td.count_features([[0], [1, 2]]), ValueError, r"X has rows of different lengths.*homogeneous=True"),
-        (lambda: td.count_features([[2**45]]), MemoryError, rf"feature 0 of X {8 * (2**45 + 1)}, since it has"),
+        (lambda: td.count_features([[0]], n_categories=2**45 + 1), MemoryError, rf"feature 0 of X {2**48 + 8},"),
         (lambda: td.count_features([["a"]]), TypeError, r"astype\('category'\).cat.codes"),
         (lambda: td.count_features([[0.5]]), TypeError, r"np.where\(np.isnan\(X\), -1, X\)"),
         (lambda: td.count_features([0, 1]), ValueError, r"X must have 2 dimensions, got shape \(2,\)"),
@@ -275,7 +276,16 @@ def test_many_categories_are_counted(backend):
         (lambda: td.count_features([[0]], y=[0, 1]), ValueError, r"y must have one class a row \(1\), got 2"),
         (lambda: td.count_features([[0]], y=[-1]), ValueError, r"y\[0\] is -1: a class may not be missing"),
         (lambda: td.count_features([[0]], y=[3], n_classes=2), ValueError, r"y\[0\] is 3, but there are 2 classes"),
-        (lambda: td.count_features([[0]], y=[0.0]), TypeError, "y must hold integer codes"),
+        (lambda: td.count_features([[0]], y=[0.0]), TypeError, r"y must hold integer codes.*y.astype\(np.int64\)"),
+        (lambda: td.count_features([[0]], y=["a"]), TypeError, r"<U1; .* y = np.unique\(y, return_inverse=True\)"),
+        (lambda: td.count_features([[0]], y=[None]), TypeError, r"y\[0\] is None; a class may not be missing"),
+        (lambda: td.count_features(sparse.csr_matrix([[0]])), TypeError, r"X is a sparse csr_matrix.*X.toarray\(\)"),
+        (lambda: td.count_features({"a": [0]}), TypeError, "X must hold integer codes, got dict; pass an array"),
+        (lambda: td.count_features(np.array([[0, 1]], object)), TypeError, r"X\[0, 0\] is 0; pass X.astype\('int64'\)"),
+        (lambda: td.count_features([[0, None]]), TypeError, r"X\[0, 1\] is None; -1 is missing"),
+        (lambda: td.count_features([[0, 2**70]]), TypeError, r"X\[0, 1\] is 1180\d+; codes must be below 2\*\*63 - 1"),
+        (lambda: td.count_features(np.array([[0, "a"]], object)), TypeError, r"X\[0, 1\] is 'a'; give the values"),
+        (lambda: td.count_features(np.empty((0, 1), object)), TypeError, "got dtype object; give the values"),
         (lambda: td.count_features([[0]], n_classes=2), ValueError, "n_classes is given without y"),
         (lambda: td.count_features([[0, 0]], parents=[1, 0]), ValueError, "parents has a cycle"),
         (lambda: td.count_features([[0, 0]], parents=[-1, 2]), ValueError, r"parents\[1\] must be at most 1"),
@@ -394,7 +404,7 @@ def test_one_alpha_for_all_is_as_one_for_each(alpha: Any, backend: str) -> None:
     for tables in (integers, weighted, largest):
         before = tables.values.copy()
         try:
-            expected = tables._like_probabilities(tables.smoothed(alpha))
+            expected = tables._like_probabilities(tables.smoothed(alpha), "counts + alpha")
         except OverflowError as error:
             with pytest.raises(OverflowError, match=re.escape(str(error))):
                 tables.normalize(alpha)
@@ -403,3 +413,80 @@ def test_one_alpha_for_all_is_as_one_for_each(alpha: Any, backend: str) -> None:
         assert found == expected and found.parents is tables.parents
         assert np.array_equal(tables.values, before)
         assert all(np.array_equal(a, b) for a, b in zip(found.levels(), expected.levels(), strict=True))
+
+
+def test_the_remedy_of_nullable_columns_works() -> None:
+    pd = pytest.importorskip("pandas")
+    frame = pd.DataFrame({"a": pd.array([0, 1, pd.NA], "Int8"), "b": pd.array([0, 1, 1], "Int8")})
+    with pytest.raises(TypeError, match=r"X\[2, 0\] is <NA>; -1 is missing.*X.fillna\(-1\).astype\('int64'\)"):
+        td.count_features(frame)
+    assert td.count_features(frame.fillna(-1).astype("int64"))[0].tolist() == [1, 1]
+    with pytest.raises(TypeError, match=r"got dtype float64.*x.fillna\(-1\).astype\('int64'\)"):
+        td.count_categories(frame["a"])
+    assert td.count_categories(frame["a"].fillna(-1).astype("int64")).tolist() == [1, 1]
+
+
+SPARSE = "give the values that occur the codes 0, 1, 2, …"
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: td.count_categories([0, 2**33]), r"x\[1\] is 8589934592: there would be 8589934593 categories"),
+        (lambda: td.count_categories([3, 2**63 - 1]), r"x\[1\] is 9223372036854775807: codes must be below 2\*\*63"),
+        (lambda: td.count_features([[0, 1], [1, 2**63 - 1]]), r"X\[1, 1\] is 9223372036854775807: codes must be below"),
+        (lambda: td.count_features([[0, 1], [1, 2**31]]), r"X\[1, 1\] is 2147483648: feature 1 would have 2147483649"),
+        (lambda: td.count_features([[0, 2**62]]), "36893488147419103248 bytes of tables for 1 rows: " + SPARSE),
+        (lambda: td.count_features([[2**14, 2**14]], parents=[-1, 0]), r"X\[0, 0\] is 16384: .* pass n_categories="),
+        (lambda: td.count_features([[0], [1]], y=[0, 2**50]), r"y\[1\] is 1125899906842624: .* pass n_classes="),
+        (
+            lambda: td.count_features([[0]], y=np.array([2**64 - 1], np.uint64)),
+            r"y\[0\] is 18446744073709551615: class",
+        ),
+        (
+            lambda: td.count_features([[0]], y=[0], n_classes=2**60),
+            "too many to address; lower n_classes or the numbers",
+        ),
+        (lambda: td.count_features([[2**40], [2**31], [2**30]], missing=2**40), r"X\[1, 0\] is 2147483648: feature 0"),
+        (lambda: td.count_pairs([[0, 1], [2**14, 2**14]]), r"X\[1, 0\] is 16384: feature 0 would have 16385"),
+        (
+            lambda: td.count_pairs([[0, 1], [1, 0]], y=[0, 2**50]),
+            r"y\[1\] is 1125899906842624: there would be 1125899906842625 classes",
+        ),
+        (lambda: td.count_transitions([[0, 2**33]]), r"S\[0\]\[1\] is 8589934592: .* for 2 steps: .* pass n_states="),
+        (lambda: td.count_transitions(np.array([[0, 2**63 - 1]])), r"S\[0, 1\] is 9223372036854775807: states must be"),
+        (
+            lambda: td.NaiveBayes().fit([[0], [2**31]]),
+            r"X\[1, 0\] is 2147483648: .* np.unique\(values, return_inverse=True",
+        ),
+        (lambda: td.NaiveBayes().fit([[0], [2**26]], ["a", "b"]), r"X\[1, 0\] is 67108864: .* 1073741840 bytes"),
+        (lambda: td.NaiveBayes().partial_fit([[0], [2**31]]), r"X\[1, 0\] is 2147483648"),
+        (lambda: td.Categorical().fit([0, 2**31]), r"x\[1\] is 2147483648: there would be 2147483649 categories"),
+        (lambda: td.MarkovChain().fit([[0, 1], [0, 2**14], [2**14, 0]]), r"X\[2, 0\] is 16384"),
+        (
+            lambda: td.MarkovChain(homogeneous=True).fit([[0, 2**14]]),
+            r"X\[0\]\[1\] is 16384: there would be 16385 states",
+        ),
+        (lambda: td.ChowLiuTree().fit([[0, 2**14], [2**14, 0]]), r"X\[1, 0\] is 16384: feature 0"),
+        (lambda: td.Mixture(td.NaiveBayes(), 60).fit([[0, 2**22], [1, 0]]), r"X\[0, 1\] is 4194304: feature 1"),
+    ],
+)
+def test_sizes_found_in_identifiers_are_refused(call: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+def test_sizes_that_are_asked_for_or_filled_are_not_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(internal, "_MOST_CELLS", 1000)
+    identifiers = [[0, 1000], [0, 3]]
+    with pytest.raises(ValueError, match=SPARSE):
+        td.count_features(identifiers)
+    assert td.count_features(identifiers, n_categories=1001)[1][1000] == 1
+    assert td.count_features([*identifiers] * 8)[1][1000] == 8  # 64 categories a row
+    model = td.NaiveBayes(n_categories=1001).fit(identifiers)
+    assert model.partial_fit(identifiers[1:]).counts_[1][3] == 2
+    assert td.NaiveBayes().fit([*identifiers] * 8).fit(identifiers).counts_[1].sum() == 2
+    assert td.JointTable().fit([[0, 2**40]]).log_prob([[0, 2**40]]) == 0
+    rows = np.arange(40)[:, None] * 25
+    mixture = td.Mixture(td.NaiveBayes(alpha=1), 2, max_iter=2, tol=0)
+    assert mixture.fit(rows, validation=rows[-1:], rng=0).log_prob(rows).shape == (40,)

@@ -41,7 +41,7 @@ def kind(request: pytest.FixtureRequest) -> Any:
 
 
 def mixture(kind: Any, n: int = 3, *, alpha: Any = 0.5, **params: Any) -> td.Mixture:
-    return td.Mixture(kind[0](alpha=alpha), n, **{"start": "random", "max_iter": 40, **params})
+    return td.Mixture(kind[0](alpha=alpha), n, **{"start": "random", "max_iter": 40, "tol": 0, **params})
 
 
 def everything(model: td.Mixture) -> list[Any]:
@@ -66,7 +66,7 @@ def test_bits_do_not_depend_on_threads_or_backend(kind: Any, backend: str) -> No
 def test_equal_to_em_by_plain_loops() -> None:
     """Latent class analysis, step by step from the same first responsibilities."""
     alpha, steps = 0.5, 6
-    model = td.Mixture(td.NaiveBayes(alpha=alpha), 2, max_iter=1).fit(X, rng=3)
+    model = td.Mixture(td.NaiveBayes(alpha=alpha), 2, max_iter=1, tol=0).fit(X, rng=3)
     prior, theta = model.weights_.tolist(), [t.tolist() for t in model.probabilities_]
     for _ in range(steps):
         mass = [alpha, alpha]
@@ -133,7 +133,7 @@ def test_rows_far_lighter_than_all_others_count_as_they_are(most: float, monkeyp
 def test_more_categories_than_a_byte_has(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = np.stack([R.integers(0, 300, 400), R.integers(0, 2, 400)], axis=1)
     seen = count_calls(monkeypatch)
-    model = td.Mixture(td.NaiveBayes(alpha=1, n_categories=300), 2, max_iter=5).fit(rows, rng=0)
+    model = td.Mixture(td.NaiveBayes(alpha=1, n_categories=300), 2, max_iter=5, tol=0).fit(rows, rng=0)
     assert not seen
     assert np.diff(model.objective_).min() >= -1e-9
 
@@ -165,6 +165,51 @@ def test_log_prob_is_the_sum_over_components(kind: Any, backend: str) -> None:
     whole = np.logaddexp.reduce(joint, axis=1)
     assert model.log_prob(kind[1]) == pytest.approx(whole, rel=1e-12)
     assert model.responsibilities(kind[1]) == pytest.approx(np.exp(joint - whole[:, None]), abs=1e-12)
+
+
+def test_components_are_models_of_their_own(kind: Any, backend: str) -> None:
+    model = mixture(kind).fit(kind[1], rng=5)
+    parts = model.components_
+    joint = np.log(model.weights_) + np.stack([part.log_prob(kind[1]) for part in parts], axis=1)
+    assert model.log_prob(kind[1]) == pytest.approx(np.logaddexp.reduce(joint, axis=1), rel=1e-12)
+    length = {"length": 6} if kind is MODELS["sequences"] else {}
+    theta = model.probabilities_
+    for k, part in enumerate(parts):
+        assert repr(part) == repr(model.model) and part.classes_ is None
+        of_class = theta[k] if isinstance(theta, tuple) else theta.of_class(k)
+        assert part.probabilities_ == of_class
+        mine = [t.tolist() for t in part.probabilities_]
+        assert mine == ([t.tolist() for t in theta[k]] if isinstance(theta, tuple) else [t[k].tolist() for t in theta])
+        assert np.array_equal(part.sample(40, rng=3, **length), model.sample(40, y=k, rng=3, **length))
+        again = pickle.loads(pickle.dumps(part))
+        assert np.array_equal(again.log_prob(kind[1]), part.log_prob(kind[1]))
+        with pytest.raises(AttributeError, match="made from probabilities"):
+            _ = part.counts_
+    parts[0].fit(kind[1])
+    assert model.components_[0].probabilities_ == (theta[0] if isinstance(theta, tuple) else theta.of_class(0))
+
+
+def test_components_draw_by_the_rule_of_whole_weights() -> None:
+    tables = td.Tables.from_arrays([[[1, 2], [3, 1]]], n_classes=2).normalize()
+    model = td.Mixture.from_probabilities(tables, class_prior=[0.5, 0.5])
+    for k, part in enumerate(model.components_):
+        assert np.array_equal(part.probabilities_.levels().level, tables.levels().level[2 * k : 2 * k + 2])
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_trees_of_a_mixture_can_be_seen(shared: bool) -> None:
+    frame = pd.DataFrame(X, columns=list("abcd"))
+    model = td.Mixture(td.ChowLiuTree(alpha=1, shared=shared), 2).fit(frame, rng=0)
+    for k, tree in enumerate(model.components_):
+        theta = model.probabilities_ if shared else model.probabilities_[k]
+        assert tree.parents_.tolist() == theta.parents.tolist()
+        assert tree.to_text().startswith("a\n")
+        assert tree.feature_names_in_.tolist() == list("abcd")
+        single = tree.marginals([[-1, -1, -1, -1]])
+        joint = [single[p][0][:, None] * t for p, t in zip(tree.parents_, tree.probabilities_, strict=True)]
+        shown = [float(line.split()[-1]) for line in tree.to_text().splitlines()[1:]]
+        wanted = [td.mutual_information(joint[j]) for j in range(4) if tree.parents_[j] >= 0]
+        assert sorted(shown) == pytest.approx(sorted(wanted), abs=1e-6)
 
 
 def test_weights_and_repeated_rows_are_the_same() -> None:
@@ -253,6 +298,7 @@ def test_pickles_and_parameters() -> None:
         (lambda: td.Mixture(td.JointTable(), 2), TypeError, "model must be"),
         (lambda: td.Mixture(td.NaiveBayes, 2), TypeError, "got NaiveBayes"),
         (lambda: td.Mixture(td.NaiveBayes(), 0), ValueError, "n_components"),
+        (lambda: td.Mixture(td.NaiveBayes(), 10**6).fit(X), ValueError, "n_components is 1000000, but X has 400 rows"),
         (lambda: td.Mixture(td.NaiveBayes(), 2, start="best"), ValueError, "start must be"),
         (lambda: td.Mixture(td.NaiveBayes(), 2, tol=float("nan")), ValueError, "tol"),
         (lambda: td.Mixture(td.NaiveBayes(), 2).fit(X, HIDDEN), ValueError, "hidden"),
@@ -280,10 +326,16 @@ def test_a_failed_fit_changes_nothing() -> None:
 
 
 def test_a_fit_says_whether_it_converged(backend: str) -> None:
-    model = td.Mixture(td.NaiveBayes(alpha=1), 2, max_iter=2, tol=0.0)
+    model = td.Mixture(td.NaiveBayes(alpha=1), 2, max_iter=2, tol=0.0)  # which says that it is meant
     assert not model.fit(WIDE, rng=1).converged_
     assert not model.fit(WIDE, validation=WIDE, rng=1).converged_
     assert td.Mixture(td.NaiveBayes(alpha=1), 2, tol=1e-3).fit(WIDE, rng=1).converged_
+    model.tol = 1e-6
+    for held_out in (None, WIDE):
+        message = "EM ended after max_iter=2 iterations without having converged to tol=1e-06: raise max_iter= or tol="
+        with pytest.warns(RuntimeWarning, match=message) as caught:
+            assert not model.fit(WIDE, validation=held_out, rng=1).converged_
+        assert caught[0].filename == __file__
 
 
 @pytest.mark.parametrize("shared", [True, False])
@@ -296,7 +348,7 @@ def test_trees_with_missing_cells_begin_where_every_row_is_possible(backend: str
     X = np.where(g.random((80, 6)) < 0.5, same, g.integers(0, 4, (80, 6)))
     X[g.random(X.shape) < 0.3] = -1
     for seed in range(3):
-        model = td.Mixture(td.ChowLiuTree(n_categories=4, shared=shared), 3, max_iter=50).fit(X, rng=seed)
+        model = td.Mixture(td.ChowLiuTree(n_categories=4, shared=shared), 3, max_iter=50, tol=0).fit(X, rng=seed)
         assert np.isfinite(model.objective_).all() and np.isfinite(model.log_prob(X)).all()
         assert (np.diff(model.objective_) >= -1e-9 * np.abs(model.objective_[1:])).all()
 

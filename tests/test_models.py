@@ -858,6 +858,8 @@ def test_very_large_whole_alpha(alpha: int, backend: str) -> None:
 def test_counts_and_alpha_past_the_integers() -> None:
     with pytest.raises(OverflowError, match="pass alpha as a float"):
         td.Tables.from_arrays([[2**63 - 5, 1]]).normalize(alpha=5)
+    with pytest.raises(OverflowError, match=r"counts \+ alpha sums to 9223372036854775809: .* pass them as floats"):
+        td.Tables.from_arrays([[1, 2]]).normalize(alpha=2**62 - 1)
 
 
 def test_stated_probabilities_within_the_tolerance_score_at_most_zero(backend: str) -> None:
@@ -878,3 +880,38 @@ def test_missing_labels_of_pandas() -> None:
         labels = pd.array([first, None], dtype=dtype)
         with pytest.raises(ValueError, match=r"y\[1\] is <NA>: a class may not be missing"):
             td.NaiveBayes().fit([[0], [1]], labels)
+
+
+@pytest.mark.parametrize("model", [td.Categorical, td.JointTable, td.NaiveBayes, td.MarkovChain, td.ChowLiuTree])
+def test_unknown_parameters_are_answered_in_the_name_of_the_model(model: Any) -> None:
+    names = ", ".join(model._parameters)
+    message = f"{model.__name__} has no parameter 'foo': its parameters are {names}$"
+    for make in (model, lambda **params: model.from_probabilities([[0.5, 0.5]], **params)):
+        with pytest.raises(TypeError, match=message):
+            make(alpha=1, foo=2)
+    with pytest.raises(TypeError, match=f"{model.__name__} takes its parameters by name, got 1.5: write one of alpha="):
+        model(1.5)
+
+
+def test_unknown_parameters_of_a_mixture_and_of_a_class_of_ones_own() -> None:
+    with pytest.raises(TypeError, match="Mixture has no parameter 'alpha': its parameters are model, n_components, st"):
+        td.Mixture(td.NaiveBayes(), 2, alpha=1)  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match="Mixture takes its parameters by name, got 'random': write one of start="):
+        td.Mixture(td.NaiveBayes(), 2, "random")  # type: ignore[misc]
+    with pytest.raises(TypeError, match="missing 1 required positional argument: 'n_components'"):
+        td.Mixture(td.NaiveBayes())  # type: ignore[call-arg]
+
+    class Ours(td.NaiveBayes):
+        pass
+
+    assert Ours(alpha=1).fit([[0]]).alpha == 1
+    with pytest.raises(TypeError, match="Ours has no parameter 'foo'"):
+        Ours(foo=1)
+
+    class Open(td.NaiveBayes):
+        def __init__(self, **params: Any) -> None:
+            super().__init__(**params)
+
+    assert Open(alpha=2).alpha == 2
+    with pytest.raises(TypeError, match="NaiveBayes has no parameter 'foo'"):
+        Open(foo=1)

@@ -115,3 +115,18 @@ def test_a_column_of_another_length_is_an_error() -> None:
         td.NaiveBayes().fit([0, 1])
     with pytest.raises(ValueError, match="one label a row"):
         td.NaiveBayes().fit([[0], [1]], [0])
+
+
+def test_alpha_as_an_array_of_all_categories(backend: str) -> None:
+    """One row a feature, where all features have as many categories: as a list of these rows."""
+    alpha, X = np.array([[1.0, 0.5, 2.0], [0.0, 3.0, 1.0]]), [[0, 1], [2, 2], [1, 0]]
+    for model in (td.NaiveBayes, td.MarkovChain, td.ChowLiuTree):
+        assert model(alpha=alpha).fit(X).probabilities_ == model(alpha=list(alpha)).fit(X).probabilities_
+    counts = td.count_features(X)
+    assert counts.normalize(alpha) == counts.normalize(alpha.tolist())
+    with pytest.raises(ValueError, match=r"alpha of feature 0 must be one number or 3 of them, got shape \(2,\)"):
+        td.NaiveBayes(alpha=np.ones((2, 2))).fit(X)
+    with pytest.raises(ValueError, match=r"alpha must have one entry a feature \(2\), got 3"):
+        td.NaiveBayes(alpha=np.ones((3, 3))).fit(X)
+    with pytest.raises(ValueError, match=r"alpha must be one number, .* got shape \(1, 2, 3\)"):
+        td.NaiveBayes(alpha=alpha[None]).fit(X)

@@ -410,7 +410,7 @@ CALLS: dict[str, list[Call]] = {
         lambda: mixed(td.Mixture(td.NaiveBayes(alpha=0.5), 3).fit(X, rng=KEY)),
         lambda: mixed(td.Mixture(td.NaiveBayes(alpha=0.5), 9, start="random").fit(X, sample_weight=W, rng=KEY)),
         lambda: mixed(td.Mixture(td.NaiveBayes(), 2, n_init=3).fit(HOLES[:300], validation=HOLES[300:], rng=KEY)),
-        lambda: mixed(td.Mixture(td.MarkovChain(alpha=1), 4, max_iter=5).fit(X, rng=KEY)),
+        lambda: mixed(td.Mixture(td.MarkovChain(alpha=1), 4, max_iter=5, tol=0).fit(X, rng=KEY)),
         lambda: mixed(td.Mixture(td.MarkovChain(homogeneous=True), 2, start="random").fit(S, rng=KEY), length=7),
         lambda: td.Mixture(td.NaiveBayes(), 3).fit(X, Y),
         lambda: td.Mixture(td.NaiveBayes(n_categories=4), 3).fit(ONE_BAD),

@@ -76,6 +76,10 @@ class Sequences:
     def lengths(self) -> NDArray[np.int64]:
         return np.diff(self._offsets)
 
+    @property
+    def name(self) -> str:
+        return self._name
+
     def largest(self) -> int:
         """The largest state, or -1 where there is none."""
         arrays = self._pieces if self._pieces is not None else [self._array]
@@ -147,6 +151,11 @@ class Sequences:
         """The error for ``block.states[index]``, which is missing where it may not be."""
         place, value = self._locate(block, index)
         return ValueError(f"{place} is {value}, a missing state: {remedy}")
+
+    def place(self, block: Block, index: int) -> str:
+        """Where ``block.states[index]`` stands, and what it is, in words."""
+        place, value = self._locate(block, index)
+        return f"{place} is {value}"
 
     def _locate(self, block: Block, index: int) -> tuple[str, int]:
         # The last sequence that begins at or before the index; empty ones before it begin there too.

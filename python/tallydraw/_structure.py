@@ -115,15 +115,30 @@ def make_structure(
     visit, context, degree, n_contexts = _contexts(sizes, parents, order)
     # Whole numbers of any size are asked only where floats, which are near enough, say that it could matter.
     if isinstance(n_contexts, list) or k * float(np.dot(n_contexts.astype(np.float64), sizes)) >= 2.0**59:
-        total = k * sum(map(operator.mul, map(int, n_contexts), sizes.tolist()))
+        total = k * _row_cells(n_contexts, sizes)
         if total >= 2**60:
+            lower = ["n_classes"] * (k > 1) + ["the order"] * (order > 1) + ["the numbers of categories"]
             raise ValueError(
-                f"the tables would have {total} cells ({8 * total} bytes): too many to address; "
-                "lower the order, or the numbers of categories"
+                f"the tables would have {total} cells ({8 * total} bytes): too many to address; lower "
+                + " or ".join(lower)
             )
     rows = _frozen(n_contexts)
     offsets, begin = _read_only(_offsets(k * rows * sizes)), _read_only(_offsets(degree))
     return Structure(k, sizes, rows, offsets, begin, _frozen(context), _frozen(visit))
+
+
+def n_cells(
+    n_categories: NDArray[np.int64],
+    parents: NDArray[np.int64] | None = None,
+    n_classes: int | None = None,
+    order: int = 1,
+) -> int:
+    """How many cells the tables of :func:`make_structure` have, or would have."""
+    return (n_classes or 1) * _row_cells(_contexts(n_categories, parents, order)[-1], n_categories)
+
+
+def _row_cells(n_contexts: Any, n_categories: NDArray[np.int64]) -> int:
+    return sum(map(operator.mul, map(int, n_contexts), n_categories.tolist()))
 
 
 def root_structure(n_categories: NDArray[np.int64], n_classes: int | None) -> Structure:

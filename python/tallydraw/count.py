@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,11 +11,15 @@ from numpy.typing import NDArray
 from tallydraw import _check, _rows, backend
 from tallydraw._count_pairs import count_pair_cells
 from tallydraw._sequences import Block, Sequences
-from tallydraw._structure import Structure, aligned_empty, make_structure, parent_array
-from tallydraw.pairs import PairTables
+from tallydraw._structure import Structure, aligned_empty, make_structure, n_cells, parent_array
+from tallydraw.pairs import PairTables, alike, pair_cells
 from tallydraw.tables import Tables
 
 __all__ = ["count_categories", "count_features", "count_pairs", "count_rows", "count_transitions"]
+
+# Sizes that are found in the data, not asked for, may make tables of so many cells (1 GiB), or so many categories a
+# row: beyond both, codes are identifiers, not 0, 1, 2, …
+_MOST_CELLS, _MOST_A_ROW = 1 << 27, 64
 
 
 def count_categories(
@@ -44,7 +48,8 @@ def count_categories(
     TypeError
         `x` is not of integers.
     ValueError
-        A code is not below `n_categories` (naming the row), or `x` is empty and `n_categories` not given.
+        A code is not below `n_categories` (naming the row), or `n_categories` is not given and `x` is empty, or its
+        largest code is an identifier (counts of a GiB, and 64 categories a row).
 
     Notes
     -----
@@ -58,6 +63,8 @@ def count_categories(
     """
     codes = _check.codes("x", x, ndim=1)
     c = infer_categories("x", codes) if n_categories is None else _check.category_counts(n_categories, 1)
+    if n_categories is None:
+        refuse_sparse("x", codes, c.tolist(), lambda: n_cells(c))
     structure = make_structure(c)
     return count_cells(codes, None, structure, sample_weight=sample_weight, n_threads=n_threads, name="x")
 
@@ -107,7 +114,8 @@ def count_features(
     TypeError
         Codes or classes are not integers.
     ValueError
-        A code out of range (naming row, column, value and C_j), a missing class, or lengths that do not fit.
+        A code out of range (naming row, column, value and C_j), a missing class, or lengths that do not fit. Sizes that
+        are not given, where the largest code is an identifier: tables of a GiB and 64 categories a row.
 
     Notes
     -----
@@ -137,6 +145,10 @@ def count_features(
     if y is None and n_classes is not None:
         raise ValueError("n_classes is given without y")
     checked = None if parents is None else parent_array(parents, d)
+    if classes is not None and n_classes is None:
+        refuse_sparse("y", classes, [k or 1], lambda: n_cells(sizes, checked, k), "classes")
+    if n_categories is None:
+        refuse_sparse("X", codes, sizes.tolist(), lambda: n_cells(sizes, checked, k))
     structure = make_structure(sizes, checked, k)
     counts = count_cells(
         codes, classes, structure, sample_weight=sample_weight, missing=skip, unseen=unseen, n_threads=n_threads
@@ -186,7 +198,8 @@ def count_pairs(
     TypeError
         Codes or classes are not integers.
     ValueError
-        A code out of range (naming row, column, value and C_j), a missing class, or lengths that do not fit.
+        A code out of range (naming row, column, value and C_j), a missing class, or lengths that do not fit. Sizes that
+        are not given, where the largest code is an identifier: tables of a GiB and 64 categories a row.
     MemoryError
         The tables do not fit into memory, naming their bytes.
 
@@ -214,6 +227,10 @@ def count_pairs(
     classes, k = (None, None) if y is None else _check.class_codes(y, n, n_classes)
     if y is None and n_classes is not None:
         raise ValueError("n_classes is given without y")
+    if classes is not None and n_classes is None:
+        refuse_sparse("y", classes, [k or 1], lambda: pair_cells(sizes, k, alike(sizes)), "classes")
+    if n_categories is None:
+        refuse_sparse("X", codes, sizes.tolist(), lambda: pair_cells(sizes, k, alike(sizes)))
     weights = None if sample_weight is None else _check.sample_weight(sample_weight, n)[:, None]
     return count_pair_cells(codes, classes, sizes, k, weights=weights, missing=skip, unseen=unseen, n_threads=n_threads)
 
@@ -246,7 +263,8 @@ def count_transitions(
     TypeError
         States are not integers.
     ValueError
-        A state is not below `n_states`, offsets do not fit, or there is no state and `n_states` is not given.
+        A state is not below `n_states`, or offsets do not fit; or `n_states` is not given and there is no state, or the
+        largest is an identifier (counts of a GiB, and 64 states a step).
 
     Notes
     -----
@@ -261,9 +279,9 @@ def count_transitions(
     """
     pieces = Sequences(S, offsets)
     k = _check.natural("order", order, least=1, most=62)
-    if n_states is None and pieces.largest() < 0:
-        raise ValueError("S has no state: pass n_states=")
-    c = pieces.largest() + 1 if n_states is None else _check.natural("n_states", n_states, least=1)
+    c = infer_states(pieces, "n_states=") if n_states is None else _check.natural("n_states", n_states, least=1)
+    if n_states is None:
+        refuse_sparse_states(pieces, c, c ** (k + 1), "n_states=")
     return count_steps(pieces, None, c, 1, k, n_threads=n_threads).reshape((c,) * (k + 1))
 
 
@@ -323,8 +341,62 @@ def infer_categories(name: str, x: NDArray[Any], *, missing: int | None = None) 
             block = np.where(block == missing, 0, block)
         np.maximum(most, _rows.along_columns(np.maximum, block), out=most)
     if int(most.max()) >= 2**63 - 1:
-        raise ValueError(f"{name} holds the code {most.max()}: codes must be below 2**63 - 1")
+        column = int(most.argmax())
+        raise ValueError(f"{_first_place(name, x, column, int(most[column]))}: codes must be below 2**63 - 1")
     return most.astype(np.int64) + 1
+
+
+def infer_states(pieces: Sequences, argument: str) -> int:
+    """The largest state + 1; `argument` is what to pass where there is none."""
+    most = pieces.largest()
+    if most < 0:
+        raise ValueError(f"{pieces.name} has no state: pass {argument}")
+    if most >= 2**63 - 1:
+        raise ValueError(f"{_state_place(pieces, most)}: states must be below 2**63 - 1")
+    return most + 1
+
+
+def refuse_sparse(
+    name: str, x: NDArray[Any], sizes: Sequence[int], cells: Callable[[], int], what: str = "categories"
+) -> None:
+    """Raise where `sizes`, found in checked codes (n,) or (n, d), make tables that are large and all but empty."""
+    most = max(sizes)
+    if most < _MOST_A_ROW * len(x) or cells() < _MOST_CELLS:
+        return
+    column = list(sizes).index(most)
+    has = f"feature {column} would have" if x.ndim == 2 else "there would be"
+    place = _first_place(name, x, column, most - 1)
+    raise _too_sparse(f"{place}: {has} {most} {what}", cells(), f"{len(x)} rows", f"n_{what}=")
+
+
+def refuse_sparse_states(pieces: Sequences, n_states: int, cells: int, argument: str) -> None:
+    """As :func:`refuse_sparse`, of the largest state + 1 of checked sequences."""
+    steps = int(pieces.lengths.sum())
+    if n_states >= _MOST_A_ROW * steps and cells >= _MOST_CELLS:
+        place = _state_place(pieces, n_states - 1)
+        raise _too_sparse(f"{place}: there would be {n_states} states", cells, f"{steps} steps", argument)
+
+
+def _too_sparse(found: str, cells: int, rows: str, argument: str) -> ValueError:
+    return ValueError(
+        f"{found}, and {8 * cells} bytes of tables for {rows}: give the values that occur the codes 0, 1, 2, … by "
+        f"values, codes = np.unique(values, return_inverse=True), or pass {argument} where all of them are meant"
+    )
+
+
+def _first_place(name: str, x: NDArray[Any], column: int, code: int) -> str:
+    """Where a code of a column stands first, and what it is."""
+    row = int(((x if x.ndim == 1 else x[:, column]) == code).argmax())
+    return f"{name}[{row}{f', {column}' if x.ndim == 2 else ''}] is {code}"
+
+
+def _state_place(pieces: Sequences, state: int) -> str:
+    """Where a state stands first, and what it is."""
+    for block in pieces.blocks():
+        at = np.flatnonzero(block.states == state)
+        if at.size:
+            return pieces.place(block, int(at[0]))
+    raise AssertionError(f"{state} is no state")
 
 
 def count_cells(
@@ -400,9 +472,10 @@ def _new_counts(structure: Structure, dtype: type, name: str) -> NDArray[Any]:
     except MemoryError:
         sizes = np.diff(structure.offsets)
         j = int(sizes.argmax())
+        classes = f" in each of {structure.n_classes} classes" if structure.n_classes > 1 else ""
         raise MemoryError(
             f"the tables need {8 * total} bytes, those of feature {j} of {name} {8 * int(sizes[j])}, since it has "
-            f"{structure.n_categories[j]} categories: encode the values that occur as 0, 1, 2, …"
+            f"{structure.n_categories[j]} categories{classes}: encode the values that occur as 0, 1, 2, …"
         ) from None
 
 
@@ -419,10 +492,17 @@ def count_steps(
     cells = n_classes * n_states ** (order + 1)
     if cells >= 2**60:
         raise ValueError(
-            f"n_states = {n_states} at order {order} needs {cells} cells ({8 * cells} bytes): too many to address"
+            f"n_states = {n_states} at order {order} needs {cells} cells ({8 * cells} bytes): too many to address; "
+            "encode the states that occur as 0, 1, 2, …, or lower the order"
         )
     wanted = _check.thread_count(n_threads)
-    counts = np.zeros(cells, np.int64)
+    try:
+        counts = np.zeros(cells, np.int64)
+    except MemoryError:
+        raise MemoryError(
+            f"the table of {n_states} states at order {order} needs {8 * cells} bytes: encode the states that occur "
+            "as 0, 1, 2, …, or lower the order"
+        ) from None
     for block in pieces.blocks():
         y = None if classes is None else classes[block.begin : block.end]
         for part, begin in _parts(block, order):

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from tallydraw import _check, backend
 from tallydraw._structure import make_structure, parent_array, tree_structure
-from tallydraw.tables import Tables
+from tallydraw.tables import Tables, class_cells
 
 __all__ = ["PairTables"]
 
@@ -224,8 +224,8 @@ class PairTables:
         offsets, single = pair_offsets(self.n_categories, None), make_structure(self.n_categories)
         tables = []
         for k in chosen:
-            marginals = _class_cells(self.marginals.values, self.marginals.offsets, single.offsets, k)
-            values = _class_cells(self.values, self.offsets, offsets, k)
+            marginals = class_cells(self.marginals.values, self.marginals.offsets, single.offsets, k)
+            values = class_cells(self.values, self.offsets, offsets, k)
             tables.append(PairTables(values, Tables(marginals, self.n_categories, structure=single)))
         return tables
 
@@ -287,16 +287,6 @@ class PairTables:
             p -= len(self) - i - 1
             i += 1
         return i, i + 1 + p
-
-
-def _class_cells(values: NDArray[Any], offsets: NDArray[np.int64], alone: NDArray[np.int64], k: int) -> NDArray[Any]:
-    """Class k's cells of flat tables that begin at `offsets`, or at `alone` where there is one class."""
-    size = np.diff(alone)
-    if len(size) and (size == size[0]).all():
-        cells: NDArray[Any] = values.reshape(len(size), -1, int(size[0]))[:, k].flatten()
-        return cells
-    cells = values[np.repeat(offsets[:-1] + k * size - alone[:-1], size) + np.arange(alone[-1])]
-    return cells
 
 
 def pair_number(i: Any, j: Any, d: int) -> Any:

@@ -230,6 +230,35 @@ class Tables(Sequence[NDArray[Any]]):
     def __reduce__(self) -> tuple[Any, ...]:
         return _restore, (self.values, self.n_categories, self.parents, self.n_classes, self.order, self._exact)
 
+    def of_class(self, k: int) -> Tables:
+        """The tables of one class, without classes.
+
+        Raises
+        ------
+        ValueError
+            There are no classes, or not so many.
+
+        Examples
+        --------
+        >>> import tallydraw as td
+        >>> t = td.count_features([[0, 1], [1, 1], [1, 0]], y=[0, 1, 1])
+        >>> t.of_class(1) == td.count_features([[1, 1], [1, 0]])
+        True
+        """
+        if self.n_classes is None:
+            raise ValueError("these Tables have no classes")
+        k = _check.natural("k", k, most=self.n_classes - 1)
+        structure = make_structure(self.n_categories, self.parents, None, self.order)
+        exact = None if self._exact is None else class_cells(self._exact, self.offsets, structure.offsets, k)
+        return Tables(
+            class_cells(self.values, self.offsets, structure.offsets, k),
+            self.n_categories,
+            parents=self.parents,
+            order=self.order,
+            exact_weights=exact,
+            structure=structure,
+        )
+
     # Arithmetic ------------------------------------------------------------------------------------------------------
 
     def __add__(self, other: Tables) -> Tables:
@@ -284,8 +313,9 @@ class Tables(Sequence[NDArray[Any]]):
 
         Parameters
         ----------
-        alpha : float, one a category, or one a feature, default 0.0
-            Pseudocounts. 0.0 is the maximum-likelihood estimate n / N.
+        alpha : float, one a category, one a feature, or array (d, C), default 0.0
+            Pseudocounts. 0.0 is the maximum-likelihood estimate n / N. One a category, and an array, want as many
+            categories everywhere; a list of one number or array a feature gives both.
 
         Returns
         -------
@@ -296,7 +326,7 @@ class Tables(Sequence[NDArray[Any]]):
         Raises
         ------
         OverflowError
-            A row of integer counts sums to 2**63 or more.
+            A row of integer counts, and integer alpha, sums to 2**63 or more: pass a smaller alpha, or a float.
 
         Examples
         --------
@@ -305,7 +335,10 @@ class Tables(Sequence[NDArray[Any]]):
         array([0.75, 0.  , 0.25])
         """
         theta = self._normalized(alpha) if len(self) and _check.is_number(alpha) else None
-        return self._like_probabilities(self.smoothed(alpha)) if theta is None else theta
+        if theta is not None:
+            return theta
+        plain = _check.is_number(alpha) and alpha == 0
+        return self._like_probabilities(self.smoothed(alpha), "counts" if plain else "counts + alpha")
 
     def smoothed(self, alpha: Any) -> NDArray[Any]:
         """Flat n_c + alpha_c, rows of zeros replaced by ones: what :meth:`normalize` divides by row sums."""
@@ -341,7 +374,7 @@ class Tables(Sequence[NDArray[Any]]):
         theta = estimate(self._structure, weights, more)
         return None if theta is None else self._like(theta, weights if whole else None)
 
-    def _like_probabilities(self, weights: NDArray[Any]) -> Tables:
+    def _like_probabilities(self, weights: NDArray[Any], name: str) -> Tables:
         theta = np.empty(len(weights), np.float64)
         for begin, end, c in self._structure.runs():
             rows = weights[begin:end].reshape(-1, c)
@@ -350,7 +383,7 @@ class Tables(Sequence[NDArray[Any]]):
                 total = _along_rows(np.add, rows) if whole else row_sums(rows)[0]
             most = 2**62 // c if whole else np.finfo(np.float64).max
             if not (rows.min() >= 0 and rows.max() <= most and total.min() > 0):  # nor where one is NaN
-                _levels.check_rows(rows, "counts", self._structure, begin)
+                _levels.check_rows(rows, name, self._structure, begin)
             if not whole and not np.isfinite(total).all():  # as levels do: a power of two changes no ratio
                 rows = np.where(np.isfinite(total)[:, None], rows, np.ldexp(rows, -64))
                 total = row_sums(rows)[0]
@@ -466,6 +499,16 @@ class Tables(Sequence[NDArray[Any]]):
             rows[:-1] = table.T
             rows[-1] = 0.0
         return values
+
+
+def class_cells(values: NDArray[Any], offsets: NDArray[np.int64], alone: NDArray[np.int64], k: int) -> NDArray[Any]:
+    """Class k's cells of flat tables that begin at `offsets`, or at `alone` where there is one class."""
+    size = np.diff(alone)
+    if len(size) and (size == size[0]).all():
+        cells: NDArray[Any] = values.reshape(len(size), -1, int(size[0]))[:, k].flatten()
+        return cells
+    cells = values[np.repeat(offsets[:-1] + k * size - alone[:-1], size) + np.arange(alone[-1])]
+    return cells
 
 
 def _along_rows(combine: np.ufunc, rows: NDArray[Any]) -> NDArray[Any]:

@@ -10,8 +10,11 @@ from numpy.typing import DTypeLike, NDArray
 from tallydraw._check.scalars import natural
 
 
-def codes(name: str, x: Any, *, ndim: int) -> NDArray[Any]:
-    """Integer codes of `ndim` dimensions in native byte order, otherwise as they are (dtype, strides, read-only)."""
+def codes(name: str, x: Any, *, ndim: int, classes: bool = False) -> NDArray[Any]:
+    """Integer codes of `ndim` dimensions in native byte order, otherwise as they are (dtype, strides, read-only).
+
+    `classes` may not be missing: errors then say so.
+    """
     array = unmasked(name, x)
     if array.dtype.kind == "b":
         array = array.view(np.uint8)
@@ -19,7 +22,7 @@ def codes(name: str, x: Any, *, ndim: int) -> NDArray[Any]:
         if array.size == 0 and array.dtype == np.float64 and not isinstance(x, np.ndarray):
             array = array.astype(np.int64)  # [] and [[]] have no dtype of their own
         else:
-            raise TypeError(f"{name} must hold integer codes, got dtype {array.dtype}; {_how_to_encode(name, array)}")
+            raise TypeError(f"{name} must hold integer codes, got {_remedied(name, x, array, classes)}")
     if array.ndim != ndim:
         more = f"; one row is [{name}], one feature {name}[:, None]" if (array.ndim, ndim) == (1, 2) else ""
         raise ValueError(f"{name} must have {ndim} dimension{'s' * (ndim > 1)}, got shape {array.shape}{more}")
@@ -28,22 +31,71 @@ def codes(name: str, x: Any, *, ndim: int) -> NDArray[Any]:
     return array
 
 
-def _how_to_encode(name: str, array: NDArray[Any]) -> str:
+def _remedied(name: str, x: Any, array: NDArray[Any], classes: bool) -> str:
+    """What was got instead of integers, and how it becomes codes."""
+    if array.ndim == 0:
+        return f"{type(x).__name__}; pass an array, a data frame or a list of them"
+    got = f"dtype {array.dtype}"
     if array.dtype.kind == "f":
-        return f"where its numbers are whole, np.where(np.isnan({name}), -1, {name}).astype(np.int64): -1 is missing"
+        if classes:
+            return f"{got}; where its numbers are whole, {name}.astype(np.int64); a class may not be missing"
+        filled = f"{name}.fillna(-1)" if hasattr(x, "fillna") else f"np.where(np.isnan({name}), -1, {name})"
+        return f"{got}; where its numbers are whole, {filled}.astype('int64'): -1 is missing"
+    if array.dtype.kind == "O" and array.size:
+        place, value = _first_odd(array)
+        if np.ndim(value):
+            return f"{got}, {name}{place} is a {type(value).__name__}; pass one array of integers"
+        got += f", {name}{place} is {value!r}"
+        if _is_whole(value):
+            return f"{got}; pass {name}.astype('int64')"
+        if isinstance(value, int):
+            return f"{got}; codes must be below 2**63 - 1"
+        if is_missing(value):
+            if classes:
+                return f"{got}; a class may not be missing: leave the row out"
+            how = f"{name}.fillna(-1).astype('int64')" if hasattr(x, "fillna") else "put -1 there, .astype('int64')"
+            return f"{got}; -1 is missing: where the others are whole numbers, {how}"
+    if classes:
+        coded = f"labels, {name} = np.unique({name}, return_inverse=True)"
+        return f"{got}; models take labels as they are; for counts, {coded}"
     return (
-        "give the values of a column their codes once, before the data is split: "
-        "column.astype('category').cat.codes in pandas, where -1 is missing as it is here; "
-        "nullable integers become codes by .fillna(-1).astype('int64')"
+        f"{got}; give the values of a column their codes once, before the data is split: "
+        "column.astype('category').cat.codes in pandas, where -1 is missing as it is here, or "
+        "values, codes = np.unique(column, return_inverse=True)"
     )
 
 
+def _first_odd(array: NDArray[Any]) -> tuple[list[int], Any]:
+    """Place and value of the first object that is no code, else of the first."""
+    for place, value in np.ndenumerate(array):
+        if not _is_whole(value):
+            return list(place), value
+    return [0] * array.ndim, array.flat[0]
+
+
+def _is_whole(value: Any) -> bool:
+    """Whether an object is an integer that a code can be."""
+    return isinstance(value, (int, np.integer)) and -(2**63) <= int(value) < 2**63 - 1
+
+
+def is_missing(value: Any) -> bool:
+    """None, NaN, NaT, or pandas' NA, which is not even unequal to itself."""
+    if value is None:
+        return True
+    unequal = value != value
+    return bool(unequal) if isinstance(unequal, (bool, np.bool_)) else True
+
+
 def unmasked(name: str, x: Any) -> NDArray[Any]:
-    """`x` as an array; a masked array is refused, because its mask would be forgotten."""
+    """`x` as an array; refused are masked arrays, whose mask would be forgotten, and what is no array as it is."""
     if isinstance(x, np.ma.MaskedArray):
         raise TypeError(
             f"{name} is a masked array, whose mask would be forgotten: pass {name}.filled(…), codes with -1, which is "
             "missing"
+        )
+    if hasattr(x, "toarray"):
+        raise TypeError(
+            f"{name} is a sparse {type(x).__name__}, whose zeros are entries like the others: pass {name}.toarray()"
         )
     if hasattr(x, "__next__"):
         raise TypeError(f"{name} is a {type(x).__name__}, which can be read only once: pass list({name})")
@@ -74,13 +126,15 @@ def code_error(name: str, x: NDArray[Any], bad: int, n_categories: NDArray[np.in
 
 def class_codes(y: Any, n: int, n_classes: Any = None, name: str = "y") -> tuple[NDArray[np.int64], int]:
     """(n,) int64 classes and their number; a missing, negative or too large class is an error."""
-    array = codes(name, y, ndim=1)
+    array = codes(name, y, ndim=1, classes=True)
     if len(array) != n:
         raise ValueError(f"{name} must have one class a row ({n}), got {len(array)}")
     least, most = (int(array.min()), int(array.max())) if n else (0, -1)
     if least < 0:
         row = int(np.flatnonzero(array < 0)[0])
         raise ValueError(f"{name}[{row}] is {array[row]}: a class may not be missing or negative; leave the row out")
+    if most >= 2**63 - 1:
+        raise ValueError(f"{name}[{int(array.argmax())}] is {most}: classes must be below 2**63 - 1")
     if n_classes is None:
         if n == 0:
             raise ValueError(f"{name} is empty: pass n_classes=")

@@ -73,11 +73,11 @@ def alpha_value(alpha: Any, n_categories: NDArray[np.int64]) -> list[NDArray[Any
     """The pseudocounts of each feature: a list of d arrays, each () or (C_j,), integer or float64.
 
     `alpha` is one number, one a feature (d of them), or, where all features have C categories, one a category (C of
-    them); with d = C a flat sequence means one a feature. A list of d arrays gives both.
+    them); with d = C a flat sequence means one a feature. A list of d arrays, or an array (d, C), gives both.
     """
     d = len(n_categories)
     parts: list[Any]
-    if isinstance(alpha, (list, tuple)) and any(np.ndim(a) for a in alpha):
+    if any(np.ndim(a) for a in alpha) if isinstance(alpha, (list, tuple)) else np.ndim(alpha) == 2:
         if len(alpha) != d:
             raise ValueError(f"alpha must have one entry a feature ({d}), got {len(alpha)}")
         parts = list(alpha)

@@ -32,6 +32,17 @@ def tree_entropy(theta: Tables) -> float | None:
     return sum(weighted_sum(tree.arc(j), -log(theta[j])) for j in range(len(theta)))
 
 
+def arc_information(theta: Tables) -> NDArray[np.float64]:
+    """(d,) mutual information of each feature with its parent, 0 of a root; of tables of order 1 without classes."""
+    tree = _Tree(theta, theta[:])
+    of_arc = np.zeros(len(theta))
+    for j, parent in enumerate(tree.parents):
+        if parent >= 0:
+            apart = np.broadcast_to(log(tree.single[j]), theta[j].shape)
+            of_arc[j] = max(_expected(tree.arc(j), log(theta[j]), apart), 0.0)
+    return of_arc
+
+
 def tree_kl_divergence(p: Tables, q: Tables) -> float | None:
     """The divergence of q from p, over the same categories, both without classes; None where that is not known.
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tallydraw._check.arrays import unmasked
+from tallydraw._check.arrays import is_missing, unmasked
 
 _NUMERIC = "biuf"
 
@@ -24,7 +24,7 @@ def label_array(y: Any, n: int | None = None, name: str = "y") -> NDArray[Any]:
     if array.dtype.kind not in _NUMERIC + "USTOmM":
         raise TypeError(f"{name} must hold labels, got dtype {array.dtype}")
     if array.dtype.kind == "O":
-        missing = np.fromiter((_is_missing(v) for v in array), np.bool_, len(array))
+        missing = np.fromiter((is_missing(v) for v in array), np.bool_, len(array))
     elif array.dtype.kind in "fmM":
         missing = np.isnan(array)
     else:
@@ -35,18 +35,10 @@ def label_array(y: Any, n: int | None = None, name: str = "y") -> NDArray[Any]:
     return array
 
 
-def _is_missing(label: Any) -> bool:
-    """None, NaN, NaT, or pandas' NA, which is not even unequal to itself."""
-    if label is None:
-        return True
-    unequal = label != label
-    return bool(unequal) if isinstance(unequal, (bool, np.bool_)) else True
-
-
 def _unmixed(y: Any, array: NDArray[Any], name: str) -> NDArray[Any]:
     """`array` as NumPy made it of a list, unless that changed a label: 1 is not "1", and NaN not "nan"."""
     for row, label in enumerate(y):
-        if _is_missing(label):
+        if is_missing(label):
             raise ValueError(f"{name}[{row}] is {label}: a class may not be missing; leave the row out")
         if label != array[row].item():
             raise TypeError(

@@ -2,12 +2,38 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 from typing import Any
 
 import numpy as np
 
 from tallydraw import _distributions
 from tallydraw.tables import Tables
+
+
+def explain_parameters(cls: type) -> None:
+    """Make a class say which parameters it has, in its own name, where it is given others."""
+    init = cls.__init__  # type: ignore[misc]
+    parameters = list(inspect.signature(init).parameters.values())[1:]
+    if any(p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in parameters):
+        return  # it takes what others will check
+    names = {p.name: None for p in parameters}
+    n_positional = sum(p.kind is p.POSITIONAL_OR_KEYWORD for p in parameters)
+
+    @functools.wraps(init)
+    def explained(self: Any, *args: Any, **params: Any) -> None:
+        if not names.keys() >= params.keys():
+            unknown = next(name for name in params if name not in names)
+            raise TypeError(f"{cls.__name__} has no parameter {unknown!r}: its parameters are {', '.join(names)}")
+        if len(args) > n_positional:
+            raise TypeError(
+                f"{cls.__name__} takes its parameters by name, got {args[n_positional]!r}: write one of "
+                + ", ".join(f"{name}=" for name in list(names)[n_positional:])
+            )
+        init(self, *args, **params)
+
+    cls.__init__ = explained  # type: ignore[misc]
 
 
 def own_parameter(value: Any) -> Any:

@@ -25,6 +25,7 @@ class Fitted(NamedTuple):
     parents: Any = None  # (trees, d) of what is kept instead of learned from the counts
     log_likelihood: float | None = None  # of the rows, where EM expected what it did not count
     expected: Any = None  # tables of expected counts, where counts alone do not make the probabilities
+    n_threads: int | None = None  # of the last fit, for what is learned from its counts when it is asked for
 
     @property
     def n_classes(self) -> int | None:

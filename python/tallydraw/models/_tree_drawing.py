@@ -23,7 +23,7 @@ def as_text(parents: NDArray[np.int64], names: list[str], notes: list[str]) -> s
     stack = [(root, "", "") for root in reversed(children[-1])]
     while stack:
         j, branch, below = stack.pop()
-        lines.append(f"{branch}{names[j]}" + (f"  {notes[j]}" if parents[j] >= 0 and notes[j] else ""))
+        lines.append(f"{branch}{names[j]}" + (f"  {notes[j]}" if parents[j] >= 0 else ""))
         for place, child in enumerate(reversed(children[j])):
             stack.append((child, below + ("└─ " if place == 0 else "├─ "), below + ("   " if place == 0 else "│  ")))
     return "\n".join(lines)
@@ -53,7 +53,7 @@ def places(parents: NDArray[np.int64]) -> NDArray[np.float64]:
     return np.stack([left, -depth], axis=1)
 
 
-def draw(parents: NDArray[np.int64], names: list[str], information: NDArray[np.float64] | None, ax: Any) -> Any:
+def draw(parents: NDArray[np.int64], names: list[str], information: NDArray[np.float64], ax: Any) -> Any:
     """Draw on matplotlib axes, new ones where None: an arc is the wider the more its features share."""
     try:
         from matplotlib import pyplot
@@ -62,10 +62,10 @@ def draw(parents: NDArray[np.int64], names: list[str], information: NDArray[np.f
     if ax is None:
         ax = pyplot.figure().add_subplot()
     at = places(parents)
-    most = float(information.max(initial=0.0)) if information is not None else 0.0
+    most = float(information.max(initial=0.0))
     for j, parent in enumerate(parents.tolist()):
         if parent >= 0:
-            share = 1.0 if information is None or most == 0.0 else float(information[j]) / most
+            share = 1.0 if most == 0.0 else float(information[j]) / most
             ax.plot(*at[[parent, j]].T, color="0.6", linewidth=0.5 + 3.5 * share, zorder=1)
     for name, (x, y) in zip(names, at.tolist(), strict=True):
         box = {"boxstyle": "round", "facecolor": "white", "edgecolor": "0.4"}

@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tallydraw import _check
+from tallydraw._structure import n_cells
+from tallydraw.count import refuse_sparse
 from tallydraw.log_prob import score_features
 from tallydraw.models._divergence import tree_entropy, tree_kl_divergence
 from tallydraw.models._em import expected_soft_tables
@@ -26,6 +28,25 @@ class TreeModel(Model):
     ``Prepared.probabilities`` is one stack of tables for every class, or a tuple of stacks without classes: one a
     class, each with a structure of its own.
     """
+
+    def _count(
+        self, data: Any, y: NDArray[np.int64] | None, k: int | None, sizes: Any, weights: Any, n_threads: int | None
+    ) -> Any:
+        self._refuse_sparse(data, sizes, k)
+        return super()._count(data, y, k, sizes, weights, n_threads)
+
+    def _refuse_sparse(self, data: Any, sizes: NDArray[np.int64], k: int | None) -> None:
+        """Raise where tables of sizes found in checked data would be large and all but empty."""
+        if self._finds_sizes():
+            refuse_sparse(self._data_name, data.codes, sizes.tolist(), lambda: self._n_table_cells(sizes, k))
+
+    def _finds_sizes(self) -> bool:
+        """Whether the next fit takes its numbers of categories from the data."""
+        return self._fitted is None and self.n_categories is None
+
+    def _n_table_cells(self, sizes: NDArray[np.int64], k: int | None) -> int:
+        """How many cells the tables of a fit would have."""
+        return n_cells(sizes, self._parents(len(sizes)), k, self._order())
 
     def _expected_counts(
         self,

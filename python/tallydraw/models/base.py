@@ -19,7 +19,7 @@ from tallydraw.models._fits import require_same_categories, require_same_labels
 from tallydraw.models._kind import Kind
 from tallydraw.models._labels import class_codes, classes_and_codes, codes_of_rows, label_array
 from tallydraw.models._names import check_names
-from tallydraw.models._parameters import same_parameter, stated_prior
+from tallydraw.models._parameters import explain_parameters, same_parameter, stated_prior
 from tallydraw.models._state import Draw, Fitted, Prepared, Stream
 from tallydraw.models._sums import difference, exp, log, weighted_sum
 from tallydraw.tables import Tables
@@ -77,6 +77,9 @@ class Model(Kind):
         self.unseen = unseen
         self._fitted = None
         self._cache = None
+
+    def __init_subclass__(cls) -> None:
+        explain_parameters(cls)
 
     # From data to counts ---------------------------------------------------------------------------------------------
 

@@ -88,6 +88,9 @@ class Categorical(TreeModel):
             return np.array([2], np.int64)
         return super()._infer_sizes(data)
 
+    def _finds_sizes(self) -> bool:
+        return self.tied is None and self.bounds is None and super()._finds_sizes()
+
     def _check_parameters(self, sizes: NDArray[np.int64]) -> None:
         super()._check_parameters(sizes)
         c = int(sizes[0])

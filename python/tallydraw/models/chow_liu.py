@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, cast
 
 import numpy as np
@@ -11,6 +12,7 @@ from tallydraw import _check
 from tallydraw._count_pairs import count_pair_cells
 from tallydraw._pair_information import mutual_information, pair_information
 from tallydraw.log_prob import require_probabilities
+from tallydraw.models._divergence import arc_information
 from tallydraw.models._em import (
     check_missing_fit,
     expected_soft_tables,
@@ -24,7 +26,7 @@ from tallydraw.models._state import Fitted, Prepared
 from tallydraw.models._sums import log
 from tallydraw.models._tree_drawing import as_text, draw
 from tallydraw.models._tree_model import TreeModel, stacks_of
-from tallydraw.pairs import PairTables
+from tallydraw.pairs import PairTables, alike, pair_cells
 from tallydraw.tables import Tables
 
 __all__ = ["ChowLiuTree"]
@@ -150,6 +152,8 @@ class ChowLiuTree(TreeModel):
     def to_text(self) -> str:
         """Draw the tree as text: a line a feature, the mutual information with its parent (given the class) in nats.
 
+        It is that of the counts, or of the probabilities where these were stated.
+
         Examples
         --------
         >>> import tallydraw as td
@@ -165,8 +169,7 @@ class ChowLiuTree(TreeModel):
         prepared = self._prepared()
         texts = []
         for k, parents in enumerate(np.atleast_2d(self.parents_)):
-            shared = self._arc_information(prepared, k, parents)
-            notes = [""] * len(parents) if shared is None else [f"{value:.6f}" for value in shared]
+            notes = [f"{value:.6f}" for value in self._arc_information(prepared, k, parents)]
             texts.append(as_text(parents, self._feature_labels(prepared), notes))
         if not isinstance(prepared.probabilities, tuple):
             return texts[0]
@@ -222,6 +225,7 @@ class ChowLiuTree(TreeModel):
     def _count_pairs(
         self, data: Any, y: NDArray[np.int64] | None, k: int | None, sizes: Any, weights: Any, n_threads: int | None
     ) -> PairTables:
+        self._refuse_sparse(data, sizes, k)
         return count_pair_cells(
             data.codes,
             y,
@@ -234,9 +238,12 @@ class ChowLiuTree(TreeModel):
             name=self._data_name,
         )
 
+    def _n_table_cells(self, sizes: NDArray[np.int64], k: int | None) -> int:
+        return pair_cells(sizes, k, alike(sizes))
+
     def _estimate(self, fitted: Fitted) -> tuple[Any, Tables | None]:
         pairs = cast(PairTables, fitted.counts)
-        stacks = self._tree_tables(pairs, fitted.parents)
+        stacks = self._tree_tables(pairs, fitted.parents, fitted.n_threads)
         if fitted.expected is not None:
             expected = fitted.expected if isinstance(fitted.expected, tuple) else (fitted.expected,)
             if [_parents_of(t).tolist() for t in expected] != [_parents_of(t).tolist() for t in stacks]:
@@ -336,6 +343,7 @@ class ChowLiuTree(TreeModel):
         weights: NDArray[np.float64] | None,
         n_threads: int | None,
     ) -> Fitted:
+        fitted = fitted._replace(n_threads=n_threads)
         if self.missing_fit == "available":
             return fitted
         rules: dict[str, Any] = {"missing": self.missing, "unseen": self.unseen, "n_threads": n_threads}
@@ -351,6 +359,10 @@ class ChowLiuTree(TreeModel):
             return fitted
         of_all = tuple(expected) if own else expected[0]
         return self._with_likelihood(fitted._replace(expected=of_all), data, y, weights, n_threads)
+
+    @staticmethod
+    def _combine(mine: Fitted, theirs: Fitted, combine: Callable[[Any, Any], Any]) -> Fitted:
+        return TreeModel._combine(mine, theirs, combine)._replace(n_threads=theirs.n_threads)
 
     def _learned(self, pairs: PairTables, n_threads: int | None, price: float | None = None) -> NDArray[np.int64]:
         """The parents of the forest that gains most; a parameter costs `price`, if not what its own rows say."""
@@ -412,11 +424,17 @@ class ChowLiuTree(TreeModel):
             total += s.n_classes * int((s.n_contexts * (s.n_categories - 1)).sum())
         return total
 
-    def _arc_information(self, prepared: Prepared, k: int, parents: NDArray[np.int64]) -> NDArray[np.float64] | None:
-        """(d,) mutual information of each feature with its parent, 0 of a root; None without counts."""
+    def _arc_information(self, prepared: Prepared, k: int, parents: NDArray[np.int64]) -> NDArray[np.float64]:
+        """(d,) mutual information of each feature with its parent, 0 of a root: of the counts, or of a stated truth."""
         pairs = prepared.fitted.counts
         if pairs is None:
-            return None
+            tables = stacks_of(prepared)[k]
+            if tables.n_classes is None:
+                return arc_information(tables)
+            total = np.zeros(len(parents))
+            for y, share in enumerate(cast(Tables, prepared.prior)[0]):
+                total += share * arc_information(tables.of_class(y))
+            return total
         if isinstance(prepared.probabilities, tuple):
             pairs = pairs.of_class(k)
         matrix = mutual_information(pairs)

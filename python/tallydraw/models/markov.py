@@ -11,7 +11,7 @@ from numpy.typing import DTypeLike, NDArray
 from tallydraw import _check
 from tallydraw._sequences import Block, Sequences
 from tallydraw._structure import Structure, make_structure
-from tallydraw.count import count_cells, count_soft_cells, count_steps
+from tallydraw.count import count_cells, count_soft_cells, count_steps, infer_states, refuse_sparse_states
 from tallydraw.log_prob import score_paths
 from tallydraw.models._em import check_missing_fit, expected_tables
 from tallydraw.models._leave_one_out import NOT_OF_THE_FIT, log_prob_without_own
@@ -310,10 +310,13 @@ class MarkovChain(TreeModel):
     def _infer_sizes(self, data: Any) -> NDArray[np.int64]:
         if not self.homogeneous:
             return super()._infer_sizes(data)
-        states = data.largest() + 1
-        if states == 0:
-            raise ValueError("X has no state: pass n_categories= to MarkovChain")
-        return np.full(self.order + 1, states)
+        return np.full(self.order + 1, infer_states(data, "n_categories= to MarkovChain"))
+
+    def _refuse_sparse(self, data: Any, sizes: NDArray[np.int64], k: int | None) -> None:
+        if not self.homogeneous:
+            super()._refuse_sparse(data, sizes, k)
+        elif self._finds_sizes():
+            refuse_sparse_states(data, int(sizes[0]), self._n_table_cells(sizes, k), "n_categories=")
 
     def _asked_sizes(self, d: int) -> NDArray[np.int64]:
         if not self.homogeneous:
@@ -342,6 +345,7 @@ class MarkovChain(TreeModel):
     ) -> Any:
         if not self.homogeneous:
             return super()._count(data, y, k, sizes, weights, n_threads)
+        self._refuse_sparse(data, sizes, k)
         structure = self._structure(sizes, k)
         data = data.within(int(sizes[0]), self.unseen)
         steps: NDArray[Any] = count_steps(data, y, int(sizes[0]), k or 1, self.order, n_threads=n_threads)

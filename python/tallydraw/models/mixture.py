@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 from math import prod
 from typing import Any, NamedTuple, cast
@@ -17,8 +18,8 @@ from tallydraw.models._starts import nearest_start, random_start
 from tallydraw.models._state import Data, Draw, Fitted, Prepared
 from tallydraw.models._steps import Steps, make_steps, posterior_of
 from tallydraw.models._sums import running_sum
+from tallydraw.models._tree_model import TreeModel
 from tallydraw.models.base import Model
-from tallydraw.models.joint import JointTable
 from tallydraw.models.naive_bayes import NaiveBayes
 from tallydraw.sample.categories import COMPONENT
 from tallydraw.tables import Tables
@@ -30,6 +31,8 @@ _STARTS = ("kmeans++", "random")
 # looked at where combinations are more than so many a row, or in all.
 _FEW_DISTINCT, _LOOKED_AT, _FIRST_COLUMNS = 0.7, 4096, 32
 _COMBINATIONS, _MOST_COMBINATIONS = 16, 1 << 22
+# Components a row: so many are a slip.
+_MOST_A_ROW = 64
 
 
 class Mixture(Model):
@@ -49,8 +52,9 @@ class Mixture(Model):
         EM begins so often anew; the best fit is kept: of the largest held-out log-likelihood where there is
         `validation`, else of the largest penalised log-likelihood.
     max_iter : int, default 1000
+        EM ends after so many iterations: it has then not converged, and a RuntimeWarning says so unless `tol` is 0.
     tol : float, default 1e-6
-        EM ends when the penalised log-likelihood gains less than this a row, in nats.
+        EM ends when the penalised log-likelihood gains less than this a row, in nats; of 0, when it falls, by rounding.
     patience : int, default 10
         With `validation`, EM ends when so many iterations have not improved the held-out log-likelihood, and keeps the
         parameters of the best one.
@@ -61,6 +65,9 @@ class Mixture(Model):
     probabilities_ : Tables, or tuple of Tables
         Table j has shape ``(n_components, [C_parent,] C_j)``; where each component has a tree of its own, one Tables a
         component, without the first axis.
+    components_ : tuple of Model
+        Each component as a model of its own, of the kind of `model` and without a class: with ``log_prob``, ``sample``,
+        ``complete``, …, of a :class:`ChowLiuTree` ``parents_``, ``to_text()`` and ``plot()`` too.
     objective_ : ndarray of float64
         The penalised log-likelihood before each iteration: the sum of log p(x) over the rows, plus alpha * log theta
         over all parameters, less what arcs cost where trees have a `penalty`. Divided by nothing; it never falls but by
@@ -117,12 +124,12 @@ class Mixture(Model):
 
     def _checked(self, name: str, value: Any) -> Any:
         if name == "model":
-            if not isinstance(value, Model) or isinstance(value, (Mixture, JointTable)):
+            if not isinstance(value, TreeModel):
                 kind = value.__name__ if isinstance(value, type) else type(value).__name__
                 raise TypeError(
                     f"model must be a model such as NaiveBayes() (not a mixture or a joint table), got {kind}"
                 )
-            return type(value)(**{p: getattr(value, p) for p in value._parameters})
+            return _unfitted(value)
         if name == "start" and not (isinstance(value, str) and value in _STARTS):
             raise ValueError(f"start must be one of {_STARTS}, got {value!r}")
         if name in ("n_components", "n_init", "max_iter", "patience"):  # attempts are numbered in 24 bits
@@ -173,10 +180,15 @@ class Mixture(Model):
         ------
         ValueError
             As ``model.fit``; no rows; a `y`. The mixture is then as it was.
+
+        Warns
+        -----
+        RuntimeWarning
+            EM ended after `max_iter` iterations, and `tol` is not 0.
         """
         if y is not None:
             raise ValueError("y is given, but the class of a Mixture is hidden: fit the model itself to known classes")
-        component = self._new_component()
+        component = _unfitted(self.model)
         component._fitted = self._fitted  # whose numbers of categories hold
         data = component._read(X)
         if len(data) == 0:
@@ -185,16 +197,23 @@ class Mixture(Model):
         weights = np.ones(len(data)) if sample_weight is None else _check.sample_weight(sample_weight, len(data))
         if not weights.any():
             raise ValueError("sample_weight is zero for every row: EM needs some weight")
+        if self.n_components > _MOST_A_ROW * len(data):
+            raise ValueError(
+                f"n_components is {self.n_components}, but X has {len(data)} rows: more components than rows change "
+                "nothing, pass fewer"
+            )
+        component._refuse_sparse(data, sizes, self.n_components)
         component._count(data, None, None, sizes, None, n_threads)  # a bad code raises before anything is drawn
         component._fitted = None
         held_out = None
         if validation is not None:
-            held_out = _held_out(self._new_component(), validation, sizes, data.names, n_threads)
+            held_out = _held_out(_unfitted(self.model), validation, sizes, data.names, n_threads)
         by_distance = isinstance(data, Data) and self.start == "kmeans++"
         if isinstance(data, Data):
             data, weights = _distinct(_canonical(data, sizes, component), sizes, weights)
         elif self.start == "kmeans++":
             raise ValueError('start="kmeans++" needs rows of features: pass start="random" for sequences')
+        _require_memory(len(data), self.n_components)
         key = _check.key(rng)
         steps = make_steps(component, data, sizes, weights, self.n_components, n_threads)
         best: _Run | None = None
@@ -212,6 +231,13 @@ class Mixture(Model):
         component._fitted = kept.fitted
         component._cache = None
         self._fit = _Fit(component, kept.history)
+        if self.tol > 0 and not kept.history.converged:
+            warnings.warn(
+                f"EM ended after max_iter={self.max_iter} iterations without having converged to tol={self.tol:g}: "
+                "raise max_iter= or tol=, or pass tol=0 to do with so many iterations",
+                RuntimeWarning,
+                stacklevel=2,
+            )
         return self
 
     def partial_fit(self, X: Any, y: Any = None, **options: Any) -> Mixture:
@@ -244,9 +270,8 @@ class Mixture(Model):
         if model is None:
             model = NaiveBayes()
         mixture = cls(model, int(stated_prior(class_prior).n_categories[0]), **params)
-        component = mixture._new_component()
-        stated = {p: getattr(component, p) for p in component._parameters}
-        component = type(component).from_probabilities(tables, class_prior=class_prior, **stated)
+        stated = {p: getattr(mixture.model, p) for p in mixture.model._parameters}
+        component = type(mixture.model).from_probabilities(tables, class_prior=class_prior, **stated)
         mixture._fit = _Fit(component, _History(np.empty(0), np.empty(0), 0, True))
         return mixture
 
@@ -256,6 +281,32 @@ class Mixture(Model):
     def weights_(self) -> NDArray[np.float64]:
         """(n_components,) the weights of the components."""
         return cast(Tables, self._prepared().prior)[0]
+
+    @property
+    def components_(self) -> tuple[Model, ...]:
+        """(n_components,) the components, each a model of its own: a stated truth, as from ``from_probabilities``.
+
+        It has the parameters and probabilities that the component has here, and no counts: what is done to it does not
+        change the mixture. Made anew at each access.
+
+        Examples
+        --------
+        >>> import tallydraw as td
+        >>> X = [[0, 0, 0, 1], [0, 0, 1, 0], [1, 1, 0, 0], [1, 1, 1, 1], [0, 1, 0, 1], [1, 0, 1, 0]] * 5
+        >>> trees = td.Mixture(td.ChowLiuTree(alpha=1, shared=False), 2).fit(X, rng=0).components_
+        >>> print(trees[1].to_text())
+        x0
+        └─ x1  0.075382
+           ├─ x2  0.118015
+           └─ x3  0.118015
+        """
+        prepared, kind = self._prepared(), self._fitted_component()
+        theta = prepared.probabilities
+        stacks = theta if isinstance(theta, tuple) else [theta.of_class(k) for k in range(self.n_components)]
+        models = tuple(_unfitted(kind) for _ in stacks)
+        for model, tables in zip(models, stacks, strict=True):
+            model._fitted = Fitted(prepared.fitted.sizes, None, tables, prepared.fitted.names)
+        return models
 
     @property
     def objective_(self) -> NDArray[np.float64]:
@@ -353,9 +404,6 @@ class Mixture(Model):
     def _kind(self) -> Model:
         """What knows how data is read: the component, as it was fitted."""
         return self.model if self._fit is None else self._fit.component
-
-    def _new_component(self) -> Model:
-        return type(self.model)(**{p: getattr(self.model, p) for p in self.model._parameters})
 
     def _fitted_component(self) -> Model:
         self._require_fitted()
@@ -497,11 +545,27 @@ class _Run(NamedTuple):
     objective: float
 
 
+def _require_memory(n: int, k: int) -> None:
+    """Raise where there is no memory for the shares of n rows in k components, before anything is computed."""
+    try:
+        np.empty((n, k))
+    except MemoryError:
+        raise MemoryError(
+            f"n_components is {k}: the shares of {n} rows in so many components need {8 * n * k} bytes; pass fewer"
+        ) from None
+
+
+def _unfitted(model: Model) -> TreeModel:
+    """What a component is, with the same parameters."""
+    return cast(TreeModel, type(model)(**{p: getattr(model, p) for p in model._parameters}))
+
+
 def _held_out(model: Model, validation: Any, sizes: NDArray[np.int64], names: Any, n_threads: int | None) -> Any:
     """Checked rows to stop by, like those of the fit."""
     model.__dict__["_data_name"] = "validation"  # what errors call it
+    model._fitted = Fitted(sizes, None, None)
     data = model._read(validation)
-    model._check_features(data, Fitted(sizes, None, None))
+    model._check_features(data, model._fitted)
     check_names(names, data.names, "validation")
     if len(data) == 0:
         raise ValueError("validation has no rows: leave it out to do without early stopping")

@@ -12,7 +12,7 @@ class NaiveBayes(TreeModel):
 
     Parameters
     ----------
-    alpha : float, one a category, or one a feature, default 0.0
+    alpha : float, one a category, one a feature, or array (d, C), default 0.0
         Pseudocounts. 0.0 is the maximum-likelihood estimate n / N. One number smooths the class prior too.
     n_categories : int or array_like of int, shape (d,), optional
         Default: the largest code + 1 of each feature at the first fit.
