@@ -242,7 +242,7 @@ def test_tables_that_are_no_chain():
     with pytest.raises(ValueError, match="n_classes=2, but a chain has no classes: pass a Tables for each"):
         classes = td.Tables.from_arrays([P, [P, P]], parents=[-1, 0], n_classes=2)
         td.log_prob_paths([[0]], classes)
-    with pytest.raises(ValueError, match=r"Tables with n_categories=\[3, 2\], but a chain has the same states"):
+    with pytest.raises(ValueError, match=r"Tables\(d=2, n_categories=\[3, 2\], .*same states in every table"):
         td.log_prob_paths([[0]], td.Tables.from_arrays([np.full(3, 1 / 3), np.full((3, 2), 0.5)], parents=[-1, 0]))
     for arrays, parents, order in [
         ([P[0]], None, 1),
@@ -252,7 +252,7 @@ def test_tables_that_are_no_chain():
         ([P[0], P, P], [-1, 0, 0], 2),
         ([P[0], P, [P, P], [P, P]], [-1, 0, 1, 2], 2),
     ]:
-        with pytest.raises(ValueError, match=rf"Tables with d={len(arrays)}, parents=.*, order={order}: a chain of"):
+        with pytest.raises(ValueError, match=rf"Tables\(d={len(arrays)}, .*, which is no chain: one of order k"):
             td.log_prob_paths([[0]], td.Tables.from_arrays(arrays, parents=parents, order=order))
     with pytest.raises(ValueError, match=r"transition must hold probabilities.*Tables.from_arrays\(transition\)"):
         td.log_prob_paths([[0]], td.Tables.from_arrays([[1, 1], [[1, 1], [1, 1]]], parents=[-1, 0]))

@@ -195,7 +195,7 @@ _CHAIN = td.Tables.from_arrays([[1, 1], [[1, 1], [0, 0]]], parents=[-1, 0])
         ),
         (lambda: td.sample_paths(_CHAIN, 2, 3), ValueError, "transition, table 1, row 1 sums to zero"),
         (lambda: td.sample_paths(_CHAIN, 2, 3, initial_weights=[1, 1]), ValueError, "initial_weights are for"),
-        (lambda: td.sample_paths(td.Tables.from_arrays([[1, 1]]), 2, 3), ValueError, "Tables with d=1, parents=None"),
+        (lambda: td.sample_paths(td.Tables.from_arrays([[1, 1]]), 2, 3), ValueError, "which is no chain"),
         (lambda: td.sample_paths([[1, 1], [1, 1]], 2, 3, dtype="M8[s]"), TypeError, "dtype must be numeric"),
     ],
 )

@@ -6,8 +6,6 @@ from typing import Any
 
 from tallydraw.tables import Tables
 
-_HOW = "a chain of order k is Tables.from_arrays([first, …, transition], parents=[-1, 0, …, k - 1], order=k)"
-
 
 def order_and_states(shape: tuple[int, ...]) -> tuple[int, int]:
     """(k, C) of an array of transitions, whose shape is (C,) * (k + 1)."""
@@ -30,12 +28,11 @@ def require_chain(transition: Tables, initial_weights: Any) -> None:
             "for each class, or MarkovChain(homogeneous=True) with y"
         )
     sizes, d = transition.n_categories.tolist(), len(transition)
-    if len(set(sizes)) > 1:
-        raise ValueError(
-            f"transition is a Tables with n_categories={sizes}, but a chain has the same states at every step"
-        )
     # Every table given all before it; no context names a feature twice, so that no other tree has this list of them.
     context = transition.structure.context.tolist()
-    if d < 2 or len(context) != d * (d - 1) // 2 or context != [f for j in range(d) for f in range(j)]:
-        parents = None if transition.parents is None else transition.parents.tolist()
-        raise ValueError(f"transition is a Tables with d={d}, parents={parents}, order={transition.order}: {_HOW}")
+    everything = d > 1 and len(context) == d * (d - 1) // 2 and context == [f for j in range(d) for f in range(j)]
+    if not everything or len(set(sizes)) > 1:
+        raise ValueError(
+            f"transition is {transition}, which is no chain: one of order k is Tables.from_arrays([first, …, "
+            "transition], parents=[-1, 0, …, k - 1], order=k), with the same states in every table"
+        )
