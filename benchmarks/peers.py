@@ -817,9 +817,14 @@ def _(w: Workload, x: SimpleNamespace) -> Call:
 # log_prob_paths -------------------------------------------------------------------------------------------------------
 
 
+def _log_first(w: Workload) -> float:
+    """Of the first state of a path, whichever it is: the others' sums begin with it."""
+    return float(np.log(1.0 / w.C))
+
+
 @_peer("log_prob_paths", "numpy", "gather and sum in blocks")
 def _(w: Workload, x: SimpleNamespace) -> Call:
-    logs = np.log(x.P).ravel()
+    logs, first = np.log(x.P).ravel(), _log_first(w)
 
     def run() -> Any:
         out = np.empty(w.n)
@@ -827,7 +832,7 @@ def _(w: Workload, x: SimpleNamespace) -> Call:
             pairs = x.S[a:b, :-1].astype(np.intp)
             pairs *= w.C
             pairs += x.S[a:b, 1:]
-            out[a:b] = logs.take(pairs).sum(axis=1)
+            out[a:b] = logs.take(pairs).sum(axis=1, initial=first)
         return out
 
     return run
@@ -837,7 +842,8 @@ def _(w: Workload, x: SimpleNamespace) -> Call:
 def _(w: Workload, x: SimpleNamespace) -> Call:
     torch = _torch()
     logs, S = torch.from_numpy(np.log(x.P).ravel()), torch.from_numpy(x.S.astype(np.int64))
-    return lambda: logs[S[:, :-1] * w.C + S[:, 1:]].sum(dim=1)
+    first = _log_first(w)
+    return lambda: logs[S[:, :-1] * w.C + S[:, 1:]].sum(dim=1).add_(first)
 
 
 @_peer("log_prob_paths", "pomegranate", "MarkovChain.log_probability")
@@ -852,5 +858,4 @@ def _(w: Workload, x: SimpleNamespace) -> tuple[Call, int]:
     )
     paths = 2
     S = torch.from_numpy(x.S[:paths, :, None].astype(np.int64))
-    start = float(np.log(1.0 / w.C))  # ours is given the first state
-    return lambda: chain.log_probability(S) - start, paths * w.d
+    return lambda: chain.log_probability(S), paths * w.d

@@ -170,6 +170,11 @@ def _log_prob_features(w: Workload, data: SimpleNamespace, threads: int) -> Call
     return lambda: td.log_prob_features(data.X, tables, n_threads=threads)
 
 
+def _log_prob_paths(w: Workload, data: SimpleNamespace, threads: int) -> Callable[[], Any]:
+    tables = td.Tables.from_arrays([np.full(w.C, 1.0 / w.C), data.P], parents=[-1, 0])
+    return lambda: td.log_prob_paths(data.S, tables, n_threads=threads)
+
+
 def _count_pairs(w: Workload, data: SimpleNamespace, threads: int) -> Callable[[], Any]:
     y, classes = (data.y, w.K) if w.K > 1 else (None, None)
     weight = data.weight if w.layout == "weighted" else None
@@ -211,7 +216,7 @@ _OURS: dict[str, Callable[[Workload, SimpleNamespace, int], Callable[[], Any]]] 
     "Mixture": _mixture,
     "count_transitions": lambda w, x, t: lambda: td.count_transitions(x.S, n_states=w.C, n_threads=t),
     "log_prob_features": _log_prob_features,
-    "log_prob_paths": lambda w, x, t: lambda: td.log_prob_paths(x.S, x.P, n_threads=t),
+    "log_prob_paths": _log_prob_paths,
 }
 
 # The list -------------------------------------------------------------------------------------------------------------

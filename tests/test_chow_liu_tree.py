@@ -297,7 +297,7 @@ def test_stated_trees(backend: str) -> None:
     with pytest.raises(ValueError, match="differ in n_categories"):
         three = td.Tables.from_arrays([[0.1, 0.9], [0.25, 0.25, 0.5]])
         td.ChowLiuTree.from_probabilities([stated, three], class_prior=[0.5, 0.5], shared=False)
-    with pytest.raises(ValueError, match="tables hold counts"):
+    with pytest.raises(ValueError, match="tables must hold probabilities, not counts"):
         td.ChowLiuTree.from_probabilities(td.Tables.from_arrays([[1, 2]]))
 
 

@@ -156,7 +156,7 @@ def test_impossible_paths_are_minus_infinity(backend):
 
 def test_bad_states_name_the_sequence(backend):
     P = [[0.5, 0.5], [0.5, 0.5]]
-    with pytest.raises(ValueError, match=r"S\[1, 2\] is 2, but there are 2 states"):
+    with pytest.raises(ValueError, match=r"S\[1, 2\] is 2, but there are 2 .* of more states, or replace it by -1"):
         td.log_prob_paths(np.array([[0, 1, 1], [0, 0, 2]]), P)
     with pytest.raises(ValueError, match=r"S\[2\]\[0\] is 5, but there are 2 states"):
         td.log_prob_paths([[0, 1], [], [5], [7]], P)
@@ -165,6 +165,8 @@ def test_bad_states_name_the_sequence(backend):
     with pytest.raises(ValueError, match=rf"S\[0\]\[1\] is {2**64 - 1}, but"):
         td.log_prob_paths([np.array([0, 2**64 - 1], np.uint64), np.array([-1])], P)
     T = np.full((2, 2, 2), 0.5)
+    with pytest.raises(ValueError, match=r"pass a transition of more states$"):
+        td.log_prob_paths([[0, 1, 1, 2]], T)
     with pytest.raises(ValueError, match=r"S\[0\]\[3\] is -1, a missing state: only chains of order 1"):
         td.log_prob_paths([[0, 1, 1, -1]], T)
 
@@ -201,6 +203,61 @@ def test_bad_arguments(backend):
     assert td.log_prob_paths([], P).shape == (0,)
     assert td.log_prob_paths([[], []], P).tolist() == [0.0, 0.0]
     assert td.log_prob_paths(np.empty((3, 0), int), P).tolist() == [0.0] * 3
+
+
+@pytest.mark.parametrize("order", [1, 2, 3])
+def test_tables_of_a_chain_score_the_first_states_too(order, backend):
+    rng = np.random.default_rng(order)
+    tables, start, transition = random_chain(rng, 3, order, None)
+    S = [rng.integers(0, 3, n) for n in (0, 1, 2, 3, 40)]
+    expected = reference.log_prob_paths([s.tolist() for s in S], start, transition, True, [0.0])
+    for _ in range(2):  # the second call finds what the first has prepared
+        assert td.log_prob_paths(S, tables).tolist() == [e[0] for e in expected]
+    if order == 1:
+        S[-1][[0, 7, 8]] = -1
+        wanted = td.log_prob_paths(S, tables[1], initial_weights=tables[0])
+        assert td.log_prob_paths(S, tables).tolist() == wanted.tolist()
+    # Without what the first states add: the same bits where nothing is added to.
+    sure = td.Tables.from_arrays(
+        [*np.eye(3)[None, 0], *(np.broadcast_to(np.eye(3)[0], (3,) * (t + 1)) for t in range(1, order)), tables[order]],
+        parents=np.arange(order + 1) - 1,
+        order=order,
+    )
+    S = [np.concatenate([np.zeros(order, np.int64), s]) for s in S[:-1]]
+    assert td.log_prob_paths(S, sure).tolist() == td.log_prob_paths(S, tables[order]).tolist()
+
+
+def test_the_probabilities_of_a_model_are_tables_of_a_chain(backend):
+    X = np.random.default_rng(4).integers(0, 4, (30, 12))
+    for order in (1, 2):
+        model = td.MarkovChain(alpha=0.5, homogeneous=True, order=order).fit(X)
+        assert np.array_equal(td.log_prob_paths(X, model.probabilities_), model.log_prob(X))
+
+
+def test_tables_that_are_no_chain():
+    P = np.full((2, 2), 0.5)
+    chain = td.Tables.from_arrays([P[0], P], parents=[-1, 0])
+    with pytest.raises(ValueError, match="initial_weights are for a transition that is an array"):
+        td.log_prob_paths([[0]], chain, initial_weights=[0.5, 0.5])
+    with pytest.raises(ValueError, match="n_classes=2, but a chain has no classes: pass a Tables for each"):
+        classes = td.Tables.from_arrays([P, [P, P]], parents=[-1, 0], n_classes=2)
+        td.log_prob_paths([[0]], classes)
+    with pytest.raises(ValueError, match=r"Tables\(d=2, n_categories=\[3, 2\], .*same states in every table"):
+        td.log_prob_paths([[0]], td.Tables.from_arrays([np.full(3, 1 / 3), np.full((3, 2), 0.5)], parents=[-1, 0]))
+    for arrays, parents, order in [
+        ([P[0]], None, 1),
+        ([P[0]] * 300, None, 1),
+        ([P, P[0]], [1, -1], 1),
+        ([P[0], P, P], [-1, 0, 1], 1),
+        ([P[0], P, P], [-1, 0, 0], 2),
+        ([P[0], P, [P, P], [P, P]], [-1, 0, 1, 2], 2),
+    ]:
+        with pytest.raises(ValueError, match=rf"Tables\(d={len(arrays)}, .*, which is no chain: one of order k"):
+            td.log_prob_paths([[0]], td.Tables.from_arrays(arrays, parents=parents, order=order))
+    with pytest.raises(ValueError, match=r"transition must hold probabilities.*Tables.from_arrays\(transition\)"):
+        td.log_prob_paths([[0]], td.Tables.from_arrays([[1, 1], [[1, 1], [1, 1]]], parents=[-1, 0]))
+    with pytest.raises(ValueError, match=r"transition\[1\], row 1 sums to 0\.75, not to one"):
+        td.log_prob_paths([[0]], td.Tables.from_arrays([P[0], [[0.5, 0.5], [0.5, 0.25]]], parents=[-1, 0]))
 
 
 def test_contiguous_arrays_are_not_copied():

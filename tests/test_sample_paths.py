@@ -147,6 +147,26 @@ def test_start_states(backend):
     assert np.array_equal(td.sample_paths(t1, 50, 9, rng=1, initial_state=drawn[:, 0].astype(int)), drawn)
 
 
+@pytest.mark.parametrize("order", [1, 2])
+def test_tables_of_a_chain(order, backend):
+    X = np.random.default_rng(order).integers(0, 5, (40, 20))
+    model = td.MarkovChain(alpha=1, homogeneous=True, order=order).fit(X)
+    tables = model.probabilities_
+    drawn = model.sample(9, length=30, rng=3)
+    for _ in range(2):  # the second call finds what the first has prepared
+        assert np.array_equal(td.sample_paths(tables, 9, 30, rng=3), drawn)
+    begun = {"rng": 3, "initial_state": drawn[:, :order].astype(int)}
+    assert np.array_equal(td.sample_paths(tables, 9, 30, **begun), drawn)
+    floats = td.Tables.from_arrays(list(tables), parents=tables.parents, order=order)
+    assert np.array_equal(td.sample_paths(floats, 9, 30, **begun), td.sample_paths(floats[order], 9, 30, **begun))
+    if order == 1:
+        drawn = td.sample_paths(floats[1], 9, 30, rng=3, initial_weights=floats[0])
+        assert np.array_equal(td.sample_paths(floats, 9, 30, rng=3), drawn)
+
+
+_CHAIN = td.Tables.from_arrays([[1, 1], [[1, 1], [0, 0]]], parents=[-1, 0])
+
+
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
@@ -173,6 +193,9 @@ def test_start_states(backend):
             ValueError,
             "initial_weights must",
         ),
+        (lambda: td.sample_paths(_CHAIN, 2, 3), ValueError, "transition, table 1, row 1 sums to zero"),
+        (lambda: td.sample_paths(_CHAIN, 2, 3, initial_weights=[1, 1]), ValueError, "initial_weights are for"),
+        (lambda: td.sample_paths(td.Tables.from_arrays([[1, 1]]), 2, 3), ValueError, "which is no chain"),
         (lambda: td.sample_paths([[1, 1], [1, 1]], 2, 3, dtype="M8[s]"), TypeError, "dtype must be numeric"),
     ],
 )

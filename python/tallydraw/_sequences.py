@@ -16,6 +16,8 @@ from tallydraw import _check, backend
 
 __all__ = ["Block", "Sequences"]
 
+_NO_STATES: NDArray[Any] = np.empty(0, np.int64)
+
 
 class Block(NamedTuple):
     """Sequences [begin, end): number begin + i is ``states[offsets[i]:offsets[i + 1]]``."""
@@ -34,6 +36,10 @@ class Sequences:
     S : array_like of int, shape (n, T), or list of 1-D array_like of int, or array_like of int, 1-D, with `offsets`
     offsets : array_like of int, shape (n + 1,), optional
         Sequence i is ``S[offsets[i]:offsets[i + 1]]``.
+    name : str
+        That of `S` in errors.
+    more : str
+        How to have more states, in the error for one that is too large.
 
     Raises
     ------
@@ -43,10 +49,12 @@ class Sequences:
         A wrong number of dimensions; offsets that do not start at 0, decrease, or do not end at the end of `S`.
     """
 
-    def __init__(self, S: Any, offsets: Any = None, name: str = "S") -> None:
-        self._name = name
+    _skip = "replace it by -1, a missing state"  # what can be done with a state that is none, where one may be missing
+
+    def __init__(self, S: Any, offsets: Any = None, name: str = "S", more: str = "pass a larger n_states") -> None:
+        self._name, self._more = name, more
         self._pieces: list[NDArray[Any]] | None = None
-        self._array: NDArray[Any] = np.empty(0, np.int64)
+        self._array: NDArray[Any] = _NO_STATES
         if offsets is not None:
             if not isinstance(S, np.ndarray) and isinstance(S, (list, tuple)) and any(np.ndim(s) for s in S):
                 raise ValueError(
@@ -87,19 +95,21 @@ class Sequences:
 
     def blocks(self, most: int | None = None) -> Iterator[Block]:
         """All sequences in order, in blocks of at most `most` states (or one sequence); default backend.BLOCK_WORK."""
-        begin, n = 0, len(self)
+        begin, n, last = 0, len(self), int(self._offsets[-1])
         while begin < n:
-            limit = int(self._offsets[begin]) + (most or backend.BLOCK_WORK)
-            end = int(np.searchsorted(self._offsets, limit, side="right")) - 1
-            end = min(n, max(end, begin + 1))
-            yield Block(begin, end, self._flat(begin, end), self._offsets[begin : end + 1] - self._offsets[begin])
+            first = int(self._offsets[begin])
+            limit, end = first + (most or backend.BLOCK_WORK), n
+            if limit < last:
+                end = max(int(np.searchsorted(self._offsets, limit, side="right")) - 1, begin + 1)
+            offsets = self._offsets[begin : end + 1]
+            yield Block(begin, end, self._flat(begin, end), offsets - first if first else offsets)
             begin = end
 
     def blocks_with_gaps(self, gap_work: int) -> Iterator[Block]:
         """The same, where a missing state is so much work: no block holds more than :func:`backend.blocks` would."""
         for block in self.blocks():
-            gaps = block.states < 0 if block.states.dtype.kind == "i" else None
-            if gaps is None or not gaps.any():
+            gaps = _gaps(block.states, gap_work)
+            if gaps is None:
                 yield block
                 continue
             work = np.concatenate([[0], np.cumsum(1.0 + gap_work * gaps)])[block.offsets]
@@ -118,11 +128,11 @@ class Sequences:
         the one before ends with, all observed. Only a sequence that is too much work by itself is cut.
         """
         n, most = len(block.states), backend.block_work()
-        gaps = block.states < 0 if block.states.dtype.kind == "i" else np.zeros(0, np.bool_)
-        if len(block.offsets) != 2 or n + gap_work * int(gaps.sum()) <= most:
+        gaps = _gaps(block.states, gap_work) if len(block.offsets) == 2 else None
+        if len(block.offsets) != 2 or n + (0 if gaps is None else gap_work * int(gaps.sum())) <= most:
             yield 0, n
             return
-        if not gaps.any():
+        if gaps is None:
             ends, done = np.arange(most, n, most), np.arange(most, n, most)
         else:
             missed = np.concatenate([[0], np.cumsum(gaps)])
@@ -139,13 +149,11 @@ class Sequences:
                 return
             a, before = b - order, int(done[place])
 
-    def bad_state(self, block: Block, index: int, n_states: int) -> ValueError:
-        """The error for ``block.states[index]``, which a kernel found to be no state."""
+    def bad_state(self, block: Block, index: int, n_states: int, *, may_miss: bool = True) -> ValueError:
+        """The error for ``block.states[index]``, which a kernel found to be no state; it `may_miss` states."""
         place, value = self._locate(block, index)
-        return ValueError(
-            f"{place} is {value}, but there are {n_states} states (0 to {n_states - 1}): pass more states, "
-            "or replace it by -1, a missing state"
-        )
+        remedy = f"{self._more}, or {self._skip}" if may_miss else self._more
+        return ValueError(f"{place} is {value}, but there are {n_states} states (0 to {n_states - 1}): {remedy}")
 
     def missing_state(self, block: Block, index: int, remedy: str) -> ValueError:
         """The error for ``block.states[index]``, which is missing where it may not be."""
@@ -184,6 +192,13 @@ class Sequences:
             states[at : at + len(piece)] = piece
             at += len(piece)
         return states
+
+
+def _gaps(states: NDArray[Any], gap_work: int) -> NDArray[np.bool_] | None:
+    """Which states are missing; None where none is, or where even all of them would be few enough for one call."""
+    if states.dtype.kind == "u" or len(states) * (1 + gap_work) <= backend.block_work() or int(states.min()) >= 0:
+        return None
+    return np.asarray(states < 0)
 
 
 def _is_list(S: Any) -> bool:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tallydraw import _check, _distributions, backend
+from tallydraw._chain import order_and_states, require_chain
 from tallydraw._row_sums import row_sums
 from tallydraw._sequences import Sequences
 from tallydraw._structure import Structure, chain_structure
@@ -83,13 +84,15 @@ def log_prob_paths(
     ----------
     S : array_like of int, shape (n, T), or list of 1-D arrays, or one flat array with `offsets`
         States, 0 to C - 1. A negative state is missing; at order 1 it is summed out exactly.
-    transition : array_like, shape (C,) * (k + 1)
+    transition : array_like, shape (C,) * (k + 1), or Tables
         Probabilities of the next state (last axis) given the k states before it, the oldest first: a chain of order k.
-        Each row sums to one.
+        Each row sums to one. A `Tables` has a table for each of the first k states as well, each given those before
+        it, and the transition last; it keeps what is prepared from it for the next call.
     offsets : array_like of int, shape (n + 1,), optional
         Sequence i is ``S[offsets[i]:offsets[i + 1]]``.
     initial_weights : array_like, shape (C,) * k, optional
-        Joint probabilities of the first k states, which sum to one. None: they are given, and add nothing.
+        Joint probabilities of the first k states, which sum to one. None: they are given, and add nothing. Not taken
+        with a `Tables`: its first k tables are the probabilities of the first k states.
     n_threads : int, optional
         The result does not depend on it.
 
@@ -103,38 +106,36 @@ def log_prob_paths(
     TypeError
         States are not integers.
     ValueError
-        Probabilities that do not sum to one (within 1e-9), naming the row; a state not below C, naming the sequence;
-        a missing state where the order is not 1; wrong offsets.
+        Probabilities that do not sum to one (within 1e-9), naming the row; a `Tables` that is no chain, or holds
+        counts; a state not below C, naming the sequence; a missing state where the order is not 1; wrong offsets.
 
     Notes
     -----
     O(1) for each step, O(C**2) for each missing one. Missing states before the first known one are summed over
     `initial_weights`; without these the sequence is scored from its first known state. A sequence shorter than k has
-    the probability of its states under `initial_weights`, or without these one.
+    the probability of its states under `initial_weights`, or without these one. A call takes C**(k + 1) logs of an
+    array; of a `Tables`, as ``MarkovChain(homogeneous=True).probabilities_`` is, only the first does.
 
     Examples
     --------
     >>> import tallydraw as td
     >>> td.log_prob_paths([[0, 1, 1], [0, -1, 1]], [[0.5, 0.5], [0.0, 1.0]])
     array([-0.69314718, -0.28768207])
+
+    To score many batches, or the first state too:
+
+    >>> chain = td.Tables.from_arrays([[0.25, 0.75], [[0.5, 0.5], [0.0, 1.0]]], parents=[-1, 0])
+    >>> td.log_prob_paths([[0, 1, 1], [0, -1, 1]], chain)
+    array([-2.07944154, -1.67397643])
     """
-    steps = _distributions.distributions("transition", transition, (-1,))
-    order, c = steps.ndim - 1, steps.shape[-1]
-    if order < 1 or steps.shape != (c,) * (order + 1):
-        raise ValueError(f"transition must have shape (C, C), or (C,) * (k + 1) for order k, got {steps.shape}")
-    if initial_weights is None:
-        joint = np.full((c,) * order, 1.0 / c**order)
+    if isinstance(transition, Tables):
+        require_chain(transition, initial_weights)
+        require_probabilities(transition, "transition")
+        theta, use_start = transition, True
     else:
-        given = np.asarray(initial_weights)
-        if given.shape != (c,) * order:
-            raise ValueError(f"initial_weights must have shape {(c,) * order}, got {given.shape}")
-        joint = _distributions.distributions("initial_weights", given.reshape(-1), (-1,)).reshape(given.shape)
-    values = np.concatenate([part.reshape(-1) for part in [*_chain_rule(joint), steps]])
-    structure = chain_structure(c, order)
-    chain = np.arange(order + 1) - 1
-    theta = Tables(values, structure.n_categories, parents=chain, order=order, structure=structure)
-    pieces = Sequences(S, offsets)
-    return score_paths(pieces, theta, np.zeros(1), use_start=initial_weights is not None, n_threads=n_threads)[:, 0]
+        theta, use_start = _chain_of(transition, initial_weights), initial_weights is not None
+    pieces = Sequences(S, offsets, more="pass a transition of more states")
+    return score_paths(pieces, theta, np.zeros(1), use_start=use_start, n_threads=n_threads)[:, 0]
 
 
 # What models call -----------------------------------------------------------------------------------------------------
@@ -221,7 +222,7 @@ def score_paths(
                     raise pieces.missing_state(
                         block, bad, "only chains of order 1 sum it out; split the sequence there, or leave it out"
                     )
-                raise pieces.bad_state(block, bad, int(structure.n_categories[-1]))
+                raise pieces.bad_state(block, bad, int(structure.n_categories[-1]), may_miss=order == 1)
             begin_at = sums[0].copy() if not whole else first
     return out
 
@@ -302,10 +303,11 @@ def _gone(
     return gone
 
 
-def require_probabilities(tables: Tables) -> None:
+def require_probabilities(tables: Tables, name: str = "tables") -> None:
     """Raise for counts, and for the first table row that does not sum to one."""
+    normalized = f"Tables.from_arrays({name}).normalize()"
     if tables.values.dtype.kind == "i":
-        raise ValueError("tables hold counts (int64), not probabilities: pass Tables.from_arrays(tables).normalize()")
+        raise ValueError(f"{name} must hold probabilities, not counts (int64): pass {normalized}")
     if tables._sums_to_one:  # looked at before
         return
     for begin, end, c in tables.structure.runs():
@@ -316,14 +318,30 @@ def require_probabilities(tables: Tables) -> None:
             if wrong.size:
                 row = a + int(wrong[0])
                 j, (label, context, _) = tables.structure.locate(begin + row * c)
-                place = f"tables[{j}]"
+                place = f"{name}[{j}]"
                 place += "" if tables.n_classes is None else f", class {label}"
                 place += "" if int(tables.structure.n_contexts[j]) == 1 else f", row {context}"
                 raise ValueError(
-                    f"{place} sums to {sums[row - a]}, not to one: nothing is normalised in silence; "
-                    "pass Tables.from_arrays(tables).normalize()"
+                    f"{place} sums to {sums[row - a]}, not to one: nothing is normalised in silence; pass {normalized}"
                 )
     tables._sums_to_one = True
+
+
+def _chain_of(transition: Any, initial_weights: Any) -> Tables:
+    """The tables of a chain given as arrays; its first states are uniform where they are not given."""
+    steps = _distributions.distributions("transition", transition, (-1,))
+    order, c = order_and_states(steps.shape)
+    if initial_weights is None:
+        joint = np.full((c,) * order, 1.0 / c**order)
+    else:
+        given = np.asarray(initial_weights)
+        if given.shape != (c,) * order:
+            raise ValueError(f"initial_weights must have shape {(c,) * order}, got {given.shape}")
+        joint = _distributions.distributions("initial_weights", given.reshape(-1), (-1,)).reshape(given.shape)
+    values = np.concatenate([part.reshape(-1) for part in [*_chain_rule(joint), steps]])
+    structure = chain_structure(c, order)
+    parents = np.arange(order + 1) - 1
+    return Tables(values, structure.n_categories, parents=parents, order=order, structure=structure)
 
 
 def _chain_rule(joint: NDArray[np.float64]) -> list[NDArray[np.float64]]:

@@ -467,9 +467,10 @@ class SequenceData(Sequences):
     """Checked sequences, some of whose states may mean missing."""
 
     names = None
+    _skip = "set unseen='missing'"
 
     def __init__(self, X: Any, offsets: Any, missing: int | None) -> None:
-        super().__init__(X, offsets, "X")
+        super().__init__(X, offsets, "X", "pass a larger n_categories (a model keeps that of its first fit)")
         self._missing = missing
         self._n_states: int | None = None
 

@@ -8,8 +8,10 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from tallydraw import _check, _levels, backend
+from tallydraw._chain import order_and_states, require_chain
 from tallydraw._structure import Structure, chain_structure
 from tallydraw.sample import _blocks
+from tallydraw.tables import Tables
 
 __all__ = ["sample_paths"]
 
@@ -31,16 +33,17 @@ def sample_paths(
 
     Parameters
     ----------
-    transition : array_like, shape (C,) * (k + 1)
+    transition : array_like, shape (C,) * (k + 1), or Tables
         Weights of the next state (last axis) given the k states before it, the oldest first: a chain of order k. Each
-        row is finite, non-negative and of any positive sum.
+        row is finite, non-negative and of any positive sum. A `Tables` of a chain, as in :func:`log_prob_paths`, draws
+        the first k states from its own first k tables, and keeps what is prepared from it for the next call.
     n, length : int
         Number of paths and of steps, start states included.
     initial_state : int, or array_like of int, shape (k,), (n,) or (n, k), optional
         The first k states, of all paths or of each; shape (n,) where k is 1.
     initial_weights : array_like, shape (C,) * k, optional
         Joint weights of the first k states, which are drawn one by one by the chain rule. At most one of the two;
-        without either, start states are uniform.
+        without either, start states are uniform. Not taken with a `Tables`.
     rng : None, int, SeedSequence, BitGenerator, Generator or RandomState, optional
     start : int, default 0
         Number of the first path: paths [a, b) of a seed can be drawn alone with ``start=a``.
@@ -58,7 +61,8 @@ def sample_paths(
     Raises
     ------
     ValueError
-        A row that is no distribution, naming its place; a start state outside 0 … C - 1; both kinds of start.
+        A row that is no distribution, naming its place; a `Tables` that is no chain; a start state outside 0 … C - 1;
+        both kinds of start.
 
     Notes
     -----
@@ -71,30 +75,19 @@ def sample_paths(
     array([[0, 1, 0, 1, 0, 1],
            [1, 0, 1, 0, 1, 0]], dtype=uint8)
     """
-    weights = _check.weights("transition", transition)
-    order, states = weights.ndim - 1, weights.shape[-1]
-    if order < 1 or weights.shape != (states,) * (order + 1):
-        raise ValueError(f"transition must have shape (C, C), or (C,) * (k + 1) for order k, got {weights.shape}")
-    _check_rows("transition", weights)
+    if isinstance(transition, Tables):
+        require_chain(transition, initial_weights)
+        structure, levels = transition.structure, transition.levels("transition")
+    else:
+        structure, levels = _prepared(transition, initial_weights)
+    order, states = structure.n_features - 1, int(structure.n_categories[-1])
     n, length = _check.natural("n", n), _check.natural("length", length, most=2**34 - 1)
     if initial_state is not None and initial_weights is not None:
         raise ValueError("pass initial_state or initial_weights, not both")
     initial = None if initial_state is None else start_states(initial_state, n, order, states)
-    if initial_weights is None:
-        joint = np.ones((states,) * order, np.int64)
-    else:
-        joint = _check.weights("initial_weights", initial_weights)
-        if joint.shape != (states,) * order:
-            raise ValueError(f"initial_weights must have shape {(states,) * order}, got {joint.shape}")
-        _check_rows("initial_weights", joint.reshape(-1) if order > 1 else joint, joint.shape)
     start = _check.first_number(start, n)
     n_threads = _check.thread_count(n_threads)
     result = _check.output((n, length), states - 1, dtype, out)
-    structure = chain_structure(states, order)
-    parts = [*_chain_rule(joint), weights]
-    names = [*["initial_weights"] * order, "transition"]
-    level = [_levels.row_levels(w.reshape(-1, states), name) for w, name in zip(parts, names, strict=True)]
-    levels = _levels.with_guides(np.concatenate([part.reshape(-1) for part in level]), structure)
     write_paths(result, structure, levels, None, initial, _check.key(rng), start, n_threads)
     return result
 
@@ -118,6 +111,25 @@ def start_states(
     if order == 1 and array.ndim == 1:
         array = array[:, None]
     return np.ascontiguousarray(np.broadcast_to(array, (n, order)), dtype=np.int64)
+
+
+def _prepared(transition: Any, initial_weights: Any) -> tuple[Structure, _levels.Levels]:
+    """Of a chain given as arrays."""
+    weights = _check.weights("transition", transition)
+    order, states = order_and_states(weights.shape)
+    _check_rows("transition", weights)
+    if initial_weights is None:
+        joint = np.ones((states,) * order, np.int64)
+    else:
+        joint = _check.weights("initial_weights", initial_weights)
+        if joint.shape != (states,) * order:
+            raise ValueError(f"initial_weights must have shape {(states,) * order}, got {joint.shape}")
+        _check_rows("initial_weights", joint.reshape(-1) if order > 1 else joint, joint.shape)
+    structure = chain_structure(states, order)
+    parts = [*_chain_rule(joint), weights]
+    names = [*["initial_weights"] * order, "transition"]
+    level = [_levels.row_levels(w.reshape(-1, states), name) for w, name in zip(parts, names, strict=True)]
+    return structure, _levels.with_guides(np.concatenate([part.reshape(-1) for part in level]), structure)
 
 
 def _check_rows(name: str, weights: NDArray[Any], shape: tuple[int, ...] | None = None) -> None:

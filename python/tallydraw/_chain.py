@@ -1,0 +1,38 @@
+"""A homogeneous Markov chain as users give it: an array of transitions, or Tables, which hold its first states too."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tallydraw.tables import Tables
+
+
+def order_and_states(shape: tuple[int, ...]) -> tuple[int, int]:
+    """(k, C) of an array of transitions, whose shape is (C,) * (k + 1)."""
+    order, states = len(shape) - 1, shape[-1]
+    if order < 1 or shape != (states,) * (order + 1):
+        raise ValueError(f"transition must have shape (C, C), or (C,) * (k + 1) for order k, got {shape}")
+    return order, states
+
+
+def require_chain(transition: Tables, initial_weights: Any) -> None:
+    """Raise unless the tables are a chain's: one of each of its first k states, and the transition last."""
+    if initial_weights is not None:
+        raise ValueError(
+            "initial_weights are for a transition that is an array: a Tables holds the probabilities of the first "
+            "states already; leave them out, or make other Tables with them"
+        )
+    if transition.n_classes is not None:
+        raise ValueError(
+            f"transition is a Tables with n_classes={transition.n_classes}, but a chain has no classes: pass a Tables "
+            "for each class, or MarkovChain(homogeneous=True) with y"
+        )
+    sizes, d = transition.n_categories.tolist(), len(transition)
+    # Every table given all before it; no context names a feature twice, so that no other tree has this list of them.
+    context = transition.structure.context.tolist()
+    everything = d > 1 and len(context) == d * (d - 1) // 2 and context == [f for j in range(d) for f in range(j)]
+    if not everything or len(set(sizes)) > 1:
+        raise ValueError(
+            f"transition is {transition}, which is no chain: one of order k is Tables.from_arrays([first, …, "
+            "transition], parents=[-1, 0, …, k - 1], order=k), with the same states in every table"
+        )
