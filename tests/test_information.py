@@ -107,6 +107,15 @@ def test_kl_is_infinite_where_q_is_zero_and_p_is_not() -> None:
     assert td.kl_divergence([1.0, 0.0], [1.0, 0.0]) == 0.0
 
 
+def test_kl_of_a_row_given_as_a_vector_or_as_a_matrix() -> None:
+    p, q = [0.5, 0.5], [0.9, 0.1]
+    one = td.kl_divergence(p, q)
+    for row in (td.kl_divergence(p, [q]), td.kl_divergence([p], q), td.kl_divergence([p], [q])):
+        assert row.tolist() == [one]
+    # Numba looks at this flag when it meets a type for the first time: no view may warn.
+    assert not any(view.flags.writeable for view in td.information._pair(p, [q], -1))
+
+
 def test_kl_is_not_symmetric() -> None:
     p, q = [0.5, 0.5], [0.9, 0.1]
     assert td.kl_divergence(p, q) == pytest.approx(0.5108256237659907)

@@ -347,8 +347,10 @@ def _pair(p: Any, q: Any, axis: int) -> tuple[Floats, Floats]:
             break
     if arrays[0].shape[last] != arrays[1].shape[last]:
         raise ValueError(f"p has {arrays[0].shape[last]} categories, q has {arrays[1].shape[last]}")
-    a, b = np.broadcast_arrays(*arrays)
-    return np.moveaxis(a, last, -1), np.moveaxis(b, last, -1)
+    # Read-only views: those of np.broadcast_arrays warn when Numba looks at them.
+    shape = np.broadcast_shapes(*(array.shape for array in arrays))
+    a, b = (np.moveaxis(np.broadcast_to(array, shape), last, -1) for array in arrays)
+    return a, b
 
 
 def _over_rows(terms: Callable[..., Floats], ndim: int, *arrays: Floats) -> float | Floats:

@@ -68,8 +68,9 @@ inline void group_codes(const codes_view& x, const code_rules& rules, const stru
         }
         const U* row = tile + j1 - 1;
         for (index r = begin; r < end; ++r, row += d, to += groups.n) {
-          std::uint32_t z = row[0];
-          for (index j = j1 - 1; j-- > j0;) z = z * static_cast<std::uint32_t>(groups.n_codes[j]) + row[j - (j1 - 1)];
+          auto z = static_cast<std::uint32_t>(row[0]);
+          for (index j = j1 - 1; j-- > j0;)
+            z = z * static_cast<std::uint32_t>(groups.n_codes[j]) + static_cast<std::uint32_t>(row[j - (j1 - 1)]);
           *to = static_cast<std::uint8_t>(z);
         }
       }

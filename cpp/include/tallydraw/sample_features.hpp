@@ -44,7 +44,7 @@ inline void draw_tile(const feature_draws<T>& draws, index first, index size, in
                       const std::uint16_t* place, index n, bool grouped, index of_class, std::uint32_t* words, T* codes,
                       T* other) {
   const structure_view& s = draws.s;
-  const std::uint32_t tag = counter_tag(purpose::cells, 0);
+  constexpr std::uint32_t tag = counter_tag(purpose::cells, 0);
   const index stride = tile_cells<T> / features < max_tile_rows ? tile_cells<T> / features : max_tile_rows;
   const auto feature_at = [&](index p) { return draws.in_order ? first + p : s.order[first + p]; };
 
@@ -76,7 +76,7 @@ inline void draw_tile(const feature_draws<T>& draws, index first, index size, in
     for (index p = 0; p < size; ++p) {
       const index j = feature_at(p);
       const auto f = feature_of<T>(s, draws.levels, j);
-      const auto low = [key = draws.key, tag, j, of = static_cast<const std::uint64_t*>(rows)](index i) {
+      const auto low = [key = draws.key, j, of = static_cast<const std::uint64_t*>(rows)](index i) {
         return one_word(key, tag + 1, of[i], static_cast<std::uint64_t>(j));
       };
       const index* const context = s.context + s.context_begin[j];

@@ -23,7 +23,7 @@ constexpr index max_tile_paths = 64;
 template <class T>
 inline void draw_paths(const structure_view& s, const levels_view& levels, const index* y, const index* initial,
                        std::uint64_t key, std::uint64_t first, index step, T* out, index n, index length) {
-  const std::uint32_t tag = counter_tag(purpose::cells, 0);
+  constexpr std::uint32_t tag = counter_tag(purpose::cells, 0);
   const index order = s.d - 1;
   const index categories = s.n_categories[order];
   const index contexts = s.n_contexts[order];  // categories^order
@@ -58,7 +58,7 @@ inline void draw_paths(const structure_view& s, const levels_view& levels, const
       } else {
         const auto f = feature_of<T>(s, levels, j);
         const std::uint32_t* const word = words + (skip + p) * stride;
-        const auto low = [key, tag, t, of = static_cast<const std::uint64_t*>(rows)](index i) {
+        const auto low = [key, t, of = static_cast<const std::uint64_t*>(rows)](index i) {
           return one_word(key, tag + 1, of[i], static_cast<std::uint64_t>(t));
         };
         if (previous && j == order) {
