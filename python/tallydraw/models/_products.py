@@ -60,14 +60,14 @@ class Products:
     def counts(self, responsibilities: NDArray[np.float64]) -> Counts:
         """Counts of rows that belong to components with these (n, k) shares."""
         nothing = np.empty(0)
-        return self._counts(nothing, nothing, 0, responsibilities, nothing)
+        return self._counts(nothing, nothing, 0, responsibilities, nothing, True)
 
     def expected_counts(
-        self, theta: NDArray[np.float64], prior: NDArray[np.float64], halvings: int
+        self, theta: NDArray[np.float64], prior: NDArray[np.float64], halvings: int, counted: bool
     ) -> tuple[NDArray[np.float64], Counts]:
-        """(n,) log p(x) under flat probabilities and (k,) weights of components, and the counts expected under them."""
+        """(n,) log p(x) under flat probabilities and (k,) weights of components, and the counts expected then."""
         evidence = np.empty(len(self.codes))
-        return evidence, self._counts(theta, prior, halvings, None, evidence)
+        return evidence, self._counts(theta, prior, halvings, None, evidence, counted)
 
     def _counts(
         self,
@@ -76,6 +76,7 @@ class Products:
         halvings: int,
         shares: NDArray[np.float64] | None,
         evidence: NDArray[np.float64],
+        counted: bool,
     ) -> Counts:
         mass, flat = np.zeros(self.k), np.zeros(int(self.structure.offsets[-1]))
         work = (self.codes.shape[1] + 4) * self.k
@@ -85,7 +86,7 @@ class Products:
             backend.kernels().count_posterior(
                 self.codes[a:b], self.structure, self.groups, self.n_codes, theta, prior, halvings,
                 None if shares is None else shares[a:b], None if self.weights is None else self.weights[a:b], self.grid,
-                evidence[a:b], mass, flat, team,
+                evidence[a:b], mass, flat if counted else None, team,
             )  # fmt: skip
         return Counts(mass, flat)
 

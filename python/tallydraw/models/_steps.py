@@ -89,8 +89,8 @@ class Steps:
         self.component._fitted = self.fitted()
         return self.component._prepared()
 
-    def expect(self) -> NDArray[np.float64]:
-        """(n,) log p(x) of the rows under the fit; the next one is to what they are expected to be."""
+    def expect(self, last: bool) -> NDArray[np.float64]:
+        """(n,) log p(x) of the rows under the fit; the next one, if any, is to what they are expected to be."""
         self.before = prepared = self.prepared()
         scores = self.component._score(prepared, self.data, self.n_threads)
         self.responsibilities, evidence = posterior_of(scores, prepared, self.n_threads)
@@ -140,13 +140,13 @@ class ProductSteps(Steps):
         counts = self.component._tables(self._counts.flat, self.empty.sizes, self.rows.k, self.rows.structure)
         return self._of_classes(self._counts.mass)._replace(counts=counts)
 
-    def expect(self) -> NDArray[np.float64]:
+    def expect(self, last: bool) -> NDArray[np.float64]:
         halvings = halvings_of(self._theta, self._prior)
         if halvings > MOST_HALVINGS:  # their products may underflow
-            evidence = super().expect()
+            evidence = super().expect(last)
             self._next = self.rows.counts(self.responsibilities)
-        else:
-            evidence, self._next = self.rows.expected_counts(self._theta, self._prior, halvings)
+            return evidence
+        evidence, self._next = self.rows.expected_counts(self._theta, self._prior, halvings, counted=not last)
         return evidence
 
     def penalty(self) -> float:

@@ -499,7 +499,8 @@ class Mixture(Model):
         fitted: Fitted | None = None
         for iteration in range(self.max_iter):
             steps.maximize()
-            likelihoods.append(steps.likelihood(steps.expect()))
+            logs = steps.expect(last=iteration + 1 == self.max_iter)
+            likelihoods.append(steps.likelihood(logs))
             objective.append(likelihoods[-1] + steps.penalty())
             if held_out is not None:
                 others = _log_sums(steps.component._score(steps.prepared(), held_out, n_threads), n_threads)
@@ -597,7 +598,7 @@ def _distinct(data: Data, sizes: NDArray[np.int64], weights: NDArray[np.float64]
     low, ranges = [least] * codes.shape[1], (sizes - least).tolist()
     if len(_rows.groups(ranges)) == 1 and prod(ranges) <= min(_COMBINATIONS * n, _MOST_COMBINATIONS):
         keys = _rows.pack(codes, ranges, low).astype(np.int64)
-        seen = np.flatnonzero(np.bincount(keys))
+        seen = np.flatnonzero(np.bincount(keys) > 0)
         if len(seen) > _FEW_DISTINCT * n:
             return data, weights
         rows = _rows.unpack(seen.astype(np.uint64), ranges, low, codes.dtype)
