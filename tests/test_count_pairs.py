@@ -229,7 +229,7 @@ def test_blocks_of_two_categories_add_up(backend, monkeypatch):
 
 @pytest.mark.parametrize("place", places.PLACES, ids="-".join)
 @pytest.mark.parametrize("c", [2, 4, 7, 13])
-@pytest.mark.parametrize("columns", [1, 5])
+@pytest.mark.parametrize("columns", [1, 2, 5])
 def test_weights_of_several_chunks_on_every_instruction_set(place, c, columns):
     rng = np.random.default_rng(c)
     n, d = 5_000, 21
@@ -246,7 +246,7 @@ def test_weights_of_several_chunks_on_every_instruction_set(place, c, columns):
 
 
 @pytest.mark.parametrize("place", places.PLACES, ids="-".join)
-@pytest.mark.parametrize(("most", "classes"), [(3, 1), (5, 3), (33, 1), (33, 4)])
+@pytest.mark.parametrize(("most", "classes"), [(3, 1), (5, 3), (5, 60), (33, 1), (33, 4)])
 def test_weighted_features_of_all_sizes_with_gaps_on_every_instruction_set(place, most, classes):
     rng = np.random.default_rng(most)
     n, d = 4_200, 75

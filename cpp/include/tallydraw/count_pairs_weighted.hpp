@@ -19,15 +19,15 @@
 
 namespace tallydraw::TALLYDRAW_ISA {
 
-constexpr index weighted_rows = 2048;      // of a chunk
-constexpr index feature_block = 16;        // features of a task, each against a tile of tile_width others
-constexpr index word_rows = 64;            // rows whose weights are laid out at once
-constexpr index weighted_cells = 1 << 16;  // of a task's private sums, at most
-constexpr index least_columns = 4;         // of weights that are added at once
-constexpr index column_features = 8;       // against a tile, of which they are added
-constexpr index column_cells = 1 << 11;    // of the sums that they are added to at a time: half of L1
-constexpr index side = 8;                  // features of a vector
-constexpr index most_groups = 24;          // of these rows by class and category: fewer each are not worth it
+constexpr index weighted_rows = masked_rows;  // of a chunk, at most
+constexpr index feature_block = 16;           // features of a task, each against a tile of tile_width others
+constexpr index word_rows = 64;               // rows whose weights are laid out at once
+constexpr index weighted_cells = 1 << 16;     // of a task's private sums, at most
+constexpr index least_columns = 4;            // of weights that are added at once
+constexpr index column_features = 8;          // against a tile, of which they are added
+constexpr index column_cells = 1 << 11;       // of the sums that they are added to at a time: half of L1
+constexpr index side = 8;                     // features of a vector
+constexpr index most_groups = 24;             // of these rows by class and category: fewer each are not worth it
 // Up to so many categories the cells that add zero cost less than one scattered addition, or than columns side by side.
 #if defined(__AVX2__)
 constexpr index few_weighted = 6, few_columns = 2;
@@ -51,12 +51,13 @@ inline index weighted_words() {
                    : weighted_cells + tile_sums(tile_width, few_weighted) * word_rows;
 }
 
-static_assert(masked_rows >= weighted_rows && masked_features == feature_block);
+static_assert(together_rows <= weighted_rows && masked_features == feature_block);
 
 /// Scratch that count_pairs_weighted needs, in words of 64 bits.
 inline index count_pairs_weighted_scratch(const structure_view& s, int threads) {
-  return (round_up(encoder_bytes(s.d)) + round_up(pair_code_bytes(weighted_rows, s.d)) +
-          round_up((threads + 1) * s.d)) /
+  return (round_up(encoder_bytes(s.d)) + round_up(pair_code_bytes(weighted_rows, s.d)) + round_up((threads + 1) * s.d) +
+          round_up(4 * weighted_rows) + round_up(8 * (s.n_classes + 1)) +
+          round_up(static_cast<index>(sizeof(held_masks)) * threads)) /
              8 +
          threads * weighted_words();
 }
@@ -282,8 +283,15 @@ inline index count_pairs_weighted(const codes_view& x, const index* y, const cod
   part += round_up(pair_code_bytes(weighted_rows, d));
   auto* flags = reinterpret_cast<std::uint8_t*>(part);
   part += round_up((threads + 1) * d);
+  auto* const order = reinterpret_cast<std::int32_t*>(part);
+  part += round_up(4 * weighted_rows);
+  auto* const group = reinterpret_cast<index*>(part);
+  part += round_up(8 * (s.n_classes + 1));
+  auto* const held = reinterpret_cast<held_masks*>(part);
+  part += round_up(static_cast<index>(sizeof(held_masks)) * threads);
   auto* own = reinterpret_cast<double*>(part);
   const index tiles = (d + tile_width - 1) / tile_width, blocks = (d + feature_block - 1) / feature_block;
+  const index most_rows = y || n_columns < least_columns ? weighted_rows : together_rows;
   const auto most_of = [&](index begin, index end) {
     index most = 1;
     for (index j = begin; j < end; ++j) most = s.n_categories[j] > most ? s.n_categories[j] : most;
@@ -293,28 +301,32 @@ inline index count_pairs_weighted(const codes_view& x, const index* y, const cod
   first_index bad;
   visit_unsigned(e.tile, [&](auto u) {
     using U = decltype(u);
-    for (index row0 = 0; row0 < x.n; row0 += weighted_rows) {
-      const index row1 = row0 + weighted_rows < x.n ? row0 + weighted_rows : x.n;
+    for (index row0 = 0; row0 < x.n; row0 += most_rows) {
+      const index row1 = row0 + most_rows < x.n ? row0 + most_rows : x.n;
       const weight_rows chunk{weights + row0 * n_columns, y ? y + row0 : nullptr, n_columns};
       const auto codes = encode_pairs(e, row0, row1, static_cast<U*>(lent), flags, flags + d, threads, bad);
       if (bad.get() >= 0) return;
+      if (has_masks) group_rows(chunk.y, codes.rows, s.n_classes, order, group);
+      for (int thread = 0; thread < threads; ++thread) held[thread] = {-1, 0};
       parallel_blocks(blocks * tiles, 1, threads, [&](index task, index, int thread) {
-        const index tile = task % tiles, first = task / tiles * feature_block;
+        const index tile = task / blocks, first = task % blocks * feature_block;  // a thread keeps the masks of a tile
         const index last = first + feature_block < d ? first + feature_block : d;
         const index j0 = tile * tile_width, width = codes.width(tile);
         if (first > 0 && j0 + width <= first + 1) return;
         const index most_a = most_of(first, last), most_b = most_of(j0, j0 + width);
         double* const sums = own + thread * weighted_words();
-        if (!y && are_masked(most_a, most_b, n_columns))
-          return add_under_masks(s, codes, chunk.columns, n_columns, first, last, tile, most_b, pair_offsets, marginals,
-                                 counts, sums);
         const index classes = y ? s.n_classes : 1;
-        if (is_column_masked(most_a, most_b, n_columns, classes)) {
+        const bool together = !y && are_masked(most_a, most_b, n_columns);
+        if (!together && is_column_masked(most_a, most_b, n_columns, classes)) {
           for (index w = 0; w < n_columns; ++w)
-            add_column_under_masks(s, codes, chunk.columns, n_columns, w, chunk.y, first, last, tile, most_b,
-                                   pair_offsets, marginals, counts, sums);
+            add_column_under_masks(s, codes, {order, group}, chunk.columns, n_columns, w, y != nullptr, first, last,
+                                   tile, most_b, pair_offsets, marginals, counts, held[thread], sums);
           return;
         }
+        held[thread].tile = -1;
+        if (together)
+          return add_under_masks(s, codes, chunk.columns, n_columns, first, last, tile, most_b, pair_offsets, marginals,
+                                 counts, sums);
         if constexpr (!has_masks) {
           const index most = n_columns < least_columns ? few_weighted : few_columns;
           if (classes * most_a <= most_groups && most_a <= few_weighted && most_b <= most) {

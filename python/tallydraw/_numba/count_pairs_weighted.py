@@ -357,9 +357,13 @@ def count_pairs_weighted(
         m = len(codes)
         words = -(-m // WORD)
         padded[:m, :columns] = weights[begin : begin + chunk]
+        classes = None if y is None else y[begin : begin + chunk]
+        if classes is not None and 1 < s.n_classes <= _GROUPS:
+            # A cell is of one class, whose rows stay in order: so their bits fill words.
+            order = np.argsort(classes.astype(np.uint16), kind="stable")
+            codes, classes, padded[:m] = codes[order], classes[order], padded[order]
         small[: m * d] = codes.reshape(-1) if codes.dtype == np.uint8 else np.minimum(codes.reshape(-1), 255)
         bytes_ = small[: m * d + _TILE]
-        classes = None if y is None else y[begin : begin + chunk]
 
         def set_bits(a: int, b: int, _: int) -> None:
             _set_bits(bytes_, d, c, a, b, words, bits)  # noqa: B023 - called at once
