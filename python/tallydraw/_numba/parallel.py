@@ -20,6 +20,7 @@ Kernel = TypeVar("Kernel", bound=Callable[..., Any])
 _SERIAL_WORK = 1 << 15
 _MOST_HELPERS = 256
 _pool: ThreadPoolExecutor | None = None
+_found: tuple[int, list[Any]] = (0, [])
 
 
 def kernel(function: Kernel) -> Kernel:
@@ -47,10 +48,19 @@ def max_threads() -> int:
     if first.isdigit() and int(first) > 0:
         limits.append(int(first))
     if "threadpoolctl" in sys.modules:
-        pools = sys.modules["threadpoolctl"].threadpool_info()
-        openmp = [pool for pool in pools if pool["user_api"] == "openmp"] or pools
-        limits += [int(pool["num_threads"]) for pool in openmp]
+        pools = _libraries()
+        openmp = [pool for pool in pools if pool.user_api == "openmp"] or pools
+        limits += [int(pool.num_threads) for pool in openmp]
     return min(limits)
+
+
+def _libraries() -> list[Any]:
+    """What threadpoolctl finds; to look takes it milliseconds, so it looks again only where modules were imported."""
+    global _found
+    if _found[0] != len(sys.modules):
+        pools = sys.modules["threadpoolctl"].ThreadpoolController().lib_controllers
+        _found = (len(sys.modules), pools)
+    return _found[1]
 
 
 def _helpers() -> ThreadPoolExecutor:
