@@ -185,6 +185,14 @@ class Mixture(Model):
         -----
         RuntimeWarning
             EM ended after `max_iter` iterations, and `tol` is not 0.
+
+        Examples
+        --------
+        >>> import tallydraw as td
+        >>> X = [[0, 0, 1], [0, 0, 0], [1, 1, 0], [1, 1, 1]] * 10
+        >>> model = td.Mixture(td.NaiveBayes(alpha=0.1), 2, n_init=3).fit(X, validation=[[0, 0, 0], [1, 1, 1]], rng=0)
+        >>> model.converged_, len(model.objective_) >= model.n_iter_
+        (True, True)
         """
         if y is not None:
             raise ValueError("y is given, but the class of a Mixture is hidden: fit the model itself to known classes")
@@ -264,6 +272,13 @@ class Mixture(Model):
             What a component is; default ``NaiveBayes()``.
         **params
             The mixture's parameters.
+
+        Examples
+        --------
+        >>> import tallydraw as td
+        >>> model = td.Mixture.from_probabilities([[[1, 0], [0.5, 0.5]]], class_prior=[0.5, 0.5])
+        >>> model.weights_, model.log_prob([[1]]).round(4)
+        (array([0.5, 0.5]), array([-1.3863]))
         """
         if class_prior is None:
             raise ValueError("class_prior is missing: the weights of the components, which sum to one")
@@ -381,13 +396,30 @@ class Mixture(Model):
             Draw from these components.
         rng, start, dtype, out, n_threads
             As in :meth:`Model.sample`.
+
+        Examples
+        --------
+        >>> import tallydraw as td
+        >>> model = td.Mixture.from_probabilities([[[1, 0], [0, 1]], [[1, 0], [0, 1]]], class_prior=[0.5, 0.5])
+        >>> model.sample(2, y=[1, 0], rng=0)
+        array([[1, 1],
+               [0, 0]], dtype=uint8)
         """
         return self._sample(n, y, rng, start, dtype, out, n_threads, self._length(length))[0]
 
     def sample_joint(
         self, n: int, *, length: int | None = None, rng: Any = None, start: int = 0, n_threads: int | None = None
     ) -> tuple[NDArray[Any], NDArray[np.int64]]:
-        """Draw rows and their components: the `X` that :meth:`sample` draws, and (n,) numbers of components."""
+        """Draw rows and their components: the `X` that :meth:`sample` draws, and (n,) numbers of components.
+
+        Examples
+        --------
+        >>> import tallydraw as td
+        >>> model = td.Mixture.from_probabilities([[[1, 0], [0, 1]], [[1, 0], [0, 1]]], class_prior=[0.5, 0.5])
+        >>> X, component = model.sample_joint(1000, rng=0)
+        >>> bool((X == component[:, None]).all())
+        True
+        """
         return self._sample(n, None, rng, start, None, None, n_threads, self._length(length))
 
     # What the model is: its component, with the hidden class as a class ----------------------------------------------
