@@ -96,14 +96,18 @@ def count_calls(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 @pytest.mark.parametrize("data", [WIDE, HOLES], ids=["whole", "missing cells"])
-def test_groups_of_features_change_no_bit(data: Any, backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_groups_of_features_change_no_more_than_roundings(
+    data: Any, backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     weight = np.random.default_rng(3).random(len(data))
     seen, found = count_calls(monkeypatch), []
     for most in (64, 1, 256):
         monkeypatch.setattr(_products, "_MOST_CODES", most)
-        found.append(everything(mixture(MODELS["products"]).fit(data, sample_weight=weight, rng=4)))
-    assert found[0] == found[1] == found[2]
+        found.append(mixture(MODELS["products"], tol=0, max_iter=20).fit(data, sample_weight=weight, rng=4))
     assert len(set(seen)) == 3
+    for other in found[1:]:
+        assert found[0].objective_ == pytest.approx(other.objective_, rel=1e-13)
+        assert found[0].probabilities_.values == pytest.approx(other.probabilities_.values, abs=1e-12)
 
 
 def test_exact_sums_are_near_those_in_order(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -34,7 +34,7 @@ def codes(name: str, x: Any, *, ndim: int, classes: bool = False) -> NDArray[Any
 def _remedied(name: str, x: Any, array: NDArray[Any], classes: bool) -> str:
     """What was got instead of integers, and how it becomes codes."""
     if array.ndim == 0:
-        return f"{type(x).__name__}; pass an array, a data frame or a list of them"
+        return f"{'None' if x is None else type(x).__name__}; pass an array, a data frame or a list of them"
     got = f"dtype {array.dtype}"
     if array.dtype.kind == "f":
         if classes:

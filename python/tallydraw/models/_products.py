@@ -16,7 +16,8 @@ from tallydraw import _check, backend
 from tallydraw._structure import make_structure
 from tallydraw.models._sums import running_sum
 
-# Most codes of a group of several features (measured: more cost as much as they save), and of a byte.
+# Most codes of a group of several features (measured: more cost as much as they save; others change the last digits of
+# results), and of a byte.
 _MOST_CODES, _BYTE = 64, 256
 # Most halvings of a positive probability of which those of a group and a weight can be multiplied.
 MOST_HALVINGS = 128
