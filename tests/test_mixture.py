@@ -124,6 +124,17 @@ def test_exact_sums_are_near_those_in_order(backend: str, monkeypatch: pytest.Mo
         assert exact.probabilities_.values == pytest.approx(other.probabilities_.values, abs=1e-9)
 
 
+def test_products_that_could_underflow_are_scored_by_logs(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Probabilities near alpha / n: no product of a group of them is a normal number."""
+    rows = [[0] * 12, [1] * 12, [0] * 6 + [1] * 6] * 5
+    small = mixture(MODELS["products"], alpha=1e-100, max_iter=12).fit(rows, rng=1)
+    monkeypatch.setattr(_steps, "are_exact", lambda *_: False)
+    other = mixture(MODELS["products"], alpha=1e-100, max_iter=12).fit(rows, rng=1)
+    assert small.probabilities_.values.min() < 2.0**-300
+    assert small.objective_ == pytest.approx(other.objective_, rel=1e-11)
+    assert small.log_prob(rows) == pytest.approx(other.log_prob(rows), rel=1e-9)
+
+
 @pytest.mark.parametrize("most", [1e6, 1e200, 1e300])
 def test_rows_far_lighter_than_all_others_count_as_they_are(most: float, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where rounding could lose a row, sums are not the exact ones."""
