@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -32,17 +33,19 @@ def pack(x: NDArray[Any], sizes: Sequence[int], least: Sequence[int] | None = No
     one big-endian word a group. Both compare, sort and search as the rows do, first feature first.
     """
     parts = groups(sizes)
+    words = [np.min_scalar_type(max(1, math.prod(sizes[a:b])) - 1) for a, b in parts]  # narrow ones are faster
     keys = np.zeros((len(x), len(parts)), np.uint64)
     for a in range(0, len(x), _BLOCK):
         block = np.ascontiguousarray(x[a : a + _BLOCK].T)
         for word, (begin, end) in enumerate(parts):
-            key = np.zeros(block.shape[1], np.uint64)
+            number, most = words[word].type, 2 ** (8 * words[word].itemsize)
+            key = np.zeros(block.shape[1], number)
             for j in range(begin, end):
                 if j > begin:
-                    key *= np.uint64(sizes[j] % 2**64)  # 2**64 follows ranges of one alone: the key is 0
-                digit = block[j].astype(np.uint64)  # negative codes wrap, and wrap back
+                    key *= number(sizes[j] % most)  # `most` follows ranges of one alone: the key is 0
+                digit = block[j].astype(number)  # negative codes wrap, and wrap back
                 if least is not None and least[j]:
-                    digit -= np.uint64(least[j] % 2**64)
+                    digit -= number(least[j] % most)
                 key += digit
             keys[a : a + _BLOCK, word] = key
     if len(parts) == 1:

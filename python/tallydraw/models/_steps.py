@@ -107,7 +107,7 @@ class Steps:
         return total + self._class_penalty(_weights_of(prepared)) - self.component._structure_price(prepared)
 
     def _class_penalty(self, prior: NDArray[np.float64]) -> float:
-        return weighted_sum(self.class_alpha, log(prior)) if self.class_alpha else 0.0
+        return running_sum(self.class_alpha * log(prior)) if self.class_alpha else 0.0
 
     def _of_classes(self, mass: NDArray[np.float64]) -> Fitted:
         counts = Tables(mass, self.classes.n_categories, structure=self.classes)
