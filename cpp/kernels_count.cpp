@@ -33,6 +33,7 @@ extern const count_kernels counting = {
     /*group_codes=*/group_codes,
     /*count_posterior_scratch=*/count_posterior_scratch,
     /*count_posterior=*/count_posterior,
+    /*count_shares=*/count_shares,
 };
 
 }  // namespace tallydraw::TALLYDRAW_ISA

@@ -13,7 +13,7 @@ import tallydraw as td
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tallydraw._structure import make_structure
-from tallydraw.models._products import _grid, halvings_of
+from tallydraw.models._products import MOST_HALVINGS, _grid, halvings_of
 
 GRID = 1.5 * 2.0 ** (52 - 38)
 
@@ -29,10 +29,10 @@ class Problem(NamedTuple):
 def problem(
     rng: np.random.Generator, n: int, sizes: list[int], k: int, impossible: float, missing: float, spread: float = 4.0
 ) -> Problem:
-    """Probabilities are about e^-spread of each other, none below 2^-140."""
+    """Probabilities are about e^-spread of each other, none below 2^-128, the least that products are made of."""
     X = np.stack([rng.integers(0, c, n) for c in sizes], axis=1)
     X[rng.random(X.shape) < missing] = -1
-    theta = [np.maximum(np.exp(-spread * rng.exponential(size=(k, c))), 2.0**-139) for c in sizes]
+    theta = [np.maximum(np.exp(-spread * rng.exponential(size=(k, c))), 2.0**-MOST_HALVINGS) for c in sizes]
     for table in theta:
         table[rng.random(table.shape) < impossible] = 0.0
     return Problem(X, theta, rng.dirichlet(np.ones(k)), rng.dirichlet(np.ones(k), n), rng.exponential(size=n))
@@ -54,7 +54,9 @@ def groups_and_codes(p: Problem, most: int) -> tuple[Any, Any, Any]:
     return sizes, n_codes, groups_of(n_codes, most)
 
 
-def kernel(p: Problem, most: int, shared: bool, weighted: bool, threads: int) -> tuple[Any, Any, Any]:
+def kernel(
+    p: Problem, most: int, shared: bool, weighted: bool, threads: int, counted: bool = True
+) -> tuple[Any, Any, Any]:
     """(n,) log evidence, (K,) mass and [j] (K, C_j) counts, which the kernel adds to ones."""
     k, kernels = len(p.prior), td.backend.kernels()
     sizes, n_codes, groups = groups_and_codes(p, most)
@@ -63,10 +65,16 @@ def kernel(p: Problem, most: int, shared: bool, weighted: bool, threads: int) ->
     kernels.group_codes(p.X, None, False, structure, groups, n_codes, codes, threads)
     theta = np.concatenate([table.reshape(-1) for table in p.theta])
     evidence, mass, flat = np.full(len(p.X), 7.0), np.ones(k), np.ones(len(theta))
-    kernels.count_posterior(
-        codes, structure, groups, n_codes, theta, p.prior, halvings_of(theta, p.prior), p.shares if shared else None,
-        p.weights if weighted else None, GRID, evidence, mass, flat, threads,
-    )  # fmt: skip
+    weights = p.weights if weighted else None
+    if shared:
+        kernels.count_shares(codes, structure, groups, n_codes, p.shares, weights, GRID, mass, flat, threads)
+    else:
+        halvings = halvings_of(theta, p.prior)
+        assert halvings <= MOST_HALVINGS
+        kernels.count_posterior(
+            codes, structure, groups, n_codes, theta, p.prior, halvings, weights, GRID, evidence, mass,
+            flat if counted else None, threads,
+        )  # fmt: skip
     o = structure.offsets
     return evidence, mass - 1.0, [flat[o[j] : o[j + 1]].reshape(k, -1) - 1.0 for j in range(len(sizes))]
 
@@ -107,6 +115,14 @@ def test_equals_the_reference_on_every_instruction_set(backend: str) -> None:
     for name in td.backend.instruction_sets():
         td.backend.use(backend, instruction_set=name)
         check_against_reference()
+
+
+def test_evidence_alone_counts_nothing(backend: str) -> None:
+    p = problem(np.random.default_rng(0), 300, [3, 2, 5], 20, 0.1, 0.1)
+    alone, mass, counts = kernel(p, 64, False, True, 2, counted=False)
+    assert alone.tolist() == kernel(p, 64, False, True, 2)[0].tolist()
+    assert not mass.any()
+    assert not any(table.any() for table in counts)
 
 
 @pytest.mark.parametrize(("d", "spread"), [(3, 1.0), (40, 5.0), (400, 5.0), (3000, 1.0), (60, 90.0)])

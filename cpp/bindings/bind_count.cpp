@@ -163,25 +163,37 @@ void group_codes(const py::array& X, std::optional<index> missing, bool unseen_i
 
 void count_posterior(const array<std::uint8_t>& codes, const py::tuple& structure, const array<index>& groups,
                      const array<index>& n_codes, const array<double>& theta, const array<double>& prior,
-                     index halvings, const optional_array<double>& shares, const optional_array<double>& weights,
-                     double grid, array<double>& evidence, array<double>& mass, std::optional<array<double>>& counts,
-                     int threads) {
+                     index halvings, const optional_array<double>& weights, double grid, array<double>& evidence,
+                     array<double>& mass, std::optional<array<double>>& counts, int threads) {
   const structure_view s = as_structure(structure);
   const groups_view grouped = as_groups(groups, n_codes);
   const std::uint8_t* rows = codes.data();
   const index n = codes.shape(0);
-  const double* from = theta.data();
-  const double* begin = prior.data();
-  const double* given = data_or_null(shares);
-  const double* weight = data_or_null(weights);
+  const double *from = theta.data(), *begin = prior.data(), *weight = data_or_null(weights);
   double* log_sums = evidence.mutable_data();
   double* all = mass.mutable_data();
   double* to = counts ? counts->mutable_data() : nullptr;
   const count_kernels& kernels = *active_kernels().count;  // once: another thread may choose another
   const scratch_words scratch(kernels.count_posterior_scratch(s, grouped, threads));
   const without_gil released;  // raw memory only from here on
-  kernels.count_posterior(rows, n, s, grouped, from, begin, halvings, given, weight, grid, log_sums, all, to,
-                          scratch.get(), threads);
+  kernels.count_posterior(rows, n, s, grouped, from, begin, halvings, weight, grid, log_sums, all, to, scratch.get(),
+                          threads);
+}
+
+void count_shares(const array<std::uint8_t>& codes, const py::tuple& structure, const array<index>& groups,
+                  const array<index>& n_codes, const array<double>& shares, const optional_array<double>& weights,
+                  double grid, array<double>& mass, array<double>& counts, int threads) {
+  const structure_view s = as_structure(structure);
+  const groups_view grouped = as_groups(groups, n_codes);
+  const std::uint8_t* rows = codes.data();
+  const index n = codes.shape(0);
+  const double *given = shares.data(), *weight = data_or_null(weights);
+  double* all = mass.mutable_data();
+  double* to = counts.mutable_data();
+  const count_kernels& kernels = *active_kernels().count;  // once: another thread may choose another
+  const scratch_words scratch(kernels.count_posterior_scratch(s, grouped, threads));
+  const without_gil released;  // raw memory only from here on
+  kernels.count_shares(rows, n, s, grouped, given, weight, grid, all, to, scratch.get(), threads);
 }
 
 }  // namespace
@@ -214,9 +226,12 @@ void bind_count(py::module_& m) {
         py::arg("threads"));
   m.def("count_posterior", count_posterior, py::arg("codes").noconvert(), py::arg("structure"),
         py::arg("groups").noconvert(), py::arg("n_codes").noconvert(), py::arg("theta").noconvert(),
-        py::arg("prior").noconvert(), py::arg("halvings"), py::arg("shares").noconvert(),
-        py::arg("weights").noconvert(), py::arg("grid"), py::arg("evidence").noconvert(), py::arg("mass").noconvert(),
-        py::arg("counts").noconvert(), py::arg("threads"));
+        py::arg("prior").noconvert(), py::arg("halvings"), py::arg("weights").noconvert(), py::arg("grid"),
+        py::arg("evidence").noconvert(), py::arg("mass").noconvert(), py::arg("counts").noconvert(),
+        py::arg("threads"));
+  m.def("count_shares", count_shares, py::arg("codes").noconvert(), py::arg("structure"), py::arg("groups").noconvert(),
+        py::arg("n_codes").noconvert(), py::arg("shares").noconvert(), py::arg("weights").noconvert(), py::arg("grid"),
+        py::arg("mass").noconvert(), py::arg("counts").noconvert(), py::arg("threads"));
   m.def("count_transitions", count_transitions, py::arg("x"), py::arg("offsets").noconvert(), py::arg("y").noconvert(),
         py::arg("n_states"), py::arg("order"), py::arg("counts").noconvert(), py::arg("threads"));
 }

@@ -89,11 +89,15 @@ def group_codes(
                 # feature's code changing fastest; n_codes (d,): C_j, or C_j + 1 where some are missing, whose code is C_j
 def count_posterior(
     codes: NDArray[np.uint8], structure: Structure, groups: Counts, n_codes: Counts, theta: Floats, prior: Floats,
-    halvings: int, shares: Floats | None, weights: Floats | None, grid: float, evidence: Floats, mass: Floats,
-    counts: Floats | None, threads: int,
+    halvings: int, weights: Floats | None, grid: float, evidence: Floats, mass: Floats, counts: Floats | None,
+    threads: int,
 ) -> None: ...  # what group_codes gives; flat theta and prior (K,), positive ones at least 2**-halvings (128 at most);
-                # posteriors times weights, + grid - grid, are added to mass (K,) and flat counts (None: neither); or
-                # shares (n, K) instead of posteriors, and no evidence (n,). Only where these sums are exact
+                # posteriors times weights, + grid - grid, are added to mass (K,) and flat counts (None: to neither);
+                # evidence (n,). Only where these sums are exact
+def count_shares(
+    codes: NDArray[np.uint8], structure: Structure, groups: Counts, n_codes: Counts, shares: Floats,
+    weights: Floats | None, grid: float, mass: Floats, counts: Floats, threads: int,
+) -> None: ...  # the same of posteriors that are given: shares (n, K)
 def count_expected(
     X: Codes, missing: int | None, unseen_is_missing: bool, structure: Structure, probabilities: Floats, plain: bool,
     weights: Floats, block_rows: int, counts: Floats, threads: int,

@@ -99,6 +99,12 @@ inline void find_parts(const structure_view& s, Number* lanes, const index* lane
     for (index f = 0; f < n_parts; ++f) *parts++ = lanes + lane_offsets[j] + (c + widest_part * f) * lane_rows(s, j);
 }
 
+/// Rows that are summed side by side, which hides the latency of sums.
+constexpr int rows_together_of(int lanes) {
+  const int vectors = (lanes + static_cast<int>(wide_lanes) - 1) / static_cast<int>(wide_lanes);
+  return vectors >= 4 ? 2 : vectors >= 2 ? 4 : 8;
+}
+
 /// The lanes of Full parts of eight classes and one of Rest (0: none), of one row.
 template <int Full, int Rest>
 struct lane_sums {

@@ -40,9 +40,6 @@ constexpr index byte_cells = 257;
 
 inline index round_up(index bytes) { return (bytes + 63) / 64 * 64; }
 
-#if defined(__AVX512F__)
-#endif
-
 inline count_plan plan_counts(const codes_view& x, const structure_view& s, bool weighted, int threads) {
   constexpr index class_cells = 1 << 15;    // 64 KiB of small counts: what is counted into at a time stays in cache
   constexpr index private_cells = 1 << 20;  // of all classes

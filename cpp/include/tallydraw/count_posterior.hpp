@@ -17,7 +17,6 @@
 #include "tallydraw/doubles.hpp"
 #include "tallydraw/elementary.hpp"
 #include "tallydraw/group_codes.hpp"
-#include "tallydraw/log_prob_features.hpp"
 #include "tallydraw/parallel.hpp"
 #include "tallydraw/views.hpp"
 
@@ -27,7 +26,7 @@ namespace posterior_counts {
 
 constexpr index tile_cells = 1024;  // a row of more components is a tile of its own
 constexpr index grain = 8192;       // cells that a thread takes at once
-constexpr index most_lanes = 3 * widest_part;
+constexpr index most_lanes = most_parts * widest_part;
 
 constexpr index begin_exponent = 800;
 constexpr double two_to_begin = 0x1p800;
@@ -82,21 +81,50 @@ inline void find_stretches(const groups_view& groups, index halvings, index* end
   ends[groups.n - 1] = 0;
 }
 
-/// What is lent, in words: where tables begin, which groups end a stretch, p(k), and a table of products; and to each
-/// thread one of counts, the products of a tile, and the exponents of one row.
+/// What is lent, in words: where tables begin, which groups end a stretch, what products begin at, and a table of
+/// products; and to each thread one of counts, the products of a tile, and the exponents of one row.
 struct plan {
   index begins;
   index ends;
-  index prior;
+  index first;
   index table;
   index tile;
-  index thread_words() const noexcept { return table + tile + prior; }
+  index thread_words() const noexcept { return table + tile + first; }
 };
 
 inline plan make_plan(const structure_view& s, const groups_view& groups) noexcept {
-  const index k = s.n_classes;
-  return {whole_lines(groups.n * (k / (2 * widest_part) + 1)), whole_lines(groups.n), whole_lines(k),
-          lay_out_tables(k, groups), std::max(tile_cells, whole_lines(k))};
+  const index k = s.n_classes, slices = k / (2 * widest_part) + 1;  // at most
+  return {whole_lines(groups.n * slices), whole_lines(groups.n), whole_lines(k), lay_out_tables(k, groups),
+          std::max(tile_cells, whole_lines(k))};
+}
+
+/// The same as memory.
+struct workspace {
+  plan words;
+  index* begins;
+  index* ends;
+  double* first;
+  double* table;
+  double* lent;
+
+  double* counted(int thread) const noexcept { return lent + thread * words.thread_words(); }
+  double* tile(int thread) const noexcept { return counted(thread) + words.table; }
+  index* exponent(int thread) const noexcept { return reinterpret_cast<index*>(tile(thread) + words.tile); }
+};
+
+/// Tables are laid out; counts and tiles of threads are zeros, as lanes of no class stay.
+inline workspace lend(const structure_view& s, const groups_view& groups, void* scratch, int threads) {
+  const plan words = make_plan(s, groups);
+  double* const begin = static_cast<double*>(scratch);
+  workspace w{words, reinterpret_cast<index*>(begin), nullptr, nullptr, nullptr, nullptr};
+  w.ends = w.begins + words.begins;
+  w.first = begin + words.begins + words.ends;
+  w.table = w.first + words.first;
+  w.lent = w.table + words.table;
+  lay_out_tables(s.n_classes, groups, w.begins);
+  std::fill_n(w.first, words.first, 0.0);
+  for (int t = 0; t < threads; ++t) std::fill_n(w.counted(t), words.table + words.tile, 0.0);
+  return w;
 }
 
 /// Tables of groups from the probabilities of features: every row so far times the row of each further code, that of a
@@ -179,18 +207,17 @@ inline void split(double* x, index* exponent, index n) noexcept {
 
 /// As multiply_rows, of one row, whatever the exponents: x[l] 2^e, e being what is returned, the largest of all classes.
 /// exponent: room for row_lanes.
-TALLYDRAW_APART inline index multiply_apart(const std::uint8_t* codes, index k, index n_groups, const double* table,
-                                            const index* begins, const index* ends, const double* prior, double* x,
-                                            index* exponent) {
+TALLYDRAW_APART inline index multiply_apart(const std::uint8_t* codes, index k, index n_groups, const workspace& w,
+                                            double* x, index* exponent) {
   std::fill_n(x, row_lanes(k), 0.0);
   std::fill_n(exponent, row_lanes(k), 0);
-  for_slices(k, n_groups, begins, [&](const index* own, index c, index, auto full, auto rest) {
+  for_slices(k, n_groups, w.begins, [&](const index* own, index c, index, auto full, auto rest) {
     constexpr int F = decltype(full)::value, R = decltype(rest)::value, lanes = 8 * F + R;
     lane_sums<F, R> product;
-    product.load(prior + c, lanes);
+    product.load(w.first + c, lanes);
     for (index g = 0; g < n_groups; ++g) {
-      multiply_by_row(product, table + own[g] + codes[g] * row_words(F, R));
-      if (!ends[g] && g + 1 < n_groups) continue;
+      multiply_by_row(product, w.table + own[g] + codes[g] * row_words(F, R));
+      if (!w.ends[g] && g + 1 < n_groups) continue;
       product.store(x + c, lanes);
       split(x + c, exponent + c, lanes);
       product.load(x + c, lanes);
@@ -290,85 +317,105 @@ inline void sum_out(const structure_view& s, const groups_view& groups, double* 
   });
 }
 
+/// Counts of all threads, summed out.
+inline void sum_up(const structure_view& s, const groups_view& groups, const workspace& w, int threads, double* mass,
+                   double* counts) {
+  for (int t = 1; t < threads; ++t) add_vector(w.counted(t), w.words.table, w.lent);
+  sum_out(s, groups, w.lent, w.begins, mass, counts);
+}
+
+/// f(first row, rows, thread) for the tiles of n rows.
+template <class F>
+inline void for_tiles(index n, index k, int threads, F&& f) {
+  const index step = std::max<index>(1, tile_cells / row_lanes(k));
+  const index at_once = std::max<index>(1, grain / (step * k)) * step;
+  parallel_blocks(n, at_once, threads, [=](index begin, index end, int thread) {
+    for (index a = begin; a < end; a += step) f(a, std::min(step, end - a), thread);
+  });
+}
+
+/// Products of the rows of a tile; row r has the sum sums[r] 2^exponents[r].
+inline void multiply_tile(const std::uint8_t* codes, index rows, index k, index n_groups, const workspace& w,
+                          int thread, double* sums, index* exponents) {
+  const index lanes = row_lanes(k);
+  double* const tile = w.tile(thread);
+  for_slices(k, n_groups, w.begins, [&](const index* own, index c, index, auto full, auto rest) {
+    constexpr int F = decltype(full)::value, R = decltype(rest)::value;
+    multiply_rows<F, R>(codes, rows, n_groups, w.table, own, w.ends, w.first + c, tile + c, lanes);
+  });
+  index r = 0;
+  for (; r + 8 <= rows; r += 8) sum_rows<8>(tile + r * lanes, k, lanes, sums + r);
+  for (; r < rows; ++r) sum_rows<1>(tile + r * lanes, k, lanes, sums + r);
+  for (r = 0; r < rows; ++r) {
+    exponents[r] = -begin_exponent;
+    if (sums[r] >= smallest_sum) continue;
+    double* const row = tile + r * lanes;
+    exponents[r] += multiply_apart(codes + r * n_groups, k, n_groups, w, row, w.exponent(thread));
+    sum_rows<1>(row, k, lanes, sums + r);
+  }
+}
+
+/// Adds the shares that a tile holds.
+inline void count_tile(const std::uint8_t* codes, index rows, index k, index n_groups, const workspace& w, int thread) {
+  for_slices(k, n_groups, w.begins, [&](const index* own, index c, index, auto full, auto rest) {
+    constexpr int F = decltype(full)::value, R = decltype(rest)::value;
+    count_rows<F, R>(codes, rows, n_groups, w.tile(thread) + c, row_lanes(k), own, w.counted(thread));
+  });
+}
+
 }  // namespace posterior_counts
 
-/// Scratch of count_posterior in words of 64 bits.
+/// Scratch of count_posterior and count_shares in words of 64 bits.
 inline index count_posterior_scratch(const structure_view& s, const groups_view& groups, int threads) {
   const posterior_counts::plan plan = posterior_counts::make_plan(s, groups);
-  return plan.begins + plan.ends + plan.prior + plan.table + threads * plan.thread_words();
+  return plan.begins + plan.ends + plan.first + plan.table + threads * plan.thread_words();
 }
 
 /// Codes of groups [n, n_groups]; theta: flat probabilities of features without contexts; prior (K,). Positive ones of
 /// either are at least 2^-halvings, halvings <= 128. Adds the posterior of row r times weights[r] (1 where null), rounded
-/// to a multiple of a unit, to the flat counts of each of its codes, and to mass (K,); none where these are null.
+/// to a multiple of a unit, to the flat counts of each of its codes, and to mass (K,); to neither where counts are null.
 /// `grid` is 1.5 * 2^52 units, and no weight reaches 2^51 of them or 2^100. Impossible rows have the prior.
-/// evidence (n,): log p(x). Where `shares` [n, K] are given they are the posteriors, and `evidence` is not written.
-/// scratch: count_posterior_scratch words.
+/// evidence (n,): log p(x). scratch: count_posterior_scratch words.
 inline void count_posterior(const std::uint8_t* codes, index n, const structure_view& s, const groups_view& groups,
-                            const double* theta, const double* prior, index halvings, const double* shares,
-                            const double* weights, double grid, double* evidence, double* mass, double* counts,
-                            void* scratch, int threads) {
+                            const double* theta, const double* prior, index halvings, const double* weights,
+                            double grid, double* evidence, double* mass, double* counts, void* scratch, int threads) {
   namespace p = posterior_counts;
-  const index d = groups.n, k = s.n_classes, lanes = p::row_lanes(k);
-  const p::plan plan = p::make_plan(s, groups);
-  index* const begins = static_cast<index*>(scratch);
-  index* const ends = begins + plan.begins;
-  double* const first = static_cast<double*>(scratch) + plan.begins + plan.ends;
-  double* const table = first + plan.prior;
-  double* const lent = table + plan.table;
-  p::lay_out_tables(k, groups, begins);
-  std::fill_n(first, plan.prior, 0.0);
-  if (!shares) {
-    p::find_stretches(groups, halvings, ends);
-    for (index c = 0; c < k; ++c) first[c] = prior[c] * p::two_to_begin;
-    p::multiply_up(s, groups, theta, begins, table);
-  }
-  for (int t = 0; t < threads; ++t) std::fill_n(lent + t * plan.thread_words(), plan.table + plan.tile, 0.0);
-  const index step = std::max<index>(1, p::tile_cells / lanes);
-  parallel_blocks(n, std::max<index>(1, p::grain / (step * k)) * step, threads,
-                  [=](index begin, index end, int thread) {
-                    double* const counted = lent + thread * plan.thread_words();
-                    double* const tile = counted + plan.table;
-                    index* const exponent = reinterpret_cast<index*>(tile + plan.tile);
-                    double sums[p::tile_cells];
-                    index exponents[p::tile_cells];
-                    for (index a = begin; a < end; a += step) {
-                      const index rows = std::min(step, end - a);
-                      const std::uint8_t* const z = codes + a * d;
-                      const double* const weight = weights ? weights + a : nullptr;
-                      if (shares) {
-                        for (index r = 0; r < rows; ++r)
-                          p::round_row<1>(shares + (a + r) * k, weight ? weight[r] : 1.0, grid, k, tile + r * lanes);
-                      } else {
-                        p::for_slices(k, d, begins, [&](const index* own, index c, index, auto full, auto rest) {
-                          constexpr int F = decltype(full)::value, R = decltype(rest)::value;
-                          p::multiply_rows<F, R>(z, rows, d, table, own, ends, first + c, tile + c, lanes);
-                        });
-                        index r = 0;
-                        for (; r + 8 <= rows; r += 8) p::sum_rows<8>(tile + r * lanes, k, lanes, sums + r);
-                        for (; r < rows; ++r) p::sum_rows<1>(tile + r * lanes, k, lanes, sums + r);
-                        for (r = 0; r < rows; ++r) {
-                          exponents[r] = -p::begin_exponent;
-                          if (sums[r] >= p::smallest_sum) continue;
-                          double* const row = tile + r * lanes;
-                          exponents[r] += p::multiply_apart(z + r * d, k, d, table, begins, ends, first, row, exponent);
-                          p::sum_rows<1>(row, k, lanes, sums + r);
-                        }
-                        p::with_width(lanes, [&](auto width) {
-                          p::weigh_rows<decltype(width)::value>(tile, rows, lanes, sums, first, weight, grid);
-                        });
-                        log_scaled(sums, exponents, rows, evidence + a);
-                      }
-                      if (!counts) continue;
-                      p::for_slices(k, d, begins, [&](const index* own, index c, index, auto full, auto rest) {
-                        constexpr int F = decltype(full)::value, R = decltype(rest)::value;
-                        p::count_rows<F, R>(z, rows, d, tile + c, lanes, own, counted);
-                      });
-                    }
-                  });
-  if (!counts) return;
-  for (int t = 1; t < threads; ++t) add_vector(lent + t * plan.thread_words(), plan.table, lent);
-  p::sum_out(s, groups, lent, begins, mass, counts);
+  const index k = s.n_classes;
+  const p::workspace w = p::lend(s, groups, scratch, threads);
+  p::find_stretches(groups, halvings, w.ends);
+  for (index c = 0; c < k; ++c) w.first[c] = prior[c] * p::two_to_begin;
+  p::multiply_up(s, groups, theta, w.begins, w.table);
+  p::for_tiles(n, k, threads, [=](index begin, index rows, int thread) {
+    const std::uint8_t* const z = codes + begin * groups.n;
+    double* const tile = w.tile(thread);
+    double sums[p::tile_cells];
+    index exponents[p::tile_cells];
+    p::multiply_tile(z, rows, k, groups.n, w, thread, sums, exponents);
+    p::with_width(p::row_lanes(k), [&](auto width) {
+      p::weigh_rows<decltype(width)::value>(tile, rows, p::row_lanes(k), sums, w.first,
+                                            weights ? weights + begin : nullptr, grid);
+    });
+    log_scaled(sums, exponents, rows, evidence + begin);
+    if (counts) p::count_tile(z, rows, k, groups.n, w, thread);
+  });
+  if (counts) p::sum_up(s, groups, w, threads, mass, counts);
+}
+
+/// The same of posteriors that are given: shares [n, K].
+inline void count_shares(const std::uint8_t* codes, index n, const structure_view& s, const groups_view& groups,
+                         const double* shares, const double* weights, double grid, double* mass, double* counts,
+                         void* scratch, int threads) {
+  namespace p = posterior_counts;
+  const index k = s.n_classes;
+  const p::workspace w = p::lend(s, groups, scratch, threads);
+  p::for_tiles(n, k, threads, [=](index begin, index rows, int thread) {
+    double* const tile = w.tile(thread);
+    for (index r = 0; r < rows; ++r)
+      p::round_row<1>(shares + (begin + r) * k, weights ? weights[begin + r] : 1.0, grid, k,
+                      tile + r * p::row_lanes(k));
+    p::count_tile(codes + begin * groups.n, rows, k, groups.n, w, thread);
+  });
+  p::sum_up(s, groups, w, threads, mass, counts);
 }
 
 }  // namespace tallydraw::TALLYDRAW_ISA

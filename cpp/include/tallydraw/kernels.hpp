@@ -58,9 +58,11 @@ struct count_kernels {
                       std::uint8_t* out, void* scratch, int threads);
   index (*count_posterior_scratch)(const structure_view& s, const groups_view& groups, int threads);
   void (*count_posterior)(const std::uint8_t* codes, index n, const structure_view& s, const groups_view& groups,
-                          const double* theta, const double* prior, index halvings, const double* shares,
-                          const double* weights, double grid, double* evidence, double* mass, double* counts,
-                          void* scratch, int threads);
+                          const double* theta, const double* prior, index halvings, const double* weights, double grid,
+                          double* evidence, double* mass, double* counts, void* scratch, int threads);
+  void (*count_shares)(const std::uint8_t* codes, index n, const structure_view& s, const groups_view& groups,
+                       const double* shares, const double* weights, double grid, double* mass, double* counts,
+                       void* scratch, int threads);
 };
 
 struct sample_kernels {

@@ -54,12 +54,6 @@ inline index log_prob_features_scratch(const structure_view& s, index n, int thr
   return encoder_bytes(s.d) / 8 + plan.table_words + threads * plan.thread_words;
 }
 
-/// Rows that are summed side by side, which hides the latency of sums.
-constexpr int rows_together_of(int lanes) {
-  const int vectors = (lanes + static_cast<int>(wide_lanes) - 1) / static_cast<int>(wide_lanes);
-  return vectors >= 4 ? 2 : vectors >= 2 ? 4 : 8;
-}
-
 /// out[r][c] = sums[r][c] + the logs of cells (r, j), for j < width from left to right and the n classes that `parts`
 /// have: where the lanes of each feature begin, part by part. Codes lie `stride` apart from row to row, outputs k, sums k
 /// or 0. On its own: there are registers for little else.

@@ -11,7 +11,7 @@ from tallydraw._numba.count_expected import count_expected
 from tallydraw._numba.count_features import count_features, count_features_soft, count_features_weighted
 from tallydraw._numba.count_pairs import count_pairs
 from tallydraw._numba.count_pairs_weighted import count_pairs_weighted
-from tallydraw._numba.count_posterior import count_posterior
+from tallydraw._numba.count_posterior import count_posterior, count_shares
 from tallydraw._numba.count_transitions import count_transitions
 from tallydraw._numba.elementary import divergence_terms, exp, log, log_scaled
 from tallydraw._numba.group_codes import group_codes
@@ -47,6 +47,7 @@ __all__ = [
     "count_pairs",
     "count_pairs_weighted",
     "count_posterior",
+    "count_shares",
     "count_transitions",
     "divergence_terms",
     "exp",

@@ -11,7 +11,7 @@ from tallydraw._numba.elementary import log
 from tallydraw._numba.parallel import inline, kernel, parallel_blocks, worth
 from tallydraw._structure import WIDEST_PART, Structure, lane_parts, part_width
 
-__all__ = ["collect_lanes", "lay_out_logs", "part_width", "parts_at_once"]
+__all__ = ["collect_lanes", "lay_out_logs", "part", "part_width", "parts_at_once"]
 
 _GRAIN = 1 << 15  # cells
 
@@ -27,7 +27,7 @@ def parts_at_once(n_classes: int) -> tuple[tuple[int, int, int], ...]:
 
 
 @inline
-def _part(c, n_classes, cells):
+def part(c, n_classes, cells):
     """Of the part that begins with class c: its lanes and classes; how far its lanes, and its tables, are in."""
     rest = n_classes - c
     return _part_width(rest), min(WIDEST_PART, rest), c * (cells + 1), c * cells
@@ -39,7 +39,7 @@ def _lay_out(logs, offsets, lane_offsets, n_classes, lanes):
     for j in range(offsets.size - 1):
         cells = (offsets[j + 1] - offsets[j]) // n_classes
         for c0 in range(0, n_classes, WIDEST_PART):
-            width, n, at, table = _part(c0, n_classes, cells)
+            width, n, at, table = part(c0, n_classes, cells)
             at, table = lane_offsets[j] + at, offsets[j] - offsets[0] + table
             for z in range(cells):
                 for c in range(width):
@@ -52,7 +52,7 @@ def _collect(lanes, lane_offsets, offsets, n_classes, tables):
     for j in range(offsets.size - 1):
         cells = (offsets[j + 1] - offsets[j]) // n_classes
         for c0 in range(0, n_classes, WIDEST_PART):
-            width, n, at, table = _part(c0, n_classes, cells)
+            width, n, at, table = part(c0, n_classes, cells)
             at, table = lane_offsets[j] + at, offsets[j] + table
             for c in range(n):
                 for z in range(cells):

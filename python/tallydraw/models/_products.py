@@ -7,6 +7,7 @@ sum reaches 2**53: every count is then exact, whatever the order of its sum.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -60,36 +61,39 @@ class Products:
 
     def counts(self, responsibilities: NDArray[np.float64]) -> Counts:
         """Counts of rows that belong to components with these (n, k) shares."""
-        nothing = np.empty(0)
-        return self._counts(nothing, nothing, 0, responsibilities, nothing, True)
+        counts = self._no_counts()
+        for a, b, weights, team in self._blocks():
+            backend.kernels().count_shares(
+                self.codes[a:b], self.structure, self.groups, self.n_codes, responsibilities[a:b], weights, self.grid,
+                counts.mass, counts.flat, team,
+            )  # fmt: skip
+        return counts
 
     def expected_counts(
         self, theta: NDArray[np.float64], prior: NDArray[np.float64], halvings: int, counted: bool
     ) -> tuple[NDArray[np.float64], Counts]:
-        """(n,) log p(x) under flat probabilities and (k,) weights of components, and the counts expected then."""
-        evidence = np.empty(len(self.codes))
-        return evidence, self._counts(theta, prior, halvings, None, evidence, counted)
+        """(n,) log p(x) under flat probabilities and (k,) weights of components, and the counts expected then.
 
-    def _counts(
-        self,
-        theta: NDArray[np.float64],
-        prior: NDArray[np.float64],
-        halvings: int,
-        shares: NDArray[np.float64] | None,
-        evidence: NDArray[np.float64],
-        counted: bool,
-    ) -> Counts:
-        mass, flat = np.zeros(self.k), np.zeros(int(self.structure.offsets[-1]))
+        These stay zeros where they are not `counted`.
+        """
+        evidence, counts = np.empty(len(self.codes)), self._no_counts()
+        for a, b, weights, team in self._blocks():
+            backend.kernels().count_posterior(
+                self.codes[a:b], self.structure, self.groups, self.n_codes, theta, prior, halvings, weights, self.grid,
+                evidence[a:b], counts.mass, counts.flat if counted else None, team,
+            )  # fmt: skip
+        return evidence, counts
+
+    def _no_counts(self) -> Counts:
+        return Counts(np.zeros(self.k), np.zeros(int(self.structure.offsets[-1])))
+
+    def _blocks(self) -> Iterator[tuple[int, int, NDArray[np.float64] | None, int]]:
+        """Rows [a, b) of a block, their weights, and how many threads they are worth."""
         work = (self.codes.shape[1] + 4) * self.k
         for a, b in backend.blocks(len(self.codes), work):
             # A thread has tables of its own, which must be worth it.
             team = max(1, min(backend.threads(self.n_threads, (b - a) * work), (b - a) * work // (8 * self.cells)))
-            backend.kernels().count_posterior(
-                self.codes[a:b], self.structure, self.groups, self.n_codes, theta, prior, halvings,
-                None if shares is None else shares[a:b], None if self.weights is None else self.weights[a:b], self.grid,
-                evidence[a:b], mass, flat if counted else None, team,
-            )  # fmt: skip
-        return Counts(mass, flat)
+            yield a, b, None if self.weights is None else self.weights[a:b], team
 
 
 def halvings_of(*probabilities: NDArray[np.float64]) -> int:

@@ -65,6 +65,7 @@ class Steps:
         self.one_cell = make_structure(np.array([1]), None, k)  # whose counts are those of the classes
         self.responsibilities = np.empty((0, k))
         self.before: Prepared | None = None
+        self._now: Fitted | None = None
 
     def begin(self, responsibilities: NDArray[np.float64]) -> None:
         """EM begins anew, at these (n, k) shares of the components."""
@@ -82,10 +83,10 @@ class Steps:
 
     def fitted(self) -> Fitted:
         """The fit that maximize made last."""
-        return self._now
+        return cast(Fitted, self._now)
 
     def prepared(self) -> Prepared:
-        """What is derived from it."""
+        """What is derived from it, by the component, which is given it."""
         self.component._fitted = self.fitted()
         return self.component._prepared()
 
@@ -117,16 +118,24 @@ class Steps:
 class ProductSteps(Steps):
     """Products: both steps in one pass over the rows."""
 
-    def __init__(self, component: Model, data: Any, *rows: Any) -> None:
-        super().__init__(component, data, *rows)
-        self.rows = Products(data.codes, *rows)
+    def __init__(
+        self,
+        component: Model,
+        data: Any,
+        sizes: NDArray[np.int64],
+        weights: NDArray[np.float64],
+        k: int,
+        n_threads: int | None,
+    ) -> None:
+        super().__init__(component, data, sizes, weights, k, n_threads)
+        self.rows = Products(data.codes, sizes, weights, k, n_threads)
         self.flat_alphas = self.rows.structure.spread(self.alphas)
 
     def begin(self, responsibilities: NDArray[np.float64]) -> None:
         self._next = self.rows.counts(responsibilities)
 
     def maximize(self) -> None:
-        self._counts, alpha = self._next, self.component.alpha
+        self._counts, self._now, alpha = self._next, None, self.component.alpha
         theta = prior = None
         if _check.is_number(alpha):
             theta = estimate(self.rows.structure, self._counts.flat.copy(), alpha)
@@ -137,14 +146,17 @@ class ProductSteps(Steps):
         self._theta, self._prior = theta, prior
 
     def fitted(self) -> Fitted:
-        counts = self.component._tables(self._counts.flat, self.empty.sizes, self.rows.k, self.rows.structure)
-        return self._of_classes(self._counts.mass)._replace(counts=counts)
+        if self._now is None:
+            counts = self.component._tables(self._counts.flat, self.empty.sizes, self.rows.k, self.rows.structure)
+            self._now = self._of_classes(self._counts.mass)._replace(counts=counts)
+        return self._now
 
     def expect(self, last: bool) -> NDArray[np.float64]:
         halvings = halvings_of(self._theta, self._prior)
         if halvings > MOST_HALVINGS:  # their products may underflow
             evidence = super().expect(last)
-            self._next = self.rows.counts(self.responsibilities)
+            if not last:
+                self._next = self.rows.counts(self.responsibilities)
             return evidence
         evidence, self._next = self.rows.expected_counts(self._theta, self._prior, halvings, counted=not last)
         return evidence
