@@ -143,7 +143,7 @@ class Kind(Kept):
         class_counts = mine.class_counts
         if class_counts is not None:
             class_counts = combine(class_counts, theirs.class_counts)
-        return mine._replace(counts=counts, class_counts=class_counts)
+        return mine._replace(counts=counts, class_counts=class_counts, n_threads=theirs.n_threads)
 
     def _by_em(
         self,

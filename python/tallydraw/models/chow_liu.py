@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, cast
 
 import numpy as np
@@ -359,10 +358,6 @@ class ChowLiuTree(TreeModel):
             return fitted
         of_all = tuple(expected) if own else expected[0]
         return self._with_likelihood(fitted._replace(expected=of_all), data, y, weights, n_threads)
-
-    @staticmethod
-    def _combine(mine: Fitted, theirs: Fitted, combine: Callable[[Any, Any], Any]) -> Fitted:
-        return TreeModel._combine(mine, theirs, combine)._replace(n_threads=theirs.n_threads)
 
     def _learned(self, pairs: PairTables, n_threads: int | None, price: float | None = None) -> NDArray[np.int64]:
         """The parents of the forest that gains most; a parameter costs `price`, if not what its own rows say."""
