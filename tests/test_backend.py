@@ -11,9 +11,11 @@ import sysconfig
 import textwrap
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import tallydraw as td
+from tallydraw._numba.parallel import max_threads
 
 HERE = Path(td.__file__).parent
 SETS = td.backend.instruction_sets()
@@ -187,12 +189,28 @@ def test_threads_obey_the_affinity(backend: str) -> None:
 
 
 def test_threads_obey_threadpoolctl(backend: str) -> None:
-    code = f"""
-        import threadpoolctl, tallydraw
+    code = """
+        import threadpoolctl
+        import tallydraw as td
+        def threads():
+            return td.backend.threads(None, 1 << 40)
+        before = [threads(), threads()]  # the second after what the first has imported
         with threadpoolctl.threadpool_limits(1):
-            {THREADS}
+            inside = threads()
+        print(before[0] == before[1] == threads(), inside)
         """
-    assert output(code, TALLYDRAW_BACKEND=backend) == "1"
+    assert output(code, TALLYDRAW_BACKEND=backend) == "True 1"
+
+
+def test_threads_obey_threadpoolctl_2(monkeypatch: pytest.MonkeyPatch) -> None:
+    pools = [{"user_api": "blas", "num_threads": 1}, {"user_api": "openmp", "num_threads": 2}]
+    old = SimpleNamespace(threadpool_info=lambda: pools)
+    monkeypatch.setitem(sys.modules, "threadpoolctl", old)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr("numba.config.NUMBA_NUM_THREADS", 3)
+    assert max_threads() == 2
+    pools.pop()
+    assert max_threads() == 1
 
 
 def test_small_work_stays_serial_and_a_stated_number_is_taken(backend: str) -> None:

@@ -155,6 +155,7 @@ def test_tables() -> None:
     assert kinds(td.Tables.from_arrays)[0] == ["tables"]
     assert {"parents", "n_classes"} <= set(kinds(td.Tables.from_arrays)[1])
     assert kinds(td.Tables.normalize)[0] == ["alpha"]
+    assert kinds(td.Tables.of_class) == (["k"], [])
 
 
 def test_pair_tables() -> None:

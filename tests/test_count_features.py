@@ -490,3 +490,17 @@ def test_sizes_that_are_asked_for_or_filled_are_not_refused(monkeypatch: pytest.
     rows = np.arange(40)[:, None] * 25
     mixture = td.Mixture(td.NaiveBayes(alpha=1), 2, max_iter=2, tol=0)
     assert mixture.fit(rows, validation=rows[-1:], rng=0).log_prob(rows).shape == (40,)
+    often = np.tile(np.arange(0, 1000, 100)[:, None], (100, 2))  # EM sees ten rows, which are distinct
+    mixture = td.Mixture(td.ChowLiuTree(alpha=1), 2, max_iter=2, tol=0)
+    assert mixture.fit(often, rng=0).log_prob(often).shape == (1000,)
+
+
+def test_a_fit_looks_for_identifiers_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked = []
+    for home in ("_tree_model.refuse_sparse", "markov.refuse_sparse_states"):
+        monkeypatch.setattr(f"tallydraw.models.{home}", lambda *args: looked.append(args))
+    for model in (td.NaiveBayes(), td.ChowLiuTree(), td.MarkovChain(), td.MarkovChain(homogeneous=True)):
+        for fitted in (model, td.Mixture(model, 2, start="random", max_iter=2, tol=0)):
+            looked.clear()
+            fitted.fit([[0, 1], [1, 0], [1, 1]], **({"rng": 0} if fitted is not model else {}))
+            assert len(looked) == 1

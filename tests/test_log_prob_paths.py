@@ -239,9 +239,10 @@ def test_tables_that_are_no_chain():
     chain = td.Tables.from_arrays([P[0], P], parents=[-1, 0])
     with pytest.raises(ValueError, match="initial_weights are for a transition that is an array"):
         td.log_prob_paths([[0]], chain, initial_weights=[0.5, 0.5])
-    with pytest.raises(ValueError, match="n_classes=2, but a chain has no classes: pass a Tables for each"):
-        classes = td.Tables.from_arrays([P, [P, P]], parents=[-1, 0], n_classes=2)
+    classes = td.Tables.from_arrays([P, [P, P]], parents=[-1, 0], n_classes=2)
+    with pytest.raises(ValueError, match=r"n_classes=2, but a chain has no classes: pass transition.of_class\(k\)"):
         td.log_prob_paths([[0]], classes)
+    assert td.log_prob_paths([[0]], classes.of_class(1)).tolist() == np.log([0.5]).tolist()
     with pytest.raises(ValueError, match=r"Tables\(d=2, n_categories=\[3, 2\], .*same states in every table"):
         td.log_prob_paths([[0]], td.Tables.from_arrays([np.full(3, 1 / 3), np.full((3, 2), 0.5)], parents=[-1, 0]))
     for arrays, parents, order in [

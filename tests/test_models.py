@@ -609,6 +609,12 @@ def test_a_pickle_holds_nothing_derived(case: Case, y: Any, backend: str) -> Non
     assert repr(copy) == repr(model)
 
 
+def test_a_pickle_is_the_same_whatever_the_number_of_threads(case: Case, y: Any) -> None:
+    one, two = (case.make(alpha=1).fit(case.data, y, n_threads=n) for n in (1, 2))
+    assert state(one) == state(two)
+    assert pickle.loads(state(two))._fitted.n_threads is None
+
+
 def test_a_stated_truth_scores_and_draws_but_has_no_counts(backend: str) -> None:
     truth = td.NaiveBayes.from_probabilities([[[0.5, 0.5], [0.25, 0.75]]], class_prior=[0.5, 0.5])
     assert truth.classes_ is not None

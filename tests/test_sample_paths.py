@@ -164,6 +164,12 @@ def test_tables_of_a_chain(order, backend):
         assert np.array_equal(td.sample_paths(floats, 9, 30, rng=3), drawn)
 
 
+def test_first_weights_whose_sum_is_no_float64(backend):
+    w = np.array([[3.0, 0.0], [1.0, 2.0]])
+    small, large = (td.sample_paths(np.ones((2, 2, 2)), 50, 4, initial_weights=w * x, rng=1) for x in (1, 2.0**1022))
+    assert np.array_equal(small, large)
+
+
 _CHAIN = td.Tables.from_arrays([[1, 1], [[1, 1], [0, 0]]], parents=[-1, 0])
 
 

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from tallydraw._row_sums import row_sums
 from tallydraw.tables import Tables
 
 
@@ -15,6 +19,30 @@ def order_and_states(shape: tuple[int, ...]) -> tuple[int, int]:
     return order, states
 
 
+def require_initial(initial_weights: NDArray[Any], order: int, states: int) -> None:
+    """Raise unless there is a weight for each combination of the first k states."""
+    if initial_weights.shape != (states,) * order:
+        raise ValueError(f"initial_weights must have shape {(states,) * order}, got {initial_weights.shape}")
+
+
+def chain_rule(joint: NDArray[Any], *, normalize: bool) -> list[NDArray[Any]]:
+    """Weights of state t given the states before it, for each t; rows that cannot be reached are uniform.
+
+    From int64 or float64 weights of the first k states. Integers are summed exactly, floats left to right; not
+    normalized they stay integers.
+    """
+    parts: list[NDArray[Any]] = []
+    before: NDArray[Any] = np.ones(())
+    for t in range(joint.ndim):
+        rows = joint.reshape(*joint.shape[: t + 1], -1)
+        now = rows.sum(axis=-1) if joint.dtype.kind == "i" else row_sums(rows)[0]
+        reached = now.any(axis=-1, keepdims=True)
+        part = np.where(reached, now, 1)
+        parts.append(part / np.where(reached, before[..., None], now.shape[-1]) if normalize else part)
+        before = now
+    return parts
+
+
 def require_chain(transition: Tables, initial_weights: Any) -> None:
     """Raise unless the tables are a chain's: one of each of its first k states, and the transition last."""
     if initial_weights is not None:
@@ -24,8 +52,8 @@ def require_chain(transition: Tables, initial_weights: Any) -> None:
         )
     if transition.n_classes is not None:
         raise ValueError(
-            f"transition is a Tables with n_classes={transition.n_classes}, but a chain has no classes: pass a Tables "
-            "for each class, or MarkovChain(homogeneous=True) with y"
+            f"transition is a Tables with n_classes={transition.n_classes}, but a chain has no classes: pass "
+            "transition.of_class(k), the chain of class k, or use MarkovChain(homogeneous=True) with y"
         )
     sizes, d = transition.n_categories.tolist(), len(transition)
     # Every table given all before it; no context names a feature twice, so that no other tree has this list of them.

@@ -17,8 +17,8 @@ from tallydraw.tables import Tables
 
 __all__ = ["count_categories", "count_features", "count_pairs", "count_rows", "count_transitions"]
 
-# Sizes that are found in the data, not asked for, may make tables of so many cells (1 GiB), or so many categories a
-# row: beyond both, codes are identifiers, not 0, 1, 2, …
+# Where sizes that are found in the data, not asked for, make tables of so many cells (1 GiB) or more, and are so many
+# categories a row or more, codes are identifiers, not 0, 1, 2, …
 _MOST_CELLS, _MOST_A_ROW = 1 << 27, 64
 
 

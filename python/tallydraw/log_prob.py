@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tallydraw import _check, _distributions, backend
-from tallydraw._chain import order_and_states, require_chain
+from tallydraw._chain import chain_rule, order_and_states, require_chain, require_initial
 from tallydraw._row_sums import row_sums
 from tallydraw._sequences import Sequences
 from tallydraw._structure import Structure, chain_structure
@@ -335,25 +335,9 @@ def _chain_of(transition: Any, initial_weights: Any) -> Tables:
         joint = np.full((c,) * order, 1.0 / c**order)
     else:
         given = np.asarray(initial_weights)
-        if given.shape != (c,) * order:
-            raise ValueError(f"initial_weights must have shape {(c,) * order}, got {given.shape}")
+        require_initial(given, order, c)
         joint = _distributions.distributions("initial_weights", given.reshape(-1), (-1,)).reshape(given.shape)
-    values = np.concatenate([part.reshape(-1) for part in [*_chain_rule(joint), steps]])
+    values = np.concatenate([part.reshape(-1) for part in [*chain_rule(joint, normalize=True), steps]])
     structure = chain_structure(c, order)
     parents = np.arange(order + 1) - 1
     return Tables(values, structure.n_categories, parents=parents, order=order, structure=structure)
-
-
-def _chain_rule(joint: NDArray[np.float64]) -> list[NDArray[np.float64]]:
-    """Probabilities of state t given the states before it, for each t; rows that cannot be reached are uniform."""
-    parts: list[NDArray[np.float64]] = []
-    before: NDArray[np.float64] | None = None
-    for t in range(joint.ndim):
-        now = joint if t == joint.ndim - 1 else row_sums(joint.reshape(*joint.shape[: t + 1], -1))[0]
-        if before is None:
-            parts.append(now)
-        else:
-            known = before[..., None] > 0
-            parts.append(np.divide(now, before[..., None], out=np.full(now.shape, 1 / now.shape[-1]), where=known))
-        before = now
-    return parts

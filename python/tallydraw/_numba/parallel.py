@@ -11,6 +11,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from types import SimpleNamespace
 from typing import Any, TypeVar
 
 import numba
@@ -57,9 +58,11 @@ def max_threads() -> int:
 def _libraries() -> list[Any]:
     """What threadpoolctl finds; to look takes it milliseconds, so it looks again only where modules were imported."""
     global _found
+    threadpoolctl = sys.modules["threadpoolctl"]
+    if not hasattr(threadpoolctl, "ThreadpoolController"):  # before 3.0, where what was found tells nothing new
+        return [SimpleNamespace(**pool) for pool in threadpoolctl.threadpool_info()]
     if _found[0] != len(sys.modules):
-        pools = sys.modules["threadpoolctl"].ThreadpoolController().lib_controllers
-        _found = (len(sys.modules), pools)
+        _found = (len(sys.modules), threadpoolctl.ThreadpoolController().lib_controllers)
     return _found[1]
 
 

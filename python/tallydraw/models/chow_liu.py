@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, cast
 
 import numpy as np
@@ -225,7 +224,6 @@ class ChowLiuTree(TreeModel):
     def _count_pairs(
         self, data: Any, y: NDArray[np.int64] | None, k: int | None, sizes: Any, weights: Any, n_threads: int | None
     ) -> PairTables:
-        self._refuse_sparse(data, sizes, k)
         return count_pair_cells(
             data.codes,
             y,
@@ -359,10 +357,6 @@ class ChowLiuTree(TreeModel):
             return fitted
         of_all = tuple(expected) if own else expected[0]
         return self._with_likelihood(fitted._replace(expected=of_all), data, y, weights, n_threads)
-
-    @staticmethod
-    def _combine(mine: Fitted, theirs: Fitted, combine: Callable[[Any, Any], Any]) -> Fitted:
-        return TreeModel._combine(mine, theirs, combine)._replace(n_threads=theirs.n_threads)
 
     def _learned(self, pairs: PairTables, n_threads: int | None, price: float | None = None) -> NDArray[np.int64]:
         """The parents of the forest that gains most; a parameter costs `price`, if not what its own rows say."""

@@ -345,7 +345,6 @@ class MarkovChain(TreeModel):
     ) -> Any:
         if not self.homogeneous:
             return super()._count(data, y, k, sizes, weights, n_threads)
-        self._refuse_sparse(data, sizes, k)
         structure = self._structure(sizes, k)
         data = data.within(int(sizes[0]), self.unseen)
         steps: NDArray[Any] = count_steps(data, y, int(sizes[0]), k or 1, self.order, n_threads=n_threads)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from tallydraw import _check, _levels, backend
-from tallydraw._chain import order_and_states, require_chain
+from tallydraw._chain import chain_rule, order_and_states, require_chain, require_initial
 from tallydraw._structure import Structure, chain_structure
 from tallydraw.sample import _blocks
 from tallydraw.tables import Tables
@@ -122,11 +122,10 @@ def _prepared(transition: Any, initial_weights: Any) -> tuple[Structure, _levels
         joint = np.ones((states,) * order, np.int64)
     else:
         joint = _check.weights("initial_weights", initial_weights)
-        if joint.shape != (states,) * order:
-            raise ValueError(f"initial_weights must have shape {(states,) * order}, got {joint.shape}")
+        require_initial(joint, order, states)
         _check_rows("initial_weights", joint.reshape(-1) if order > 1 else joint, joint.shape)
     structure = chain_structure(states, order)
-    parts = [*_chain_rule(joint), weights]
+    parts = [*chain_rule(_summable(joint), normalize=False), weights]
     names = [*["initial_weights"] * order, "transition"]
     level = [_levels.row_levels(w.reshape(-1, states), name) for w, name in zip(parts, names, strict=True)]
     return structure, _levels.with_guides(np.concatenate([part.reshape(-1) for part in level]), structure)
@@ -145,24 +144,18 @@ def _check_rows(name: str, weights: NDArray[Any], shape: tuple[int, ...] | None 
         raise ValueError(f"{name}{row or ''} sums to zero: nothing can be drawn from it")
 
 
-def _chain_rule(joint: NDArray[Any]) -> list[NDArray[Any]]:
-    """Weights of state t given the states before it, for each t; rows that cannot be reached are uniform."""
+def _summable(joint: NDArray[Any]) -> NDArray[Any]:
+    """The weights of the first states, or these times 2**-64, so that their sums are finite."""
     if joint.dtype.kind == "i" and joint.sum(dtype=np.float64) >= 2.0**62:
         total = sum(int(w) for w in joint.reshape(-1))
         if total > 2**63 - 1:
             raise OverflowError(
                 f"initial_weights sum to {total}: integer weights must sum to less than 2**63; pass them as floats"
             )
-    if joint.dtype.kind == "f" and not np.isfinite(joint.sum()):
-        joint = np.ldexp(joint, -64)
-    parts = []
-    for t in range(joint.ndim):
-        rows = joint.reshape(*joint.shape[: t + 1], -1)
-        # Integers are summed exactly, floats left to right.
-        part = rows.sum(axis=-1) if joint.dtype.kind == "i" else np.cumsum(rows, axis=-1)[..., -1].copy()
-        part[~part.any(axis=-1)] = 1
-        parts.append(part)
-    return parts
+    with np.errstate(over="ignore"):
+        if joint.dtype.kind == "f" and not np.isfinite(joint.sum()):
+            joint = np.ldexp(joint, -64)
+    return joint
 
 
 def write_paths(
