@@ -124,6 +124,31 @@ def test_exact_sums_are_near_those_in_order(backend: str, monkeypatch: pytest.Mo
         assert exact.probabilities_.values == pytest.approx(other.probabilities_.values, abs=1e-9)
 
 
+def test_an_objective_of_minus_infinity_is_no_convergence(backend: str) -> None:
+    rows = [[0, 0], [0, 1], [1, 1], [1, 0], [1, 1]] * 10
+    with pytest.warns(RuntimeWarning, match="ended at an objective of -inf"):
+        model = td.Mixture(td.NaiveBayes(alpha=5e-324), 3).fit(rows, rng=0)
+    assert model.objective_[-1] == -math.inf
+    assert not model.converged_
+
+
+def test_the_scale_of_weights_changes_no_start(backend: str) -> None:
+    rows = np.random.default_rng(0).integers(3, size=(50, 1000))
+    found = []
+    for scale in (2.0**-300, 1.0, 2.0**1000):
+        model = td.Mixture(td.NaiveBayes(), 3, max_iter=1, tol=0)
+        found.append(model.fit(rows, sample_weight=np.full(50, scale), rng=0).weights_.tolist())
+    assert found[0] == found[1] == found[2]
+
+
+@pytest.mark.filterwarnings("error")
+def test_the_objective_does_not_fall_where_tables_are_huge(backend: str) -> None:
+    rows = np.random.default_rng(11).integers(256, size=(1, 64))
+    model = td.NaiveBayes(alpha=10, n_categories=256)
+    past = td.Mixture(model, 40, start="random", tol=0, max_iter=60).fit(rows, rng=11).objective_
+    assert (np.diff(past) >= -1e-13 * np.abs(past[-1])).all()
+
+
 def test_products_that_could_underflow_are_scored_by_logs(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Probabilities near alpha / n: no product of a group of them is a normal number."""
     rows = [[0] * 12, [1] * 12, [0] * 6 + [1] * 6] * 5
@@ -370,5 +395,7 @@ def test_trees_with_missing_cells_begin_where_every_row_is_possible(backend: str
 
 def test_em_ends_where_nothing_is_possible() -> None:
     model = td.Mixture(td.NaiveBayes(n_categories=3), 2, start="random")
-    model.fit([[0], [1]], sample_weight=[1.7e308, 1e-300], rng=0)
+    with pytest.warns(RuntimeWarning, match="objective of -inf"):
+        model.fit([[0], [1]], sample_weight=[1.7e308, 1e-300], rng=0)
     assert len(model.objective_) < 10
+    assert not model.converged_

@@ -99,8 +99,8 @@ def _pseudocounts(j: int, part: Any, c: int) -> NDArray[Any]:
     if type(part) in (int, float) and 0 <= part < 2**53:
         return np.array(int(part) if part == int(part) else part)
     array = np.asarray(part)
-    if array.dtype.kind == "O" and all(type(a) is int for a in array.flat):
-        array = array.astype(np.float64)  # past 2**64
+    if array.dtype.kind == "O" and all(type(a) is int for a in array.flat):  # past 2**64
+        array = np.array([float(a) if abs(a) < 2**1023 else np.inf for a in array.flat]).reshape(array.shape)
     if array.dtype.kind not in "iuf":
         raise TypeError(f"alpha of feature {j} must be numeric, got dtype {array.dtype}")
     if array.ndim > 1 or (array.ndim == 1 and array.size != c):

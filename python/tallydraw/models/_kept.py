@@ -23,6 +23,7 @@ class Kept(ABC):
 
     _parameters: ClassVar[tuple[str, ...]]
     _frozen: ClassVar[tuple[str, ...]] = ("n_categories",)  # what a fit settles for good
+    _fits: ClassVar[tuple[str, ...]] = ("fit", "partial_fit", "from_probabilities")  # what makes a fit
     _fitted: Fitted | None
     _cache: Prepared | None
 
@@ -63,7 +64,7 @@ class Kept(ABC):
         fitted = self._fitted
         if fitted is None:
             raise AttributeError(
-                f"this {type(self).__name__} is not fitted: call fit, partial_fit or from_probabilities"
+                f"this {type(self).__name__} is not fitted: call {', '.join(self._fits[:-1])} or {self._fits[-1]}"
             )
         return fitted
 

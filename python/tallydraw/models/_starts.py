@@ -30,6 +30,7 @@ def nearest_start(
     of equally near ones the first. Negative codes are missing cells, at no distance.
     """
     n = len(codes)
+    weights = np.ldexp(weights, -int(np.frexp(weights.max())[1]))  # so that no scale overflows, or changes a bit
     nearest = np.zeros(n, np.int64)
     least = np.full(n, np.iinfo(np.int64).max)
     chance = weights

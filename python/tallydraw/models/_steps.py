@@ -12,7 +12,7 @@ from tallydraw._structure import make_structure
 from tallydraw.count import count_soft_cells
 from tallydraw.models._products import MOST_HALVINGS, Products, are_exact, halvings_of
 from tallydraw.models._state import Fitted, Prepared
-from tallydraw.models._sums import log, running_sum, weighted_sum
+from tallydraw.models._sums import log, running_sum, sum_of_stretches, weighted_sum
 from tallydraw.models._tree_model import stacks_of
 from tallydraw.models.base import Model
 from tallydraw.models.naive_bayes import NaiveBayes
@@ -104,11 +104,11 @@ class Steps:
     def penalty(self) -> float:
         """Sum of alpha * log theta over all parameters, weights of components too, less what the structure costs."""
         prepared = self.prepared()
-        total = sum(weighted_sum(t.structure.spread(self.alphas), log(t.values)) for t in stacks_of(prepared))
+        total = sum(_penalty(t.structure.spread(self.alphas), t.values) for t in stacks_of(prepared))
         return total + self._class_penalty(_weights_of(prepared)) - self.component._structure_price(prepared)
 
     def _class_penalty(self, prior: NDArray[np.float64]) -> float:
-        return running_sum(self.class_alpha * log(prior)) if self.class_alpha else 0.0
+        return _penalty(np.full(len(prior), self.class_alpha), prior)
 
     def _of_classes(self, mass: NDArray[np.float64]) -> Fitted:
         counts = Tables(mass, self.classes.n_categories, structure=self.classes)
@@ -162,13 +162,20 @@ class ProductSteps(Steps):
         return evidence
 
     def penalty(self) -> float:
-        of_features = _sum(self.flat_alphas, log(self._theta)) if self.flat_alphas.any() else 0.0
-        return of_features + self._class_penalty(self._prior)
+        return _penalty(self.flat_alphas, self._theta) + self._class_penalty(self._prior)
 
 
 def _weights_of(prepared: Prepared) -> NDArray[np.float64]:
     """(K,) p(component)."""
     return np.ascontiguousarray(cast(Tables, prepared.prior)[0])
+
+
+def _penalty(alphas: NDArray[np.float64], theta: NDArray[np.float64]) -> float:
+    """The sum of alpha log theta, where alpha is positive."""
+    kept = alphas > 0
+    if not kept.all():
+        alphas, theta = alphas[kept], theta[kept]
+    return sum_of_stretches(alphas * log(theta))
 
 
 def _sum(weights: NDArray[np.float64] | None, values: NDArray[np.float64]) -> float:

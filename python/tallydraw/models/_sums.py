@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from tallydraw import backend
 from tallydraw._row_sums import row_sums
 
+_STRETCH = 256  # rounding of a sum of n terms grows with n / 256, not with n
+
 
 def log(x: Any) -> NDArray[np.float64]:
     """Our log of each entry; log 0 = -inf."""
@@ -41,6 +43,13 @@ def weighted_sum(weights: Any, values: Any) -> float:
     if not kept.all():
         w, v = w[kept], v[kept]
     return running_sum(w * v)
+
+
+def sum_of_stretches(values: NDArray[np.float64]) -> float:
+    """Sum of (n,) values, however many: of stretches, left to right, and of their sums; -inf where one of them is."""
+    whole = len(values) // _STRETCH * _STRETCH
+    sums = row_sums(values[:whole].reshape(-1, _STRETCH))[0]
+    return running_sum(np.concatenate([sums, values[whole:]]))
 
 
 def running_sum(values: NDArray[np.float64]) -> float:

@@ -77,7 +77,7 @@ class Mixture(Model):
     n_iter_ : int
         The iteration that was kept.
     converged_ : bool
-        Whether EM ended by `tol` or `patience`, not because of `max_iter`.
+        Whether EM ended by `tol` or `patience`, not because of `max_iter` or at an objective of -inf.
 
     Notes
     -----
@@ -86,7 +86,8 @@ class Mixture(Model):
     every backend, for any threads. An iteration costs a score and a weighted count of each distinct row under each
     component. For :class:`NaiveBayes` groups of features are taken as one: while EM runs, the shares of rows are
     rounded to multiples of at most 2**-50 of the total weight. Less than half of that counts as nothing: with
-    ``alpha=0`` a category that is all but unseen in a component becomes impossible there.
+    ``alpha=0`` a category that is all but unseen in a component becomes impossible there, and a feature of which
+    nothing else is left uniform.
 
     Examples
     --------
@@ -99,6 +100,7 @@ class Mixture(Model):
 
     _parameters = ("model", "n_components", "start", "n_init", "max_iter", "tol", "patience")
     _frozen = ("model", "n_components")
+    _fits = ("fit", "from_probabilities")
     _class_purpose = COMPONENT
 
     def __init__(
@@ -184,7 +186,7 @@ class Mixture(Model):
         Warns
         -----
         RuntimeWarning
-            EM ended after `max_iter` iterations, and `tol` is not 0.
+            EM ended after `max_iter` iterations, and `tol` is not 0; or at an objective of -inf.
 
         Examples
         --------
@@ -239,7 +241,14 @@ class Mixture(Model):
         component._fitted = kept.fitted
         component._cache = None
         self._fit = _Fit(component, kept.history)
-        if self.tol > 0 and not kept.history.converged:
+        if not np.isfinite(kept.history.objective[-1]):
+            warnings.warn(
+                "EM ended at an objective of -inf: a row, or a category with pseudocounts, is impossible under every "
+                "component (its numbers are too small for float64): pass a larger alpha=, or scale sample_weight=",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+        elif self.tol > 0 and not kept.history.converged:
             warnings.warn(
                 f"EM ended after max_iter={self.max_iter} iterations without having converged to tol={self.tol:g}: "
                 "raise max_iter= or tol=, or pass tol=0 to do with so many iterations",
@@ -548,7 +557,8 @@ class Mixture(Model):
                 settled |= iteration - best >= self.patience
             if settled:
                 break
-        history = _History(np.array(objective), np.array(validation), kept + 1, settled)
+        converged = settled and bool(np.isfinite(objective[-1]))
+        history = _History(np.array(objective), np.array(validation), kept + 1, converged)
         for past in history[:2]:
             past.flags.writeable = False
         found = (fitted or steps.fitted())._replace(log_likelihood=likelihoods[kept])
