@@ -130,3 +130,9 @@ def test_alpha_as_an_array_of_all_categories(backend: str) -> None:
         td.NaiveBayes(alpha=np.ones((3, 3))).fit(X)
     with pytest.raises(ValueError, match=r"alpha must be one number, .* got shape \(1, 2, 3\)"):
         td.NaiveBayes(alpha=alpha[None]).fit(X)
+
+
+@pytest.mark.parametrize("alpha", [10**400, [1, 10**400], -(10**400), np.inf, np.nan, -1])
+def test_alpha_is_finite_and_non_negative(alpha: Any) -> None:
+    with pytest.raises(ValueError, match=r"alpha of feature [01] must be finite and non-negative, got (inf|nan|-1)"):
+        td.NaiveBayes(alpha=alpha).fit([[0, 1], [1, 0]])

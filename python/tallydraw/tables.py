@@ -315,7 +315,8 @@ class Tables(Sequence[NDArray[Any]]):
         ----------
         alpha : float, one a category, one a feature, or array (d, C), default 0.0
             Pseudocounts. 0.0 is the maximum-likelihood estimate n / N. One a category, and an array, want as many
-            categories everywhere; a list of one number or array a feature gives both.
+            categories everywhere; a list of one number or array a feature gives both. Where d = C, d numbers are one a
+            feature.
 
         Returns
         -------
