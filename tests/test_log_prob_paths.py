@@ -301,3 +301,16 @@ def test_calls_are_cut_by_the_work_that_they_are(kind, start, backend, monkeypat
     S[-1][-1] = 7
     with pytest.raises(ValueError, match=rf"S\[{len(S) - 1}\]\[{len(S[-1]) - 1}\] is 7"):
         td.log_prob_paths(S, transition, initial_weights=weights)
+
+
+def test_what_is_nearly_the_tables_of_a_chain():
+    model = td.MarkovChain(homogeneous=True).fit([[0, 1, 1, 0]])
+    for call in (lambda x: td.log_prob_paths([[0, 1]], x), lambda x: td.sample_paths(x, 1, 2, rng=0)):
+        with pytest.raises(ValueError, match="tables of different dimensions: pass the last of them, with initial_"):
+            call(list(model.probabilities_))
+        with pytest.raises(
+            TypeError, match=r"transition is a MarkovChain, not its tables: pass transition\.probabilities_"
+        ):
+            call(model)
+    with pytest.raises(TypeError, match="got NaiveBayes: pass its probabilities_, or its counts_"):
+        td.log_prob_features([[0]], td.NaiveBayes().fit([[0]]))

@@ -43,7 +43,25 @@ def chain_rule(joint: NDArray[Any], *, normalize: bool) -> list[NDArray[Any]]:
     return parts
 
 
-def require_chain(transition: Tables, initial_weights: Any) -> None:
+def kept_chain(transition: Any, initial_weights: Any) -> Tables | None:
+    """Checked Tables of a chain, or None where it should be an array."""
+    if isinstance(transition, Tables):
+        _require_chain(transition, initial_weights)
+        return transition
+    if hasattr(type(transition), "probabilities_"):
+        raise TypeError(
+            f"transition is a {type(transition).__name__}, not its tables: pass transition.probabilities_, or call the "
+            "model's own log_prob or sample"
+        )
+    if isinstance(transition, (list, tuple)) and len({np.ndim(table) for table in transition}) > 1:
+        raise ValueError(
+            f"transition is a {type(transition).__name__} of tables of different dimensions: pass the last of them, "
+            "with initial_weights=, or all as Tables.from_arrays(transition, parents=[-1, 0, …])"
+        )
+    return None
+
+
+def _require_chain(transition: Tables, initial_weights: Any) -> None:
     """Raise unless the tables are a chain's: one of each of its first k states, and the transition last."""
     if initial_weights is not None:
         raise ValueError(

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tallydraw import _check, _distributions, backend
-from tallydraw._chain import chain_rule, order_and_states, require_chain, require_initial
+from tallydraw._chain import chain_rule, kept_chain, order_and_states, require_initial
 from tallydraw._row_sums import row_sums
 from tallydraw._sequences import Sequences
 from tallydraw._structure import Structure, chain_structure
@@ -128,10 +128,10 @@ def log_prob_paths(
     >>> td.log_prob_paths([[0, 1, 1], [0, -1, 1]], chain)
     array([-2.07944154, -1.67397643])
     """
-    if isinstance(transition, Tables):
-        require_chain(transition, initial_weights)
-        require_probabilities(transition, "transition")
-        theta, use_start = transition, True
+    kept = kept_chain(transition, initial_weights)
+    if kept is not None:
+        require_probabilities(kept, "transition")
+        theta, use_start = kept, True
     else:
         theta, use_start = _chain_of(transition, initial_weights), initial_weights is not None
     pieces = Sequences(S, offsets, more="pass a transition of more states")

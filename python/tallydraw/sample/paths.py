@@ -8,10 +8,9 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from tallydraw import _check, _levels, backend
-from tallydraw._chain import chain_rule, order_and_states, require_chain, require_initial
+from tallydraw._chain import chain_rule, kept_chain, order_and_states, require_initial
 from tallydraw._structure import Structure, chain_structure
 from tallydraw.sample import _blocks
-from tallydraw.tables import Tables
 
 __all__ = ["sample_paths"]
 
@@ -75,9 +74,9 @@ def sample_paths(
     array([[0, 1, 0, 1, 0, 1],
            [1, 0, 1, 0, 1, 0]], dtype=uint8)
     """
-    if isinstance(transition, Tables):
-        require_chain(transition, initial_weights)
-        structure, levels = transition.structure, transition.levels("transition")
+    kept = kept_chain(transition, initial_weights)
+    if kept is not None:
+        structure, levels = kept.structure, kept.levels("transition")
     else:
         structure, levels = _prepared(transition, initial_weights)
     order, states = structure.n_features - 1, int(structure.n_categories[-1])
