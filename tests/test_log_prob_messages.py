@@ -141,6 +141,28 @@ def test_messages_of_several_children_where_one_class_leaves_the_range(backend, 
         assert td.log_prob_features(X, tables).tolist() == expected
 
 
+@pytest.mark.parametrize("tiny", [False, True])
+@pytest.mark.parametrize("n_categories", [2, 3, 4, 5, 6, 7, 8, 12, (2, 5, 1, 3)])
+def test_blocks_of_which_many_cells_are_missing_equal_the_reference(backend, n_categories, tiny):
+    rng, d, n = np.random.default_rng(5), 40, 165
+    sizes = np.resize(n_categories, d).tolist()
+    parents = random_forest(rng, d)
+    tables, _ = random_tables(rng, sizes, parents, None, zeros=0.1)
+    if tiny:  # some products of three leave the range of plain numbers
+        arrays = [np.where(rng.random(table.shape) < 0.2, 2.0**-200, table) for table in tables]
+        arrays = [table / table.sum(-1, keepdims=True) for table in arrays]
+        tables = td.Tables.from_arrays(arrays, parents=parents)
+    X = np.stack([rng.integers(0, c, n) for c in sizes], axis=1)
+    X[rng.random(X.shape) < rng.choice([0.3, 0.6, 0.9], (n, 1))] = -1
+    plain, codes = reference.combined_codes(X.tolist(), sizes, parents, 1, None, False)
+    theta = [[table.reshape(-1).tolist() for table in tables]]
+    expected = reference.log_prob_messages(plain, codes, theta, sizes, parents, [0.0])
+    for name in td.backend.instruction_sets():
+        td.backend.use(backend, instruction_set=name)
+        assert td.log_prob_features(X, tables).tolist() == [row[0] for row in expected]
+        assert td.log_prob_features(X, tables, n_threads=1)[::-1].tolist() == [row[0] for row in expected[::-1]]
+
+
 @pytest.mark.parametrize("c", [254, 255, 256, 257])
 def test_codes_at_the_edge_of_a_byte(backend, c):
     # Feature 1 has as many combined codes as categories.

@@ -1,6 +1,7 @@
 // N doubles side by side, added and multiplied lane by lane: in vector registers, as many as they take.
 #pragma once
 
+#include <cstdint>
 #include <cstring>
 
 #include "tallydraw/views.hpp"
@@ -19,6 +20,7 @@ struct doubles {
   static constexpr int parts = N / width;
 #if defined(__GNUC__)
   typedef double lanes __attribute__((vector_size(width * sizeof(double))));
+  typedef std::int64_t words __attribute__((vector_size(width * sizeof(double))));
 #else
   struct lanes {
     double lane[width];
@@ -67,6 +69,9 @@ struct doubles {
   void add_to_all(double other) noexcept {
     for (int i = 0; i < parts; ++i) value[i] += other;
   }
+  void fill(double other) noexcept {
+    for (int i = 0; i < parts; ++i) (value[i] = lanes{}) += other;
+  }
   /// Zeros where it is not greater than `least`.
   void keep_above(double least) noexcept {
 #if defined(__GNUC__)
@@ -84,6 +89,39 @@ struct doubles {
     static_assert(N == 2);
     const double other[2] = {first, second};
     add(other);
+  }
+  /// `other` where the bits of `set` are set, lane 0 the lowest.
+  void take(std::uint32_t set, const doubles& other) noexcept {
+    for (int i = 0; i < parts; ++i) {
+      const std::uint32_t own_set = set >> (i * width);
+#if defined(TALLYDRAW_MASKED_DOUBLES)
+      if constexpr (width == 8) {
+        value[i] = reinterpret_cast<lanes>(_mm512_mask_mov_pd(reinterpret_cast<__m512d>(value[i]),
+                                                              static_cast<__mmask8>(own_set),
+                                                              reinterpret_cast<__m512d>(other.value[i])));
+        continue;
+      }
+#endif
+#if defined(__GNUC__)
+      std::int64_t one[width];
+      for (int l = 0; l < width; ++l) one[l] = std::int64_t{1} << l;
+      words bit, met{};
+      std::memcpy(&bit, one, sizeof bit);
+      met += own_set;
+      met = reinterpret_cast<words>((met & bit) == bit);  // all bits, or none
+      const words own = reinterpret_cast<words>(value[i]), others = reinterpret_cast<words>(other.value[i]);
+      value[i] = reinterpret_cast<lanes>((own & ~met) | (others & met));
+#else
+      for (int l = 0; l < width; ++l)
+        if (own_set >> l & 1) value[i].lane[l] = other.value[i].lane[l];
+#endif
+    }
+  }
+  /// Zeros where the bits of `set` are not set.
+  void keep(std::uint32_t set) noexcept {
+    const doubles own = *this;
+    *this = {};
+    take(set, own);
   }
   /// The first n < N only; what is not loaded is zero.
   void load_some(const double* from, index n) noexcept {
@@ -132,6 +170,26 @@ struct doubles<1> {
   void keep_above(double least) noexcept { value = value > least ? value : 0.0; }
   void add_to(double* to) const noexcept { *to += value; }
 };
+
+/// The doubles of eight whose bits in `set` are set, one after the other; `to` has room for eight.
+inline void pack(const double* from, std::uint8_t set, double* to) noexcept {
+#if defined(TALLYDRAW_MASKED_DOUBLES)
+  _mm512_storeu_pd(to, _mm512_maskz_compress_pd(set, _mm512_loadu_pd(from)));
+#else
+  for (int i = 0; i < 8; ++i)
+    if (set >> i & 1) *to++ = from[i];
+#endif
+}
+
+/// to[i] += the next of `from`, for the bits i < 8 of `set` that are set; `from` has eight.
+inline void add_packed(const double* from, std::uint8_t set, double* to) noexcept {
+#if defined(TALLYDRAW_MASKED_DOUBLES)
+  _mm512_storeu_pd(to, _mm512_add_pd(_mm512_loadu_pd(to), _mm512_maskz_expand_pd(set, _mm512_loadu_pd(from))));
+#else
+  for (int i = 0; i < 8; ++i)
+    if (set >> i & 1) to[i] += *from++;
+#endif
+}
 
 /// to[i] += from[i] for i < N.
 template <int N>

@@ -2,7 +2,8 @@
 //
 // Rows go in blocks, as columns of codes. What an observed cell adds is looked up among the logs; what a missing one
 // adds, its total, among the logs of totals wherever what is observed behind it has a number there (tree_columns.hpp).
-// Totals without a number are made of messages (tree_totals.hpp).
+// Totals without a number are made of messages (tree_totals.hpp). Where many cells of a block are missing, all its totals
+// are made at once (messages_by_row.hpp).
 #pragma once
 
 #include <algorithm>
@@ -12,6 +13,7 @@
 #include "tallydraw/codes.hpp"
 #include "tallydraw/doubles.hpp"
 #include "tallydraw/log_prob_columns.hpp"
+#include "tallydraw/messages_by_row.hpp"
 #include "tallydraw/parallel.hpp"
 #include "tallydraw/prefetch.hpp"
 #include "tallydraw/transpose.hpp"
@@ -27,10 +29,30 @@ inline bool one_parent(const structure_view& s) {
   return true;
 }
 
+/// Whether the totals of blocks of `rows` rows may be made all at once.
+inline bool sent_by_row(const structure_view& s, const message_sizes& size, index rows) {
+  return s.n_classes == 1 && size.entries > 0 && size.most_categories <= most_row_categories && rows % rows_sent == 0;
+}
+
+/// Whether that is worth it, to judge by the first strip, where `unknown` missing cells have something behind them that
+/// has no number. In units of 0.6 ns (measured): one a cell and 13 products are what it costs; three a missing cell and
+/// 230 an unknown what it saves.
+template <class U>
+inline bool are_many(const structure_view& s, const code_columns<U>& z, index unknown) {
+  index missing = 0, products = 0;
+  for (index j = 0; j < s.d; ++j) {
+    missing += popcount(z.gone[j * z.strips]);
+    products += s.n_contexts[j] * s.n_categories[j];
+  }
+  return 3 * missing + 230 * unknown > std::min<index>(z.rows, 64) * (s.d + products / 13);
+}
+
 /// Where the pieces of a thread's scratch begin, for blocks of `rows` rows, and how many words they are: the one place
 /// that says so. Each piece begins a cache line.
 struct log_prob_tree_pieces {
-  index messages, codes, turned, row, columns, combined, gone, sums, values, exponents, made_rows, terms, words;
+  index messages, codes, turned, row, columns, combined, gone, sums, values, exponents, made_rows, terms;
+  index totals, tops, outside, seen, below, loud;  // of row_totals
+  index words;
 };
 inline log_prob_tree_pieces make_log_prob_tree_pieces(const structure_view& s, index rows) {
   const message_sizes size = sizes_of_messages(s);
@@ -47,10 +69,17 @@ inline log_prob_tree_pieces make_log_prob_tree_pieces(const structure_view& s, i
   place(at.combined, rows);
   place(at.gone, s.d * ((rows + 63) / 64));
   place(at.sums, rows * s.n_classes);
-  place(at.values, rows * s.n_classes);
+  place(at.values, rows * s.n_classes + 8);
   place(at.exponents, rows * s.n_classes);
   place(at.made_rows, rows);
   place(at.terms, most_classes * (size.entries + size.most_categories));
+  const index some = sent_by_row(s, size, rows);
+  place(at.totals, some * s.d * rows);
+  place(at.tops, some * s.d * ((rows + 63) / 64));
+  place(at.outside, some * ((rows + 63) / 64));
+  place(at.seen, some * s.d * size.most_categories);
+  place(at.below, some * rows_sent * size.entries);
+  place(at.loud, some * (s.d + 3) / 4);
   return at;
 }
 /// Scratch of log_prob_tree in words of 64 bits.
@@ -65,6 +94,32 @@ struct found_total {
   const double* logs;
 };
 
+/// Adds what the observed cells of feature j add to the sums of a block; a missing cell, or one under a missing cell,
+/// adds the zero in the slot.
+template <class U>
+inline void add_observed(const encoder& e, const scored_tables& tables, const code_columns<U>& z, index j, U* combined,
+                         double* sums) {
+  const index rows = z.rows, parent = e.parent != nullptr ? e.parent[j] : j;
+  const double* const observed = tables.logs + tables.offsets[j];
+  const index entries = e.s.n_contexts[j] * e.s.n_categories[j] + 1;
+  const U* own = z.x + j * rows;
+  if (parent != j) {
+    combine_columns(e, j, own, z.x + parent * rows, rows, combined);
+    own = combined;
+  }
+  add_column(own, rows, observed, entries, e.s.n_classes, sums);
+}
+
+/// Takes the logs of the totals that were made, and adds them.
+inline void add_made(made_totals& made, index k, double* sums) {
+  if (made.n == 0) return;
+  if (made.scaled)
+    log_scaled(made.values, made.exponents, made.n * k, made.values);
+  else
+    log(made.values, made.n * k, made.values);
+  for (index t = 0; t < made.n; ++t) add_vector(made.values + t * k, k, sums + made.rows[t] * k);
+}
+
 /// Adds what feature j adds to the sums of a block.
 template <bool Max, class U>
 inline void add_feature(const encoder& e, children_view children, const scored_tables& tables, const code_columns<U>& z,
@@ -72,7 +127,6 @@ inline void add_feature(const encoder& e, children_view children, const scored_t
                         double* sums) {
   const index k = e.s.n_classes, rows = z.rows;
   const index parent = e.parent != nullptr ? e.parent[j] : j;
-  const U* const own = z.x + j * rows;
   const U* const above = z.x + parent * rows;
 
   // Totals first: those that are tabulated lie far away, and are asked for before they are added.
@@ -108,21 +162,44 @@ inline void add_feature(const encoder& e, children_view children, const scored_t
     }
   }
 
-  const double* const observed = tables.logs + tables.offsets[j];
-  const index entries = e.s.n_contexts[j] * e.s.n_categories[j] + 1;
-  if (parent == j) {
-    add_column(own, rows, observed, entries, k, sums);
-  } else {  // a missing cell, or one under a missing cell, adds the zero in the slot
-    combine_columns(e, j, own, above, rows, combined);
-    add_column(combined, rows, observed, entries, k, sums);
-  }
+  add_observed(e, tables, z, j, combined, sums);
   for (index t = 0; t < n_found; ++t) add_vector(found[t].logs, k, sums + found[t].row * k);
-  if (made.n == 0) return;
-  if (made.scaled)
-    log_scaled(made.values, made.exponents, made.n * k, made.values);
-  else
-    log(made.values, made.n * k, made.values);
-  for (index t = 0; t < made.n; ++t) add_vector(made.values + t * k, k, sums + made.rows[t] * k);
+  add_made(made, k, sums);
+}
+
+/// The same of a block whose totals are there, of one class.
+template <class U>
+inline void add_feature_by_row(const encoder& e, children_view children, const scored_tables& tables,
+                               const code_columns<U>& z, index j, U* combined, U* row, message_state& m,
+                               made_totals& made, const row_totals& t, double* sums) {
+  add_observed(e, tables, z, j, combined, sums);
+  // f(first of eight rows, the bits of those that have a total)
+  const auto for_eights = [&](auto&& f) {
+    for (index strip = 0; strip < z.strips; ++strip) {
+      std::uint64_t tops = t.tops[j * z.strips + strip] & ~t.outside[strip];
+      for (index r = 64 * strip, end = std::min(r + 64, z.rows); r < end && tops != 0; r += 8, tops >>= 8)
+        f(r, static_cast<std::uint8_t>(tops));
+    }
+  };
+  index n = 0;
+  for_eights([&](index r, std::uint8_t set) {
+    pack(t.totals + j * z.rows + r, set, made.values + n);
+    n += popcount(set);
+  });
+  log(made.values, n, made.values);
+  n = 0;
+  for_eights([&](index r, std::uint8_t set) {
+    add_packed(made.values + n, set, sums + r);
+    n += popcount(set);
+  });
+  made.n = 0;
+  made.scaled = false;
+  for (index strip = 0; strip < z.strips; ++strip)
+    for_bits(t.tops[j * z.strips + strip] & t.outside[strip], [&](index bit) {
+      touch_behind(e, children, z, j, 64 * strip + bit, row, m);
+      make_total<false>(e, row, tables, 64 * strip + bit, m, made);
+    });
+  add_made(made, 1, sums);
 }
 
 /// Plain codes of some rows, ascending, each run of neighbours at once.
@@ -150,6 +227,7 @@ inline index log_prob_tree(const codes_view& x, const code_rules& rules, const s
   std::uint64_t* const parts = words + log_prob_tree_begin(d);
   const index block = column_rows(s, n_rows, threads);
   const log_prob_tree_pieces at = make_log_prob_tree_pieces(s, block);
+  const message_sizes size = sizes_of_messages(s);
   first_index bad;
   visit_unsigned(e.tile, [&](auto u) {
     using U = decltype(u);
@@ -179,13 +257,30 @@ inline index log_prob_tree(const codes_view& x, const code_rules& rules, const s
           z.gone[j * z.strips + strip] = !e.slots ? 0
                                                   : bits_where(z.x + j * block + 64 * strip, block < 64 ? block : 64,
                                                                static_cast<const U*>(e.slot)[j]);
-      if (!Max) number_behind(e, children, tables, z, columns);
+      const row_totals t{reinterpret_cast<double*>(own + at.totals),
+                         own + at.tops,
+                         own + at.outside,
+                         own + at.seen,
+                         reinterpret_cast<double*>(own + at.below),
+                         reinterpret_cast<std::uint16_t*>(own + at.loud)};
+      bool by_row = false;
+      if constexpr (!Max) {
+        const index unknown = number_behind(e, children, tables, z, 0, 1, columns);
+        if (at.totals < at.tops && sizeof(U) == 1 && tables.plain && e.parent != nullptr) by_row = are_many(s, z, unknown);
+        if (by_row)
+          for (index strip = 0; strip < z.strips; ++strip) total_strip(e, tables, z, strip, size.most_categories, m, t);
+        else
+          number_behind(e, children, tables, z, 1, z.strips, columns);
+      }
 
       const auto bytes_of = [&](index some) { return static_cast<std::size_t>(some * k) * sizeof *sums; };
       std::memcpy(sums, first, bytes_of(1));
       for (index r = 1; r < block; r *= 2) std::memcpy(sums + r * k, sums, bytes_of(r));
       for (index j = 0; j < d; ++j)  // left to right
-        add_feature<Max>(e, children, tables, z, j, combined, columns, row, m, made, sums);
+        if (by_row)
+          add_feature_by_row(e, children, tables, z, j, combined, row, m, made, t, sums);
+        else
+          add_feature<Max>(e, children, tables, z, j, combined, columns, row, m, made, sums);
       if (rows[end - 1] - rows[begin] == n - 1) {
         std::memcpy(out + rows[begin] * k, sums, bytes_of(n));
         return;

@@ -63,6 +63,14 @@ struct range_check {
     for (int i = 0; i < W; ++i) all |= some[i];
     return all >> 63 != 0;
   }
+  /// Bit i: of lane i.
+  std::uint32_t lanes() const noexcept {
+    std::uint64_t some[W];
+    std::uint32_t set = 0;
+    std::memcpy(some, met, sizeof some);
+    for (int i = 0; i < W; ++i) set |= static_cast<std::uint32_t>(some[i] >> 63) << i;
+    return set;
+  }
 };
 
 template <>

@@ -142,25 +142,29 @@ inline family<U> make_family(const encoder& e, children_view children, const sco
   return {columns, n, tabulated};
 }
 
-/// Gives missing cells under missing ones the codes that say what is behind them.
+/// Gives missing cells under missing ones, in strips [begin, end), the codes that say what is behind them. Returns how
+/// many there are of which no code tells it.
 template <class U>
-inline void number_behind(const encoder& e, children_view children, const scored_tables& tables,
-                          const code_columns<U>& z, child_column<U>* columns) {
+inline index number_behind(const encoder& e, children_view children, const scored_tables& tables,
+                           const code_columns<U>& z, index begin, index end, child_column<U>* columns) {
   constexpr index most = std::numeric_limits<U>::max();
-  if (e.parent == nullptr) return;
+  index unknown = 0;
+  if (e.parent == nullptr) return unknown;
   for (index i = e.s.d - 1; i >= 0; --i) {
     const index j = e.s.order[i], parent = e.parent[j], n = e.s.n_categories[j];
     if (parent == j || children.begin[j] == children.begin[j + 1]) continue;
     const family<U> own = make_family(e, children, tables, z, j, columns);
-    for (index strip = 0; strip < z.strips; ++strip)
+    for (index strip = begin; strip < end; ++strip)
       for_bits(z.gone[j * z.strips + strip] & z.gone[parent * z.strips + strip], [&](index bit) {
         const index r = 64 * strip + bit;
         const behind seen = own.look(r);
         const index code = seen.silent ? n : seen.place < 0 ? most : n + 1 + seen.place;
-        z.x[j * z.rows + r] =
-            static_cast<U>(code < most && (seen.silent || code < tables.totals.radix[j]) ? code : most);
+        const bool known = code < most && (seen.silent || code < tables.totals.radix[j]);
+        z.x[j * z.rows + r] = static_cast<U>(known ? code : most);
+        unknown += !known;
       });
   }
+  return unknown;
 }
 
 }  // namespace tallydraw::TALLYDRAW_ISA
