@@ -31,11 +31,12 @@ inline bool one_parent(const structure_view& s) {
 
 /// Whether the totals of blocks of `rows` rows may be made all at once.
 inline bool sent_by_row(const structure_view& s, const message_sizes& size, index rows) {
-  return s.n_classes == 1 && size.entries > 0 && size.most_categories <= most_row_categories && rows % rows_sent == 0;
+  return s.n_classes <= most_row_classes && size.entries > 0 && size.most_categories <= most_row_categories &&
+         rows % rows_sent == 0;
 }
 
 /// Whether that is worth it, to judge by the first strip, where `unknown` missing cells have something behind them that
-/// has no number. In units of 0.6 ns (measured): one a cell and 13 products are what it costs; three a missing cell and
+/// has no number. In units of 0.6 ns (measured): one a cell and class and 13 products are what it costs; three a missing cell and
 /// 230 an unknown what it saves.
 template <class U>
 inline bool are_many(const structure_view& s, const code_columns<U>& z, index unknown) {
@@ -44,7 +45,7 @@ inline bool are_many(const structure_view& s, const code_columns<U>& z, index un
     missing += popcount(z.gone[j * z.strips]);
     products += s.n_contexts[j] * s.n_categories[j];
   }
-  return 3 * missing + 230 * unknown > std::min<index>(z.rows, 64) * (s.d + products / 13);
+  return 3 * missing + 230 * unknown > std::min<index>(z.rows, 64) * s.n_classes * (s.d + products / 13);
 }
 
 /// Where the pieces of a thread's scratch begin, for blocks of `rows` rows, and how many words they are: the one place
@@ -74,7 +75,7 @@ inline log_prob_tree_pieces make_log_prob_tree_pieces(const structure_view& s, i
   place(at.made_rows, rows);
   place(at.terms, most_classes * (size.entries + size.most_categories));
   const index some = sent_by_row(s, size, rows);
-  place(at.totals, some * s.d * rows);
+  place(at.totals, some * s.n_classes * s.d * rows);
   place(at.tops, some * s.d * ((rows + 63) / 64));
   place(at.outside, some * ((rows + 63) / 64));
   place(at.seen, some * s.d * size.most_categories);
@@ -167,7 +168,7 @@ inline void add_feature(const encoder& e, children_view children, const scored_t
   add_made(made, k, sums);
 }
 
-/// The same of a block whose totals are there, of one class.
+/// The same of a block whose totals are there.
 template <class U>
 inline void add_feature_by_row(const encoder& e, children_view children, const scored_tables& tables,
                                const code_columns<U>& z, index j, U* combined, U* row, message_state& m,
@@ -181,17 +182,23 @@ inline void add_feature_by_row(const encoder& e, children_view children, const s
         f(r, static_cast<std::uint8_t>(tops));
     }
   };
+  const index k = e.s.n_classes;
   index n = 0;
-  for_eights([&](index r, std::uint8_t set) {
-    pack(t.totals + j * z.rows + r, set, made.values + n);
-    n += popcount(set);
-  });
+  for (index c = 0; c < k; ++c)
+    for_eights([&](index r, std::uint8_t set) {
+      pack(t.totals + (c * e.s.d + j) * z.rows + r, set, made.values + n);
+      n += popcount(set);
+    });
   log(made.values, n, made.values);
   n = 0;
-  for_eights([&](index r, std::uint8_t set) {
-    add_packed(made.values + n, set, sums + r);
-    n += popcount(set);
-  });
+  for (index c = 0; c < k; ++c)
+    for_eights([&](index r, std::uint8_t set) {
+      if (k == 1)
+        add_packed(made.values + n, set, sums + r);
+      else
+        for_bits(set, [&, i = n](index bit) mutable { sums[(r + bit) * k + c] += made.values[i++]; });
+      n += popcount(set);
+    });
   made.n = 0;
   made.scaled = false;
   for (index strip = 0; strip < z.strips; ++strip)
@@ -199,7 +206,7 @@ inline void add_feature_by_row(const encoder& e, children_view children, const s
       touch_behind(e, children, z, j, 64 * strip + bit, row, m);
       make_total<false>(e, row, tables, 64 * strip + bit, m, made);
     });
-  add_made(made, 1, sums);
+  add_made(made, k, sums);
 }
 
 /// Plain codes of some rows, ascending, each run of neighbours at once.

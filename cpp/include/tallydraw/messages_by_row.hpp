@@ -1,4 +1,4 @@
-// The upward pass of messages.hpp for several rows at once, a lane each: sum-product of one class, where every context is
+// The upward pass of messages.hpp for several rows at once, a lane each: sum-product of one class after the other, where every context is
 // at most one feature, and numbers are plain. What takes no part in a row is multiplied by one, or added as a zero, so
 // that each row has the numbers that it has alone, by the same operations. The cost does not depend on how many cells
 // are missing: worth it where many are (log_prob_tree.hpp).
@@ -16,11 +16,11 @@
 namespace tallydraw::TALLYDRAW_ISA {
 
 constexpr int rows_sent = 16;  // at once: more hide the latency of their sums, until messages leave the first cache
-constexpr index most_row_categories = 16;
+constexpr index most_row_categories = 16, most_row_classes = 4;
 
 /// What the pass tells of a block of rows, and needs. Bits are of rows: bit r % 64 of word r / 64.
 struct row_totals {
-  double* totals;          // [d][rows]
+  double* totals;          // [classes][d][rows]
   std::uint64_t* tops;     // [d][strips]: where the total of feature j is a factor of the row
   std::uint64_t* outside;  // [strips]: rows for which plain numbers do not suffice
   std::uint64_t* seen;     // [d][most C]: rows of a strip whose cell may have this code
@@ -29,21 +29,21 @@ struct row_totals {
 };
 
 /// What the features of rows_sent rows send and tell, the last ones first: the q-th so many of a strip. N categories of
-/// every feature, 0: as many as there are. Returns the lanes for which plain numbers do not suffice.
+/// every feature, 0: as many as there are. Under class c. Returns the lanes for which plain numbers do not suffice.
 template <int N, class U>
 TALLYDRAW_APART inline std::uint32_t total_rows(const encoder& e, const scored_tables& tables, const code_columns<U>& z,
-                                               index strip, index q, index most, const message_state& m,
+                                               index strip, index q, index c, index most, const message_state& m,
                                                const row_totals& t) {
   using lanes = doubles<rows_sent>;
   using bits = std::uint16_t;
   static_assert(rows_sent == 8 * sizeof(bits));
   // Copies may alias whatever is behind a reference.
-  const index d = e.s.d, strips = z.strips, rows = z.rows, place = 64 * strip + rows_sent * q;
+  const index d = e.s.d, k = e.s.n_classes, strips = z.strips, rows = z.rows;
   const index *const order = e.s.order, *const parents = e.parent, *const n_categories = e.s.n_categories;
   const index *const begin = m.begin, *const offsets = tables.offsets;
-  const double* const cells = tables.cells;
+  const double* const cells = tables.cells + c;
   const std::uint64_t *const all_gone = z.gone + strip, *const seen = t.seen;
-  double *const below = t.below, *const totals = t.totals + place;
+  double *const below = t.below, *const totals = t.totals + c * d * rows + 64 * strip + rows_sent * q;
   std::uint64_t* const tops = t.tops + strip;
   bits* const loud = t.loud;
   const auto lanes_of = [q](std::uint64_t word) { return static_cast<bits>(word >> (rows_sent * q)); };
@@ -72,10 +72,10 @@ TALLYDRAW_APART inline std::uint32_t total_rows(const encoder& e, const scored_t
     lanes found = one;
     for (index a = 0; a < n_parent; ++a) {
       lanes sum = terms[0];
-      sum.multiply(theta[a]);
+      sum.multiply(theta[a * k]);
       for (index x = 1; x < n; ++x) {  // left to right
         lanes term = terms[x];
-        term.multiply(theta[x * n_parent + a]);
+        term.multiply(theta[(x * n_parent + a) * k]);
         sum.add(term);
       }
       if (parent == j) {
@@ -124,7 +124,8 @@ inline void total_strip(const encoder& e, const scored_tables& tables, const cod
   }();
   t.outside[strip] = 0;
   for (index q = 0; q < rows / rows_sent; ++q)
-    t.outside[strip] |= static_cast<std::uint64_t>(total(e, tables, z, strip, q, most, m, t)) << (rows_sent * q);
+    for (index c = 0; c < s.n_classes; ++c)
+      t.outside[strip] |= static_cast<std::uint64_t>(total(e, tables, z, strip, q, c, most, m, t)) << (rows_sent * q);
 }
 
 }  // namespace tallydraw::TALLYDRAW_ISA
