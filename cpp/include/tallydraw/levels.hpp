@@ -7,6 +7,7 @@
 // sample_categories.hpp):
 //   few      a draw is compared with all levels of its table row, where they are at most four;
 //   groups   a block of draws from one table row, with at most sixteen levels, is compared side by side;
+//   search   the same with at most 64, by halving in registers, where the processor can;
 //   guide    a guide table (Chen & Asau 1974, "On generating random variates from an empirical distribution") names
 //            the first candidate, a short scan the outcome; far: the lines of large guides are asked for ahead;
 //   bisect   both words of u and a binary search, for tables past 2^32 cells.
@@ -14,6 +15,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <type_traits>
 #include <utility>
 
@@ -21,6 +23,7 @@
 #include "tallydraw/philox.hpp"
 #include "tallydraw/prefetch.hpp"
 #include "tallydraw/views.hpp"
+#include "tallydraw/wide_search.hpp"
 
 namespace tallydraw::TALLYDRAW_ISA {
 
@@ -211,6 +214,29 @@ inline void outcomes_far(feature_levels<T> f, Row&& row, const std::uint32_t* wo
   }
 }
 
+#if defined(TALLYDRAW_WIDE_SEARCH)
+
+/// outcomes_from_row of bytes, from at most 2^Steps categories.
+template <int Steps, class Low>
+inline void outcomes_by_search(feature_levels<std::uint8_t> f, index row, const std::uint32_t* words, index n,
+                               std::uint8_t* out, const Low& low) {
+  const wide_search<Steps> search(f.high + row * f.n, f.n);
+  for (index i = 0; i < n; i += searched_together) {
+    std::uint8_t found[searched_together];
+    const index size = n - i < searched_together ? n - i : searched_together;
+    for (std::uint32_t open = search.find(words + i, found); open != 0; open &= open - 1) {
+      const index k = static_cast<index>(_tzcnt_u32(open));
+      if (k < size) found[k] = static_cast<std::uint8_t>(outcome_from(f, row, found[k], words[i + k], low, i + k));
+    }
+    if (size == searched_together)
+      std::memcpy(out + i, found, searched_together);
+    else
+      std::memcpy(out + i, found, static_cast<std::size_t>(size));
+  }
+}
+
+#endif
+
 /// out[i] = the outcome of words[i] from the one table row `row`, for i < n; low(i) gives the low word of draw i.
 /// `words` must be readable up to the next multiple of group_size.
 template <class T, class Low>
@@ -218,7 +244,19 @@ inline void outcomes_from_row(feature_levels<T> f, index row, const std::uint32_
                               const Low& low) {
   if (f.n == 1) {
     for (index i = 0; i < n; ++i) out[i] = 0;
-  } else if (f.n <= most_compared) {
+    return;
+  }
+#if defined(TALLYDRAW_WIDE_SEARCH)
+  if constexpr (sizeof(T) == 1)
+    if (f.n <= most_searched) {
+      if (f.n <= 4) return outcomes_by_search<2>(f, row, words, n, out, low);
+      if (f.n <= 8) return outcomes_by_search<3>(f, row, words, n, out, low);
+      if (f.n <= 16) return outcomes_by_search<4>(f, row, words, n, out, low);
+      if (f.n <= 32) return outcomes_by_search<5>(f, row, words, n, out, low);
+      return outcomes_by_search<6>(f, row, words, n, out, low);
+    }
+#endif
+  if (f.n <= most_compared) {
     const std::uint32_t* high = f.high + row * f.n;
     const std::uint64_t* level = f.level + row * f.n;
     const group_comparison compare = comparison_of(f.n);

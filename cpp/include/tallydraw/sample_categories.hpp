@@ -1,6 +1,7 @@
 // Flat draws: draw t is word t mod 4 of row t div 4, so draws [a, b) can be made alone.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <optional>
 #include <type_traits>
@@ -10,7 +11,6 @@
 #include "tallydraw/parallel.hpp"
 #include "tallydraw/philox.hpp"
 #include "tallydraw/views.hpp"
-#include "tallydraw/wide_cells.hpp"
 
 namespace tallydraw::TALLYDRAW_ISA {
 
@@ -19,6 +19,8 @@ namespace tallydraw::TALLYDRAW_ISA {
 struct direct_table {
   static constexpr index bits = 13;
   static constexpr index least_draws = 1 << 14;  // that pay for the table
+  template <class T>
+  static constexpr index more_than = std::max<index>(most_compared, sizeof(T) == 1 ? most_searched : 0);
   static constexpr index most_categories = 512;  // beyond, too many cells are open
   static constexpr std::uint16_t open = 1 << 15;
   std::uint16_t cell[1 << bits];
@@ -46,24 +48,9 @@ inline void outcomes_direct(const feature_levels<T>& f, const direct_table& tabl
   }
 }
 
-/// What very many draws from one table row are looked up in, where it pays.
+/// Draws start … start + n - 1 from table row 0, or rows[i]; `direct` may be null, as it is where there are rows.
 template <class T>
-struct flat_lookup {
-  static constexpr index least_cell_draws = 1 << 11;
-  cell_table cells;
-  std::optional<direct_table> direct;
-
-  flat_lookup(const feature_levels<T>& f, index n) {
-    if (sizeof(T) == 1 && n >= least_cell_draws && f.n > few_categories && f.n <= cell_table::most_categories)
-      cells = cell_table(f);
-    if (!cells.usable && n >= direct_table::least_draws && f.n > most_compared && f.n <= direct_table::most_categories)
-      direct.emplace(f);
-  }
-};
-
-/// Draws start … start + n - 1 from table row 0, or rows[i]; `lookup` is null where there are rows.
-template <class T>
-inline void sample_flat(const feature_levels<T>& f, const flat_lookup<T>* lookup, const index* rows, std::uint32_t tag,
+inline void sample_flat(const feature_levels<T>& f, const direct_table* direct, const index* rows, std::uint32_t tag,
                         std::uint64_t key, std::uint64_t start, index n, T* out) {
   constexpr index block = 1024;
   std::uint32_t words[4 + block + group_size] = {};
@@ -76,16 +63,10 @@ inline void sample_flat(const feature_levels<T>& f, const flat_lookup<T>* lookup
       const std::uint64_t t = first + static_cast<std::uint64_t>(i);
       return one_word(key, tag + 1, t / 4, t % 4);
     };
-    if constexpr (sizeof(T) == 1) {
-      if (lookup && lookup->cells.usable) {
-        outcomes_by_cells(f, lookup->cells, words + skip, size, out + begin, low);
-        continue;
-      }
-    }
     if (rows)
       outcomes_from_rows(f, rows + begin, words + skip, size, out + begin, low);
-    else if (lookup->direct)
-      outcomes_direct(f, *lookup->direct, words + skip, size, out + begin, low);
+    else if (direct)
+      outcomes_direct(f, *direct, words + skip, size, out + begin, low);
     else
       outcomes_from_row(f, 0, words + skip, size, out + begin, low);
   }
@@ -99,10 +80,12 @@ inline void sample_categories(const levels_view& levels, index n_categories, ind
   with_outcomes(out, [&](auto* to) {
     using T = std::remove_pointer_t<decltype(to)>;
     const auto f = feature_of<T>(levels, n_categories, 0, 0, n_rows);
-    std::optional<flat_lookup<T>> lookup;
-    if (!rows) lookup.emplace(f, n);
+    std::optional<direct_table> direct;
+    if (!rows && n >= direct_table::least_draws && f.n > direct_table::more_than<T> &&
+        f.n <= direct_table::most_categories)
+      direct.emplace(f);
     parallel_blocks(n, index{1} << 14, threads, [&](index begin, index end, int) {
-      sample_flat(f, rows ? nullptr : &*lookup, rows ? rows + begin : nullptr, tag, key,
+      sample_flat(f, direct ? &*direct : nullptr, rows ? rows + begin : nullptr, tag, key,
                   start + static_cast<std::uint64_t>(begin), end - begin, to + begin);
     });
   });
