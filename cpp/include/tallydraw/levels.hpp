@@ -214,12 +214,21 @@ inline void outcomes_far(feature_levels<T> f, Row&& row, const std::uint32_t* wo
   }
 }
 
+/// Draws from few categories that pay for a search (measured).
+constexpr index least_searched = 512;
+
+/// Whether outcomes_from_row is a search.
+template <class T>
+inline bool is_searched(const feature_levels<T>& f, index n) {
+  return sizeof(T) == 1 && f.n <= most_searched && (f.n > few_categories || n >= least_searched);
+}
+
 #if defined(TALLYDRAW_WIDE_SEARCH)
 
-/// outcomes_from_row of bytes, from at most 2^Steps categories.
+/// From at most 2^Steps categories.
 template <int Steps, class Low>
-inline void outcomes_by_search(feature_levels<std::uint8_t> f, index row, const std::uint32_t* words, index n,
-                               std::uint8_t* out, const Low& low) {
+inline void outcomes_by_steps(feature_levels<std::uint8_t> f, index row, const std::uint32_t* words, index n,
+                              std::uint8_t* out, const Low& low) {
   const wide_search<Steps> search(f.high + row * f.n, f.n);
   for (index i = 0; i < n; i += searched_together) {
     std::uint8_t found[searched_together];
@@ -235,28 +244,35 @@ inline void outcomes_by_search(feature_levels<std::uint8_t> f, index row, const 
   }
 }
 
+/// outcomes_from_row by a search.
+template <class Low>
+TALLYDRAW_APART inline void outcomes_by_search(feature_levels<std::uint8_t> f, index row, const std::uint32_t* words,
+                                               index n, std::uint8_t* out, const Low& low) {
+  if (f.n <= 4) return outcomes_by_steps<2>(f, row, words, n, out, low);
+  if (f.n <= 8) return outcomes_by_steps<3>(f, row, words, n, out, low);
+  if (f.n <= 16) return outcomes_by_steps<4>(f, row, words, n, out, low);
+  if (f.n <= 32) return outcomes_by_steps<5>(f, row, words, n, out, low);
+  outcomes_by_steps<6>(f, row, words, n, out, low);
+}
+
+#else
+
+template <class Low>
+inline void outcomes_by_search(feature_levels<std::uint8_t>, index, const std::uint32_t*, index, std::uint8_t*,
+                               const Low&) {}
+
 #endif
 
 /// out[i] = the outcome of words[i] from the one table row `row`, for i < n; low(i) gives the low word of draw i.
 /// `words` must be readable up to the next multiple of group_size.
 template <class T, class Low>
-inline void outcomes_from_row(feature_levels<T> f, index row, const std::uint32_t* words, index n, T* out,
-                              const Low& low) {
+TALLYDRAW_INTO void outcomes_from_row(feature_levels<T> f, index row, const std::uint32_t* words, index n, T* out,
+                                      const Low& low) {
   if (f.n == 1) {
     for (index i = 0; i < n; ++i) out[i] = 0;
-    return;
-  }
-#if defined(TALLYDRAW_WIDE_SEARCH)
-  if constexpr (sizeof(T) == 1)
-    if (f.n <= most_searched) {
-      if (f.n <= 4) return outcomes_by_search<2>(f, row, words, n, out, low);
-      if (f.n <= 8) return outcomes_by_search<3>(f, row, words, n, out, low);
-      if (f.n <= 16) return outcomes_by_search<4>(f, row, words, n, out, low);
-      if (f.n <= 32) return outcomes_by_search<5>(f, row, words, n, out, low);
-      return outcomes_by_search<6>(f, row, words, n, out, low);
-    }
-#endif
-  if (f.n <= most_compared) {
+  } else if (is_searched(f, n)) {
+    if constexpr (sizeof(T) == 1) outcomes_by_search(f, row, words, n, out, low);
+  } else if (f.n <= most_compared) {
     const std::uint32_t* high = f.high + row * f.n;
     const std::uint64_t* level = f.level + row * f.n;
     const group_comparison compare = comparison_of(f.n);

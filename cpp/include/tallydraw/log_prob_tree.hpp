@@ -273,7 +273,8 @@ inline index log_prob_tree(const codes_view& x, const code_rules& rules, const s
       bool by_row = false;
       if constexpr (!Max) {
         const index unknown = number_behind(e, children, tables, z, 0, 1, columns);
-        if (at.totals < at.tops && sizeof(U) == 1 && tables.plain && e.parent != nullptr) by_row = are_many(s, z, unknown);
+        if (at.totals < at.tops && sizeof(U) == 1 && tables.plain && e.parent != nullptr)
+          by_row = are_many(s, z, unknown);
         if (by_row)
           for (index strip = 0; strip < z.strips; ++strip) total_strip(e, tables, z, strip, size.most_categories, m, t);
         else

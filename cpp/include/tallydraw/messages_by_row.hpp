@@ -32,8 +32,8 @@ struct row_totals {
 /// every feature, 0: as many as there are. Under class c. Returns the lanes for which plain numbers do not suffice.
 template <int N, class U>
 TALLYDRAW_APART inline std::uint32_t total_rows(const encoder& e, const scored_tables& tables, const code_columns<U>& z,
-                                               index strip, index q, index c, index most, const message_state& m,
-                                               const row_totals& t) {
+                                                index strip, index q, index c, index most, const message_state& m,
+                                                const row_totals& t) {
   using lanes = doubles<rows_sent>;
   using bits = std::uint16_t;
   static_assert(rows_sent == 8 * sizeof(bits));

@@ -53,7 +53,7 @@ template <class T>
 inline void sample_flat(const feature_levels<T>& f, const direct_table* direct, const index* rows, std::uint32_t tag,
                         std::uint64_t key, std::uint64_t start, index n, T* out) {
   constexpr index block = 1024;
-  std::uint32_t words[4 + block + group_size] = {};
+  alignas(64) std::uint32_t words[4 + block + group_size] = {};
   for (index begin = 0; begin < n; begin += block) {
     const index size = n - begin < block ? n - begin : block;
     const std::uint64_t first = start + static_cast<std::uint64_t>(begin);

@@ -22,19 +22,23 @@ template <int Steps>
 class wide_search {
  public:
   /// high: the upper halves of the n levels.
-  wide_search(const std::uint32_t* high, index n) {
-    std::uint16_t upper[2 * most_searched];
-    for (std::uint16_t& u : upper) u = UINT16_MAX;
-    for (index c = 0; c < n - 1; ++c) upper[c] = static_cast<std::uint16_t>(high[c] >> 16);
-    for (int s = 0; s < Steps; ++s) tables_[s].load(upper + (index{1} << s) - 1);
-    middle_ = _mm512_set1_epi16(static_cast<short>(upper[(index{1} << (Steps - 1)) - 1]));
-    for (index i = 0; i < searched_together; ++i) upper[i] = static_cast<std::uint16_t>(2 * i + 1);
-    uppers_ = _mm512_loadu_si512(upper);
+  wide_search(const std::uint32_t* high, index n) : uppers_(counted_from(1, 2)) {
+    __m512i halves[2 * parts];
+    for (int i = 0; i < 2 * parts; ++i) {  // beyond the last level but one all bits are set: no word is above
+      const index some = n - 1 - 16 * i;
+      const auto there = static_cast<__mmask16>(some >= 16 ? 0xFFFF : some > 0 ? (1 << some) - 1 : 0);
+      halves[i] = _mm512_mask_loadu_epi32(_mm512_set1_epi32(-1), there, high + 16 * i);
+    }
+    table level;
+    for (int i = 0; i < parts; ++i) level.part[i] = upper_halves(halves[2 * i], halves[2 * i + 1]);
+    for (int s = 0; s < Steps; ++s)
+      for (int i = 0; i < parts; ++i) tables_[s].part[i] = level.at(counted_from(32 * i + (1 << s) - 1, 1));
+    middle_ = level.at(_mm512_set1_epi16((1 << (Steps - 1)) - 1));
   }
 
   /// found[i] = how many levels are below words[i], by their upper halves. Bit i is set where these are those of a level.
   std::uint32_t find(const std::uint32_t* words, std::uint8_t* found) const {
-    const __m512i w = _mm512_permutex2var_epi16(_mm512_loadu_si512(words), uppers_, _mm512_loadu_si512(words + 16));
+    const __m512i w = upper_halves(_mm512_loadu_si512(words), _mm512_loadu_si512(words + 16));
     __m512i c = step(_mm512_setzero_si512(), w, middle_, Steps - 1);
     for (int s = Steps - 2; s >= 0; --s) c = step(c, w, tables_[s].at(c), s);
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(found), _mm512_maskz_cvtepi16_epi8(~__mmask32{0}, c));
@@ -42,39 +46,43 @@ class wide_search {
   }
 
  private:
+  static constexpr int parts = Steps > 5 ? 2 : 1;
+
   /// 32 levels, or 64, and the one that each lane names.
   struct table {
-    __m512i part[Steps > 5 ? 2 : 1];
+    __m512i part[parts];
 
-    void load(const std::uint16_t* from) {
-      part[0] = _mm512_loadu_si512(from);
-      if constexpr (Steps > 5) part[1] = _mm512_loadu_si512(from + 32);
-    }
     __m512i at(__m512i c) const {
-      if constexpr (Steps > 5)
+      if constexpr (parts == 2)
         return _mm512_permutex2var_epi16(part[0], c, part[1]);
       else
         return _mm512_maskz_permutexvar_epi16(~__mmask32{0}, c, part[0]);
     }
   };
 
+  /// first, first + by, … in lanes of 16 bits.
+  static __m512i counted_from(int first, int by) {
+    std::uint16_t lane[32];
+    for (int i = 0; i < 32; ++i) lane[i] = static_cast<std::uint16_t>(first + by * i);
+    return _mm512_loadu_si512(lane);
+  }
+  __m512i upper_halves(__m512i first, __m512i second) const {
+    return _mm512_permutex2var_epi16(first, uppers_, second);
+  }
   static __m512i step(__m512i c, __m512i w, __m512i level, int s) {
-    return _mm512_mask_add_epi16(c, _mm512_cmpgt_epu16_mask(w, level), c, _mm512_set1_epi16(static_cast<short>(1 << s)));
+    return _mm512_mask_add_epi16(c, _mm512_cmpgt_epu16_mask(w, level), c,
+                                 _mm512_set1_epi16(static_cast<short>(1 << s)));
   }
 
-  table tables_[Steps];  // [s][c] is level c + 2^s - 1
-  __m512i middle_;
   __m512i uppers_;
+  table tables_[Steps];  // [s][c] is level c + 2^s - 1, where there is one
+  __m512i middle_;
 };
 
 }  // namespace tallydraw::TALLYDRAW_ISA
 
 #else
 
-namespace tallydraw::TALLYDRAW_ISA {
-
-constexpr index most_searched = 0;
-
-}  // namespace tallydraw::TALLYDRAW_ISA
+namespace tallydraw::TALLYDRAW_ISA { constexpr index most_searched = 0; }  // namespace tallydraw::TALLYDRAW_ISA
 
 #endif
