@@ -69,7 +69,8 @@ def _new_tables(new: Callable[..., NDArray[Any]], cells: int, dtype: type, d: in
             return new(cells, dtype)
     except MemoryError:
         pass
-    what = f"the tables of the {d * (d - 1) // 2} pairs of the {d} features of {name} need {8 * cells} bytes"
+    needed = _check.shown(8 * cells)
+    what = f"the tables of the {d * (d - 1) // 2} pairs of the {d} features of {name} need {needed} bytes"
     remedy = "encode the values that occur as 0, 1, 2, …, or leave features out"
     if cells >= 2**60:
         raise ValueError(f"{what}: too many to address; {remedy}")

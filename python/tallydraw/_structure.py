@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tallydraw._check.scalars import natural
+from tallydraw._check.scalars import natural, shown
 
 _MOST_KEPT = 1 << 10  # features of a structure that is kept
 WIDEST_PART = 8  # classes whose lanes lie side by side
@@ -119,7 +119,7 @@ def make_structure(
         if total >= 2**60:
             lower = ["n_classes"] * (k > 1) + ["the order"] * (order > 1) + ["the numbers of categories"]
             raise ValueError(
-                f"the tables would have {total} cells ({8 * total} bytes): too many to address; lower "
+                f"the tables would have {shown(total)} cells ({shown(8 * total)} bytes): too many to address; lower "
                 + " or ".join(lower)
             )
     rows = _frozen(n_contexts)
