@@ -36,11 +36,11 @@ def pair_information(
     information = np.empty(d * (d - 1) // 2) if out is None else out
     by_size = np.argsort(sizes, kind="stable").astype(np.int64, copy=False)
     more = np.zeros(d) if pseudocounts is None else pseudocounts
-    structure, kernels = pairs.marginals.structure, backend.kernels()
+    structure, begins, kernels = pairs.marginals.structure, pairs._told_begins, backend.kernels()
     cells = len(pairs.values) // max(1, d) + 1  # of a feature
     for a, b in backend.blocks(d, _CELL_WORK * cells):
         team = backend.threads(n_threads, 2 * (b - a) * cells)
-        kernels.pair_information(structure, pairs.offsets, pairs.values, by_size, more, a, b, information, seen, team)
+        kernels.pair_information(structure, begins, pairs.values, by_size, more, a, b, information, seen, team)
     return information
 
 

@@ -153,6 +153,13 @@ def _kept_structure(n_categories: bytes, n_classes: int | None) -> Structure:
     return make_structure(np.frombuffer(n_categories, np.int64), None, n_classes)
 
 
+def pair_begins(roots: Structure) -> NDArray[np.int64]:
+    """(d,) where the tables of all pairs begin, one after the other: that of i < j at [i] + C_i * offsets[j]."""
+    c, ends = roots.n_categories, roots.offsets[1:]
+    cells = c * (ends[-1] - ends)  # of the pairs of feature i with those after it
+    return np.asarray(np.cumsum(cells) - cells - c * ends)
+
+
 @functools.lru_cache(maxsize=64)
 def chain_structure(n_states: int, order: int) -> Structure:
     """The structure of a homogeneous Markov chain: features 0 … order - 1 start it, the last is every later step."""

@@ -206,8 +206,8 @@ def count_pairs(
     Notes
     -----
     Features of few categories are counted as bits, 64 rows and several columns at once: a pair costs about
-    n * C_i * C_j / 500 steps; others cost an increment a row and pair. Memory: the tables, a word a pair, and some
-    megabytes of scratch. Counts are exact for any number of threads.
+    n * C_i * C_j / 500 steps; others cost an increment a row and pair. Memory: the tables, and some megabytes of
+    scratch. Counts are exact for any number of threads.
 
     Examples
     --------

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from math import prod
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tallydraw import _check, backend
-from tallydraw._structure import make_structure, parent_array, tree_structure
+from tallydraw._structure import make_structure, pair_begins, parent_array, tree_structure
 from tallydraw.tables import Tables, class_cells
 
 __all__ = ["PairTables"]
@@ -34,7 +35,7 @@ class PairTables:
 
     Notes
     -----
-    Memory: 8 bytes for each of K * sum_{i < j} C_i C_j cells, and for each pair.
+    Memory: 8 bytes for each of K * sum_{i < j} C_i C_j cells; and, once `offsets` are asked for, for each pair.
 
     Examples
     --------
@@ -88,9 +89,9 @@ class PairTables:
         return self._alike == 2
 
     @property
-    def _told_offsets(self) -> NDArray[np.int64] | None:
+    def _told_begins(self) -> NDArray[np.int64] | None:
         """What kernels are told: None where all features have as many categories."""
-        return self.offsets if self._alike is None else None
+        return pair_begins(self.marginals.structure) if self._alike is None else None
 
     @property
     def n_categories(self) -> NDArray[np.int64]:
@@ -120,9 +121,13 @@ class PairTables:
             return table
         a, b = min(i, j), max(i, j)
         sizes = (int(self.n_categories[a]), int(self.n_categories[b]))
-        p = pair_number(a, b, len(self))
-        flat = self.values[self.offsets[p] : self.offsets[p + 1]]
-        table = flat.reshape(sizes if self.n_classes is None else (self.n_classes, *sizes))
+        shape = sizes if self.n_classes is None else (self.n_classes, *sizes)
+        begins = self._told_begins
+        if begins is None:
+            begin = pair_number(a, b, len(self)) * prod(shape)
+        else:
+            begin = int(begins[a]) + sizes[0] * int(self.marginals.offsets[b])
+        table = self.values[begin : begin + prod(shape)].reshape(shape)
         return table if i < j else table.swapaxes(-1, -2)
 
     def _feature(self, index: Any) -> int:
@@ -188,7 +193,7 @@ class PairTables:
             cells = arcs * one**2 + (d - arcs) * one
         layout, values = np.empty(4 * d + 2 + arcs, np.int64), np.empty(cells * roots.n_classes, self.values.dtype)
         backend.kernels().tree_tables(
-            roots, self._told_offsets, self.values, self.marginals.values, parents, layout, values
+            roots, self._told_begins, self.values, self.marginals.values, parents, layout, values
         )
         structure = tree_structure(roots, layout)
         return Tables(values, roots.n_categories, parents=parents, n_classes=self.n_classes, structure=structure)
