@@ -53,15 +53,14 @@ def mutual_information(pairs: PairTables, n_threads: int | None = None) -> Float
     pair_information(pairs, out=flat, n_threads=n_threads)
     np.maximum(flat, 0.0, out=flat)
     begin = 0
-    for i in range(d - 1):
-        end = begin + d - 1 - i
-        out[i, i + 1 :] = flat[begin:end]
-        begin = end
+    for i, row in enumerate(out, 1):
+        row[i:] = flat[begin : begin + d - i]
+        begin += d - i
     for a in range(0, d, _BLOCK_ROWS):
         b = min(a + _BLOCK_ROWS, d)
         out[b:, a:b] = out[a:b, b:].T
-        below = np.tril_indices(b - a, -1)
-        out[a:b, a:b][below] = out[a:b, a:b].T[below]
+        block = out[a:b, a:b]
+        np.copyto(block, block.T, where=np.tri(b - a, k=-1, dtype=np.bool_))
     for c in np.unique(pairs.n_categories).tolist():
         same = np.flatnonzero(pairs.n_categories == c)
         counts = pairs.marginals.values[pairs.marginals.offsets[same] + np.arange(k * c)[:, None]]

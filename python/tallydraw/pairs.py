@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from math import prod
 from typing import Any
 
 import numpy as np
@@ -51,11 +50,12 @@ class PairTables:
     (3, array([1, 1]))
     """
 
-    __slots__ = ("_alike", "_offsets", "marginals", "values")
+    __slots__ = ("_alike", "_begins", "_offsets", "marginals", "values")
 
     values: NDArray[Any]
     marginals: Tables
     _alike: int | None  # how many categories each feature has
+    _begins: NDArray[np.int64] | None  # as kernels are told
     _offsets: NDArray[np.int64] | None
 
     def __init__(self, values: NDArray[Any], marginals: Tables) -> None:
@@ -69,6 +69,7 @@ class PairTables:
         put(self, "values", values.view())
         put(self, "marginals", marginals)
         put(self, "_alike", one)
+        put(self, "_begins", None)
         put(self, "_offsets", None)
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -91,7 +92,9 @@ class PairTables:
     @property
     def _told_begins(self) -> NDArray[np.int64] | None:
         """What kernels are told: None where all features have as many categories."""
-        return pair_begins(self.marginals.structure) if self._alike is None else None
+        if self._alike is None and self._begins is None:
+            object.__setattr__(self, "_begins", pair_begins(self.marginals.structure))
+        return self._begins
 
     @property
     def n_categories(self) -> NDArray[np.int64]:
@@ -121,13 +124,13 @@ class PairTables:
             return table
         a, b = min(i, j), max(i, j)
         sizes = (int(self.n_categories[a]), int(self.n_categories[b]))
-        shape = sizes if self.n_classes is None else (self.n_classes, *sizes)
-        begins = self._told_begins
+        cells, begins = (self.n_classes or 1) * sizes[0] * sizes[1], self._told_begins
         if begins is None:
-            begin = pair_number(a, b, len(self)) * prod(shape)
+            begin = pair_number(a, b, len(self)) * cells
         else:
             begin = int(begins[a]) + sizes[0] * int(self.marginals.offsets[b])
-        table = self.values[begin : begin + prod(shape)].reshape(shape)
+        flat = self.values[begin : begin + cells]
+        table = flat.reshape(sizes if self.n_classes is None else (self.n_classes, *sizes))
         return table if i < j else table.swapaxes(-1, -2)
 
     def _feature(self, index: Any) -> int:

@@ -98,6 +98,8 @@ def refuse_model(
     """Raise for a model, or a list of models, with what to do `instead`; for tables of pairs; and, unless `stack` is
     None, for a list of stacks of tables.
     """
+    if type(x) is np.ndarray:
+        return
     place = name
     if isinstance(x, (list, tuple)) and x:
         place, x = f"{name}[0]", x[0]
