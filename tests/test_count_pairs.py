@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 import pickle
+import tracemalloc
 
 import numpy as np
 import places
@@ -433,3 +434,24 @@ def test_no_rows_and_one_feature(backend):
     one = td.count_pairs([[1], [0], [1]])
     assert one.values.tolist() == [] and one.marginals[0].tolist() == [1, 2]
     assert one[0, 0].tolist() == [[1, 0], [0, 2]]
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_pairs_take_no_more_memory_than_their_tables(backend, weighted):
+    X = np.random.default_rng(9).integers(0, 2, (3, 1500), dtype=np.uint8)  # of one category or two
+    weights = [0.5, 1.0, 2.0] if weighted else None
+
+    def both():
+        return td.mutual_information(td.count_pairs(X[:, :70], sample_weight=weights))
+
+    both()  # what is compiled, or imported, once
+    tracemalloc.start()
+    try:
+        pairs = td.count_pairs(X, sample_weight=weights)
+        assert tracemalloc.get_traced_memory()[1] < 1.1 * pairs.values.nbytes
+        tracemalloc.reset_peak()
+        information = td.mutual_information(pairs)
+        assert tracemalloc.get_traced_memory()[1] < 1.1 * (pairs.values.nbytes + information.nbytes)
+        assert np.array_equal(information, information.T)
+    finally:
+        tracemalloc.stop()

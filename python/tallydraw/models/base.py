@@ -98,7 +98,7 @@ class Model(Kind):
         y : array_like, shape (n,), optional
             A label a row, of any dtype that sorts. None: the model has no class.
         sample_weight : array_like, shape (n,), optional
-            Finite and non-negative; counts are then float64.
+            Finite and non-negative, of a sum of at most 2**1000; counts are then float64.
         n_threads : int, optional
 
         Returns
