@@ -17,6 +17,7 @@ from tallydraw._numba.pair_codes import (
     pair_of,
     pair_places,
     place_of,
+    set_places,
 )
 from tallydraw._numba.parallel import first_index, inline, kernel, parallel_blocks
 from tallydraw._structure import Structure
@@ -219,12 +220,11 @@ def _count_shared(
 
 
 @inline
-def _add_four(plain, y, r0, r1, i, j0, j1, j2, j3, n_categories, places, counts):
+def _add_four(plain, y, r0, r1, i, j0, j1, j2, j3, n_categories, begin, counts):
     """The pairs of feature i and four others, cell by cell: increments seldom meet the one before."""
     ci, c0, c1 = n_categories[i], n_categories[j0], n_categories[j1]
     c2, c3 = n_categories[j2], n_categories[j3]
-    at0, at1 = place_of(places, n_categories, i, j0), place_of(places, n_categories, i, j1)
-    at2, at3 = place_of(places, n_categories, i, j2), place_of(places, n_categories, i, j3)
+    at0, at1, at2, at3 = begin[j0], begin[j1], begin[j2], begin[j3]
     for r in range(r0, r1):
         a = np.int64(plain[r, i])
         if a >= ci:
@@ -246,10 +246,12 @@ def _add_four(plain, y, r0, r1, i, j0, j1, j2, j3, n_categories, places, counts)
 def _count_direct(plain, y, n_categories, offsets, few, f0, f1, places, marginals, counts):
     """The pairs (i, j > i) of which one has many categories, f0 <= i < f1, and the counts of such i."""
     n, d = plain.shape
+    begin = np.empty(d, np.int64)
     for r0 in range(0, n, _ROWS):
         r1 = min(n, r0 + _ROWS)
         for i in range(f0, f1):
             ci = n_categories[i]
+            set_places(places, n_categories, i, i + 1, d, begin)
             if ci > few:
                 for r in range(r0, r1):
                     a = np.int64(plain[r, i])
@@ -261,12 +263,12 @@ def _count_direct(plain, y, n_categories, offsets, few, f0, f1, places, marginal
                     ci > few
                     or min(n_categories[j], n_categories[j + 1], n_categories[j + 2], n_categories[j + 3]) > few
                 ):
-                    _add_four(plain, y, r0, r1, i, j, j + 1, j + 2, j + 3, n_categories, places, counts)
+                    _add_four(plain, y, r0, r1, i, j, j + 1, j + 2, j + 3, n_categories, begin, counts)
                     j += 4
                     continue
                 cj = n_categories[j]
                 if ci > few or cj > few:
-                    at = place_of(places, n_categories, i, j)
+                    at = begin[j]
                     for r in range(r0, r1):
                         a, b = np.int64(plain[r, i]), np.int64(plain[r, j])
                         if a < ci and b < cj:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from tallydraw._numba.bit_columns import words_equal
 from tallydraw._numba.lanes import WORD, bits_equal, load, store
 from tallydraw._numba.masked_lanes import MASKS, add_masked_lanes
-from tallydraw._numba.pair_codes import encode_pairs, pair_places, place_of
+from tallydraw._numba.pair_codes import encode_pairs, pair_places, place_of, set_places
 from tallydraw._numba.parallel import inline, kernel, parallel_blocks
 from tallydraw._structure import Structure
 
@@ -240,11 +240,12 @@ def _add_columns(codes, d, weights, width, first, last, j0, j1, most_a, most_b, 
 
 
 @inline
-def _add_scattered(codes, d, y, has_y, weights, n_columns, first, last, j0, j1, n_categories, places, counts):
+def _add_scattered(codes, d, y, has_y, weights, n_columns, first, last, j0, j1, n_categories, places, begin, counts):
     """Features first to last - 1 against j0 to j1 - 1, cell by cell."""
     width = _width(n_columns)
     for i in range(first, last):
         ci = n_categories[i]
+        set_places(places, n_categories, i, max(i + 1, j0), j1, begin)
         for r in range(codes.size // d):
             a = np.int64(codes[r * d + i])
             if a >= ci:
@@ -253,7 +254,7 @@ def _add_scattered(codes, d, y, has_y, weights, n_columns, first, last, j0, j1, 
                 cj = n_categories[j]
                 b = np.int64(codes[r * d + j])
                 if b < cj:
-                    at = place_of(places, n_categories, i, j) + a * cj + b
+                    at = begin[j] + a * cj + b
                     for w in range(n_columns):
                         k = y[r] if has_y else w
                         counts[at + k * ci * cj] += weights[r * width + w]
@@ -296,7 +297,7 @@ def _add_tasks(
         side = (j1 - j0 + 7) // 8 * 8
         if not together and (most_b > _FEW or blocks * cells * side > _CELLS):
             _add_scattered(
-                codes, d, y, has_y, weights, n_columns, first, last, j0, j1, n_categories, places, counts
+                codes, d, y, has_y, weights, n_columns, first, last, j0, j1, n_categories, places, place, counts
             )  # fmt: skip
             continue
         if not together:
