@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 import pickle
+import tracemalloc
 
 import numpy as np
 import places
@@ -418,7 +419,7 @@ def test_pairs_add_and_subtract(backend):
         (
             lambda: td.count_pairs([[0, 0]], n_categories=2**31),
             ValueError,
-            rf"need {8 * 2**62} bytes: too many to address; encode the values",
+            r"need 2\*\*65 bytes: too many to address; encode the values",
         ),
     ],
 )
@@ -433,3 +434,24 @@ def test_no_rows_and_one_feature(backend):
     one = td.count_pairs([[1], [0], [1]])
     assert one.values.tolist() == [] and one.marginals[0].tolist() == [1, 2]
     assert one[0, 0].tolist() == [[1, 0], [0, 2]]
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_pairs_take_no_more_memory_than_their_tables(backend, weighted):
+    X = np.random.default_rng(9).integers(0, 2, (3, 1500), dtype=np.uint8)  # of one category or two
+    weights, scratch = ([0.5, 1.0, 2.0], 2**24) if weighted else (None, 0)
+
+    def both():
+        return td.mutual_information(td.count_pairs(X[:, :70], sample_weight=weights))
+
+    both()  # what is compiled, or imported, once
+    tracemalloc.start()
+    try:
+        pairs = td.count_pairs(X, sample_weight=weights)
+        assert tracemalloc.get_traced_memory()[1] < 1.1 * pairs.values.nbytes + scratch
+        tracemalloc.reset_peak()
+        information = td.mutual_information(pairs)
+        assert tracemalloc.get_traced_memory()[1] < 1.1 * (pairs.values.nbytes + information.nbytes)
+        assert np.array_equal(information, information.T)
+    finally:
+        tracemalloc.stop()

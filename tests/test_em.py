@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import pickle
+
 import numpy as np
 import pytest
 import tallydraw as td
 from strategies import random_tables
+from tallydraw.models import _em, base
 from tallydraw.models._em import expected_tables
 
 
@@ -18,12 +21,10 @@ def fit(codes, parents, order=1, alpha=0.0, weights=None, n_threads=None):
     sizes = np.full(codes.shape[1], 3)
     counts = random_tables(np.random.default_rng(0), sizes.tolist(), parents, None, order)[0]
     available = counts._like(np.ones(len(counts.values)))
-    objective: list[float] = []
-    tables = expected_tables(
-        codes, None, available, alpha=alpha, weights=weights, missing=None, unseen="error", n_threads=n_threads,
-        objective=objective,
-    )  # fmt: skip
-    return tables, np.array(objective)
+    tables, history = expected_tables(
+        codes, None, available, alpha=alpha, weights=weights, missing=None, unseen="error", n_threads=n_threads
+    )
+    return tables, history.objective
 
 
 def stacks(tables):
@@ -136,6 +137,33 @@ def test_trees_are_fitted_on_the_tree_of_the_pairs(backend, shared):
     with pytest.raises(ValueError, match="another tree"):
         em.root = 5
         em.log_prob(X)
+
+
+@pytest.mark.parametrize("make", [td.MarkovChain, td.ChowLiuTree, lambda **p: td.ChowLiuTree(shared=False, **p)])
+def test_how_em_went(backend, make, monkeypatch):
+    rng = np.random.default_rng(11)
+    X, y = holes(rng, rng.integers(0, 3, (90, 5)), 0.3), rng.integers(0, 2, 90)
+    model = make(alpha=0.5, n_categories=3, missing_fit="em").fit(X, y)
+    assert model.converged_ and model.n_iter_ == len(model.objective_) > 3
+    assert np.all(np.diff(model.objective_) >= -1e-9 * np.abs(model.objective_[1:]))
+    given = sum(n * np.log(p) for n, p in zip(model.class_counts_, model.class_prior_, strict=True))
+    assert model.objective_[-1] == pytest.approx(penalised(model, X, y, 0.5) - given, rel=1e-6)
+    again = pickle.loads(pickle.dumps(model))
+    assert np.array_equal(again.objective_, model.objective_) and again.converged_
+    whole = make(n_categories=3, missing_fit="em").fit(np.maximum(X, 0), y)
+    assert whole.converged_ and (whole.n_iter_, len(whole.objective_)) == (0, 0)
+    counted = make(n_categories=3).fit(X, y)
+    for name in ("objective_", "n_iter_", "converged_"):
+        with pytest.raises(AttributeError, match="was not fitted by EM"):
+            getattr(counted, name)
+    monkeypatch.setattr(_em, "MOST_ITERATIONS", 2)
+    monkeypatch.setattr(base, "MOST_ITERATIONS", 2)
+    with pytest.warns(
+        RuntimeWarning, match="EM ended after 2 iterations without having converged to tol=1e-09"
+    ) as caught:
+        model = make(alpha=0.5, n_categories=3, missing_fit="em").fit(X, y)
+    assert caught[0].filename == __file__
+    assert not model.converged_ and model.n_iter_ == 2
 
 
 def test_clear_errors(backend):

@@ -12,6 +12,7 @@ import pytest
 import tallydraw as td
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tallydraw.models._row_counts import row_counts
 
 
 @st.composite
@@ -284,10 +285,9 @@ def test_tiny_alpha(alpha: float, backend: str) -> None:
 
 
 def test_weights_that_add_up_to_infinity() -> None:
-    table = td.JointTable(n_categories=2).partial_fit([[0], [0]], sample_weight=[1.5e308, 0])
+    heavy = row_counts(np.array([[0]]), np.array([1.5e308]))
     with pytest.raises(OverflowError, match="scale sample_weight down"):
-        table.partial_fit([[1], [1]], sample_weight=[1.5e308, 0])
-    assert table.row_counts_.tolist() == [1.5e308]
+        heavy + row_counts(np.array([[1]]), np.array([1.5e308]))
 
 
 def test_a_draw_that_needs_too_much_leaves_the_generator_alone() -> None:

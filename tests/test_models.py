@@ -717,10 +717,115 @@ def test_no_features_is_one_clear_error(backend: str) -> None:
             model.fit(np.zeros((4, 0), np.int64))
 
 
+MODEL = td.ChowLiuTree(alpha=1).fit([[0, 1], [1, 0], [1, 1]])
+TREES = td.Mixture(td.ChowLiuTree(alpha=1, shared=False), 2).fit([[0, 1], [1, 0], [1, 1]], rng=0)
+
+
+@pytest.mark.parametrize(
+    ("call", "match"),
+    [
+        (lambda m: td.entropy(m), "p is a ChowLiuTree, not its probabilities: call its own entropy"),
+        (lambda m: td.kl_divergence([0.5, 0.5], m), "q is a ChowLiuTree, not its prob"),
+        (lambda m: td.mutual_information(m), "joint is a ChowLiuTree, not its counts: pass td.count_pairs"),
+        (lambda m: td.conditional_entropy(m), "joint is a ChowLiuTree, not its counts"),
+        (lambda m: td.kl_divergence_estimate(m, m), "log_p is a ChowLiuTree, not log-probabilities"),
+        (lambda m: td.log_prob_features([[0, 1]], m), r"tables is a ChowLiuTree, not its tables: pass its probabil"),
+        (lambda m: td.log_prob_features([[0, 1]], [m]), r"tables\[0\] is a ChowLiuTree, not its tables"),
+        (lambda m: td.sample_features(m, 2), "tables is a ChowLiuTree, not its tables"),
+        (lambda m: td.Tables.from_arrays(m), "tables is a ChowLiuTree, not its tables"),
+        (lambda m: td.sample_categories(m, 2), "weights is a ChowLiuTree, not its tables"),
+        (lambda m: td.Sampler(m), "weights is a ChowLiuTree, not its tables"),
+        (lambda m: td.sample_paths(m, 2, 3), "transition is a ChowLiuTree, not its tables"),
+        (lambda m: td.estimate_alpha(m), "tables is a ChowLiuTree, not its counts: pass its counts_"),
+        (lambda m: td.count_features(m), "X is a ChowLiuTree, not codes: pass rows"),
+        (lambda m: td.NaiveBayes().fit(m), "X is a ChowLiuTree, not codes"),
+        (lambda m: td.NaiveBayes.from_probabilities(m), "tables is a ChowLiuTree, not its tables: pass its prob"),
+        (lambda m: td.ChowLiuTree.from_probabilities(m), "tables is a ChowLiuTree, not its tables"),
+        (lambda m: td.JointTable.from_probabilities(m), "tables is a ChowLiuTree, not its tables"),
+        (lambda m: td.Categorical.from_probabilities(m), "tables is a ChowLiuTree, not its tables"),
+        (
+            lambda m: td.Mixture.from_probabilities([m, m], class_prior=[0.5, 0.5]),
+            r"tables\[0\] is a ChowLiuTree, not its tables: .* of a Mixture its weights_",
+        ),
+        (lambda m: td.entropy(m.pair_counts_), r"p is a PairTables, .*: pass p\.marginals"),
+        (lambda m: td.estimate_alpha(m.pair_counts_), r"tables is a PairTables, .*tables\.tables\(parents\)"),
+        (lambda m: td.log_prob_features([[0, 1]], m.pair_counts_), "tables is a PairTables"),
+        (lambda m: td.entropy([m.probabilities_] * 2), r"p\[0\] is a Tables, where an array belongs"),
+        (lambda m: td.sample_features((m.counts_,) * 2, 3), r"tables\[0\] is a Tables, where an array belongs"),
+    ],
+)
+def test_models_and_stacks_are_no_arrays(call: Any, match: str) -> None:
+    with pytest.raises(TypeError, match=match):
+        call(MODEL)
+
+
+def test_the_stacks_of_a_mixture_of_trees() -> None:
+    stacks, prior = TREES.probabilities_, TREES.weights_
+    for params in ({}, {"model": td.ChowLiuTree()}, {"model": td.MarkovChain()}):
+        with pytest.raises(TypeError, match=r"tables\[0\] is a Tables, .*model=ChowLiuTree\(shared=False\)"):
+            td.Mixture.from_probabilities(stacks, class_prior=prior, **params)
+    same = td.Mixture.from_probabilities(stacks, class_prior=prior, model=td.ChowLiuTree(shared=False))
+    assert same.log_prob([[0, 1]]) == TREES.log_prob([[0, 1]])
+    counts = TREES.counts_
+    assert isinstance(counts, tuple) and all(isinstance(stack, td.Tables) for stack in counts)
+    assert td.estimate_alpha(counts) > 0
+
+
+def test_what_a_component_lacks() -> None:
+    part = TREES.components_[0]
+    for name in ("predict", "predict_proba", "log_joint"):
+        with pytest.raises(AttributeError, match=r"has none: .*components of a Mixture have none"):
+            getattr(part, name)([[0, 1]])
+    for call in (part.aic, lambda: part.counts_, lambda: part.loo_log_prob([[0, 1]])):
+        with pytest.raises(AttributeError, match="or is a component of a Mixture: it has no counts"):
+            call()
+    with pytest.raises(ValueError, match="it has no counts to add to"):
+        part.partial_fit([[0, 1]])
+
+
+def test_long_numbers_are_shown_short() -> None:
+    wide = td.ChowLiuTree(alpha=1, n_categories=2).fit([[0] * 300, [1] * 300], [0, 1])
+    for call in (wide.entropy, lambda: wide.kl_divergence(wide)):
+        with pytest.raises(ValueError, match=r"a sum over 2\*\*300 combinations, more than 1048576: estimate"):
+            call()
+    with pytest.raises(MemoryError, match=r"of 2\*\*300 combinations needs 2\*\*303 bytes"):
+        td.JointTable(n_categories=2).fit([[0] * 300]).dense()
+    with pytest.raises(ValueError, match=r"size must be at most 9223372036854775807, got 1\.00e\+400"):
+        td.sample_categories([1, 1], 10**400)
+    with pytest.raises(ValueError, match=r"n_categories must be at most 2\*\*63 - 1, got 1\.23e\+4"):
+        td.NaiveBayes(n_categories=123 * 10**40).fit([[0]])
+
+
+def test_minus_one_written_into_unsigned_codes() -> None:
+    drawn = td.NaiveBayes(alpha=1, n_categories=3).fit([[0, 2]]).sample(4, rng=0)
+    drawn[np.array([True, False, False, False]), 1] = np.array(-1).astype(np.uint8)
+    hint = "is 255, but .*; 255 is what -1 becomes in uint8"
+    for fit in (td.NaiveBayes(n_categories=3).fit, lambda X: td.count_pairs(X, n_categories=3)):
+        with pytest.raises(ValueError, match=r"X\[0, 1\] " + hint):
+            fit(drawn)
+    with pytest.raises(ValueError, match=r"X\[0, 1\] " + hint):
+        td.JointTable(n_categories=3).fit(drawn)
+    with pytest.raises(ValueError, match=r"S\[0, 1\] " + hint):
+        td.count_transitions(drawn, n_states=3)
+    with pytest.raises(ValueError, match=r"is 3, but"):
+        td.NaiveBayes(n_categories=3).fit(np.array([[3]], np.uint8))
+
+
+def test_weights_too_heavy_for_their_logs_are_refused() -> None:
+    X = [[0, 1], [1, -1]]
+    for model in (td.NaiveBayes(), td.ChowLiuTree(), td.JointTable(), td.Mixture(td.NaiveBayes(), 2)):
+        with pytest.raises(
+            OverflowError, match=r"sample_weight sums to 1e\+306, more than 1.07e\+301: scale the weights"
+        ):
+            model.fit(X, sample_weight=[5e305, 5e305])
+    heavy = td.MarkovChain(alpha=1, missing_fit="em").fit(X, sample_weight=[5e300, 5e300])
+    assert np.isfinite([*heavy.objective_, heavy.aic(), heavy.bic()]).all()
+
+
 def test_weights_that_sum_to_infinity_are_refused() -> None:
     with pytest.raises(OverflowError, match="scale the weights down"):
         td.NaiveBayes().fit([[0], [1]], [0, 1], sample_weight=[1.7e308] * 2)
-    heavy = td.NaiveBayes().fit([[0]], sample_weight=[1.7e308])
+    heavy = td.Tables.from_arrays([[1.7e308, 0.0]])
     with pytest.raises(OverflowError, match="passes the largest float64"):
         heavy + heavy
     assert td.Tables.from_arrays([[1.7e308, 1.7e308]]).normalize()[0].tolist() == [0.5, 0.5]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import pickle
 from typing import Any
 
 import numpy as np
@@ -188,7 +189,7 @@ def test_what_leave_one_out_needs(y: Any) -> None:
 @pytest.mark.parametrize("hidden", ["class", "cells", "cells of trees", "cells given a class"])
 def test_what_em_expected_is_no_count(hidden: str, backend: str) -> None:
     """Criteria are those of what was seen; evidence and leave-one-out are not defined."""
-    holes = np.where(np.random.default_rng(5).random(X.shape) < 0.2, -1, X).astype(np.int8)
+    holes = np.where(np.random.default_rng(5).random(X.shape) < 0.2, -1, X.astype(np.int64)).astype(np.int8)
     y = Y if hidden == "cells given a class" else None
     model: Any
     if hidden == "class":
@@ -376,13 +377,40 @@ def test_a_comparison_is_what_each_model_says(backend: str) -> None:
 
 def test_a_comparison_shows_itself_as_a_table() -> None:
     table = compared()[1]
-    lines = repr(table).splitlines()
+    lines = repr(table).splitlines()[:-1]
     assert [line.split()[0] for line in lines] == ["name", *(row.name for row in table)]
     assert lines[0].split()[1:] == list(td.selection.ComparedModel._fields[1:])
     assert len({len(line) for line in lines[:2]}) == 1
     assert "accuracy" not in repr(td.compare({"chain": td.MarkovChain().fit(X)}, X))
     wide = td.JointTable().fit(np.repeat(X[:, :1], 2000, axis=1))
     assert "e+602" in repr(td.compare({"wide": wide}, np.repeat(X[:, :1], 2000, axis=1)))
+
+
+def test_a_comparison_says_which_criteria_are_not_to_be_compared() -> None:
+    def notes(rows: Any = X, **models: Any) -> list[str]:
+        table = td.compare(models, X)
+        found = [line for line in repr(table).splitlines() if line.startswith("* ")]
+        assert found == list(pickle.loads(pickle.dumps(table))._notes)
+        return found
+
+    def fitted(kind: Any, rows: Any = X, **params: Any) -> Any:
+        return kind(alpha=1, n_categories=SIZES, **params).fit(rows)
+
+    holes = np.where(np.random.default_rng(5).random(X.shape) < 0.2, -1, X.astype(np.int64))
+    whole = {kind.__name__: fitted(kind) for kind in (td.NaiveBayes, td.MarkovChain, td.ChowLiuTree, td.JointTable)}
+    mixture = td.Mixture(td.NaiveBayes(alpha=1, n_categories=SIZES), 2)
+    assert notes(**whole, mixture=mixture.fit(X, rng=0)) == []
+    with_class = td.NaiveBayes(alpha=1, n_categories=SIZES).fit(X, Y)
+    (note,) = notes(a=with_class, b=whole["NaiveBayes"])
+    assert "log_evidence of a are of rows and classes, those of the others of rows alone" in note
+    seen = {"product": fitted(td.NaiveBayes, holes), "em": fitted(td.MarkovChain, holes, missing_fit="em")}
+    assert notes(**seen, mixture=mixture.fit(holes, rng=0)) == []
+    (note,) = notes(**seen, chain=fitted(td.MarkovChain, holes))
+    assert note.endswith("are not comparable: missing cells made chain leave out others")
+    (note,) = notes(em=seen["em"], joint=fitted(td.JointTable, holes))
+    assert note.endswith("are not comparable: the fits were to different rows")
+    one, two = (td.MarkovChain(alpha=a, n_categories=SIZES).fit(holes) for a in (1, 2))
+    assert notes(one=one, two=two) == []
 
 
 def test_a_comparison_is_a_sequence_and_columns() -> None:

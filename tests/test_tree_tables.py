@@ -11,7 +11,7 @@ import tallydraw as td
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import random_forest
-from tallydraw._structure import make_structure, tree_structure
+from tallydraw._structure import make_structure, pair_begins, tree_structure
 
 
 @st.composite
@@ -23,13 +23,13 @@ def trees(draw):
     return sizes, parents, draw(st.integers(1, 3)), rng
 
 
-def written(structure, offsets, pairs, marginals, parents):
+def written(structure, begins, pairs, marginals, parents):
     """What the kernel makes of flat counts: the structure, and the tables."""
     sizes = structure.n_categories
     rows = np.where(parents >= 0, sizes[parents], 1)
     layout = np.full(4 * len(sizes) + 2 + int((parents >= 0).sum()), -7)
     tables = np.empty(structure.n_classes * int((rows * sizes).sum()), pairs.dtype)
-    td.backend.kernels().tree_tables(structure, offsets, pairs, marginals, parents, layout, tables)
+    td.backend.kernels().tree_tables(structure, begins, pairs, marginals, parents, layout, tables)
     return tree_structure(structure, layout), tables
 
 
@@ -45,11 +45,13 @@ def check_against_reference(tree, floats):
     )
     flat = np.array([v for table in pairs.values() for v in table.flat], dtype)
     marginals = np.array([v for table in single for v in table.flat], dtype)
-    begins = np.cumsum([0, *(table.size for table in pairs.values())])
-    told = [begins] if len(set(sizes)) > 1 else [begins, None]  # None: all features are alike
-    for offsets in told:
-        roots, array = make_structure(np.array(sizes), None, k), np.array(parents)
-        structure, tables = written(roots, offsets, flat, marginals, array)
+    roots, array = make_structure(np.array(sizes), None, k), np.array(parents)
+    begins = pair_begins(roots)
+    places = np.cumsum([0, *(table.size for table in pairs.values())]).tolist()
+    for (i, j), place in zip(pairs, places[:-1], strict=True):
+        assert begins[i] + sizes[i] * roots.offsets[j] == place
+    for told in [begins] if len(set(sizes)) > 1 else [begins, None]:  # None: all features are alike
+        structure, tables = written(roots, told, flat, marginals, array)
         assert tables.tolist() == wanted
         # The rule of the order is written three times: in the kernels, and where Python makes a structure.
         made = make_structure(np.array(sizes), array, k)

@@ -61,36 +61,36 @@ void collect_lanes(const py::tuple& structure, const array<double>& lanes, const
 }
 
 index count_pairs(const py::array& X, const optional_array<index>& y, std::optional<index> missing,
-                  bool unseen_is_missing, const py::tuple& structure, const optional_array<index>& pair_offsets,
+                  bool unseen_is_missing, const py::tuple& structure, const optional_array<index>& pair_begins,
                   array<index>& marginals, array<index>& counts, bool fresh, int threads) {
   const codes_view x = as_codes(X);
   const code_rules rules = as_rules(missing, unseen_is_missing);
   const structure_view shape = as_structure(structure);
   const index* classes = data_or_null(y);
-  const index* offsets = data_or_null(pair_offsets);
+  const index* begins = data_or_null(pair_begins);
   index* single = marginals.mutable_data();
   index* out = counts.mutable_data();
   const count_kernels& kernels = *active_kernels().count;
   const scratch_words scratch(kernels.count_pairs_scratch(x, shape, threads));
   const without_gil released;  // raw memory only from here on
-  return kernels.count_pairs(x, classes, rules, shape, offsets, single, out, fresh, scratch.get(), threads);
+  return kernels.count_pairs(x, classes, rules, shape, begins, single, out, fresh, scratch.get(), threads);
 }
 
 index count_pairs_weighted(const py::array& X, const optional_array<index>& y, std::optional<index> missing,
-                           bool unseen_is_missing, const py::tuple& structure, const array<index>& pair_offsets,
+                           bool unseen_is_missing, const py::tuple& structure, const optional_array<index>& pair_begins,
                            const array<double>& weights, array<double>& marginals, array<double>& counts, int threads) {
   const codes_view x = as_codes(X);
   const code_rules rules = as_rules(missing, unseen_is_missing);
   const structure_view shape = as_structure(structure);
   const index* classes = data_or_null(y);
-  const index* offsets = pair_offsets.data();
+  const index* begins = data_or_null(pair_begins);
   const double* w = weights.data();
   double* single = marginals.mutable_data();
   double* out = counts.mutable_data();
   const count_kernels& kernels = *active_kernels().count;
   const scratch_words scratch(kernels.count_pairs_weighted_scratch(shape, threads));
   const without_gil released;  // raw memory only from here on
-  return kernels.count_pairs_weighted(x, classes, rules, shape, offsets, w, single, out, scratch.get(), threads);
+  return kernels.count_pairs_weighted(x, classes, rules, shape, begins, w, single, out, scratch.get(), threads);
 }
 
 /// Numbers of 64 bits of any type.
@@ -100,10 +100,10 @@ const std::uint64_t* as_words(const py::array& x) {
   return static_cast<const std::uint64_t*>(x.data());
 }
 
-void tree_tables(const py::tuple& structure, const optional_array<index>& pair_offsets, const py::array& pairs,
+void tree_tables(const py::tuple& structure, const optional_array<index>& pair_begins, const py::array& pairs,
                  const py::array& marginals, const array<index>& parents, array<index>& layout, py::array& tables) {
   const structure_view s = as_structure(structure);
-  const index *offsets = data_or_null(pair_offsets), *above = parents.data();
+  const index *begins = data_or_null(pair_begins), *above = parents.data();
   const std::uint64_t *cells = as_words(pairs), *single = as_words(marginals);
   index* const part = layout.mutable_data();
   const tree_view tree{part, part + 2 * s.d, part + 3 * s.d + 1, part + 4 * s.d + 2, part + s.d};
@@ -112,7 +112,7 @@ void tree_tables(const py::tuple& structure, const optional_array<index>& pair_o
   const count_kernels& kernels = *active_kernels().count;
   const scratch_words scratch(kernels.tree_tables_scratch(s.d));
   const without_gil released;  // raw memory only from here on
-  kernels.tree_tables(s, offsets, cells, single, above, tree, to, scratch.get());
+  kernels.tree_tables(s, begins, cells, single, above, tree, to, scratch.get());
 }
 
 index count_transitions(const py::array& x, const array<index>& offsets, const optional_array<index>& y, index n_states,
@@ -210,13 +210,13 @@ void bind_count(py::module_& m) {
   m.def("collect_lanes", collect_lanes, py::arg("structure"), py::arg("lanes").noconvert(),
         py::arg("lane_offsets").noconvert(), py::arg("tables").noconvert());
   m.def("count_pairs", count_pairs, py::arg("X"), py::arg("y").noconvert(), py::arg("missing"),
-        py::arg("unseen_is_missing"), py::arg("structure"), py::arg("pair_offsets").noconvert(),
+        py::arg("unseen_is_missing"), py::arg("structure"), py::arg("pair_begins").noconvert(),
         py::arg("marginals").noconvert(), py::arg("counts").noconvert(), py::arg("fresh"), py::arg("threads"));
   m.def("count_pairs_weighted", count_pairs_weighted, py::arg("X"), py::arg("y").noconvert(), py::arg("missing"),
-        py::arg("unseen_is_missing"), py::arg("structure"), py::arg("pair_offsets").noconvert(),
+        py::arg("unseen_is_missing"), py::arg("structure"), py::arg("pair_begins").noconvert(),
         py::arg("weights").noconvert(), py::arg("marginals").noconvert(), py::arg("counts").noconvert(),
         py::arg("threads"));
-  m.def("tree_tables", tree_tables, py::arg("structure"), py::arg("pair_offsets").noconvert(), py::arg("pairs"),
+  m.def("tree_tables", tree_tables, py::arg("structure"), py::arg("pair_begins").noconvert(), py::arg("pairs"),
         py::arg("marginals"), py::arg("parents").noconvert(), py::arg("layout").noconvert(), py::arg("tables"));
   m.def("count_expected", count_expected, py::arg("X"), py::arg("missing"), py::arg("unseen_is_missing"),
         py::arg("structure"), py::arg("probabilities").noconvert(), py::arg("plain"), py::arg("weights").noconvert(),

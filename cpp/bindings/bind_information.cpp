@@ -4,18 +4,18 @@
 namespace tallydraw {
 namespace {
 
-void pair_information(const py::tuple& structure, const array<index>& pair_offsets, const py::array& counts,
+void pair_information(const py::tuple& structure, const optional_array<index>& pair_begins, const py::array& counts,
                       const array<index>& by_size, const array<double>& pseudocounts, index first, index last,
                       array<double>& information, std::optional<array<double>>& seen, int threads) {
   const auto [f, i] = as_counts(counts);
   const structure_view s = as_structure(structure);
-  const index *offsets = pair_offsets.data(), *sorted = by_size.data();
+  const index *begins = data_or_null(pair_begins), *sorted = by_size.data();
   const double* more = pseudocounts.data();
   double *to = information.mutable_data(), *sums = seen ? seen->mutable_data() : nullptr;
   const information_kernels& kernels = *active_kernels().information;  // once: another thread may choose another
   const scratch_words scratch(kernels.pair_information_scratch(s, threads));
   const without_gil released;  // raw memory only from here on
-  kernels.pair_information(s, offsets, f, i, sorted, more, first, last, to, sums, scratch.get(), threads);
+  kernels.pair_information(s, begins, f, i, sorted, more, first, last, to, sums, scratch.get(), threads);
 }
 
 void spanning_forest(const array<double>& gain, index root, array<index>& parents) {
@@ -43,7 +43,7 @@ void information_forest(const py::tuple& structure, const py::array& counts, con
 }  // namespace
 
 void bind_information(py::module_& m) {
-  m.def("pair_information", pair_information, py::arg("structure"), py::arg("pair_offsets").noconvert(),
+  m.def("pair_information", pair_information, py::arg("structure"), py::arg("pair_begins").noconvert(),
         py::arg("counts"), py::arg("by_size").noconvert(), py::arg("pseudocounts").noconvert(), py::arg("first"),
         py::arg("last"), py::arg("information").noconvert(), py::arg("seen").noconvert(), py::arg("threads"));
   m.def("spanning_forest", spanning_forest, py::arg("gain").noconvert(), py::arg("root"),

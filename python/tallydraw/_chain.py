@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tallydraw import _check
 from tallydraw._row_sums import row_sums
 from tallydraw.tables import Tables
 
@@ -48,11 +49,7 @@ def kept_chain(transition: Any, initial_weights: Any) -> Tables | None:
     if isinstance(transition, Tables):
         _require_chain(transition, initial_weights)
         return transition
-    if hasattr(type(transition), "probabilities_"):
-        raise TypeError(
-            f"transition is a {type(transition).__name__}, not its tables: pass transition.probabilities_, or call the "
-            "model's own log_prob or sample"
-        )
+    _check.refuse_model("transition", transition)
     if isinstance(transition, (list, tuple)) and len({np.ndim(table) for table in transition}) > 1:
         raise ValueError(
             f"transition is a {type(transition).__name__} of tables of different dimensions: pass the last of them, "

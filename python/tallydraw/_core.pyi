@@ -37,9 +37,9 @@ def posterior(
 ) -> None: ...  # (n, K), (K,) -> (n, K); all -inf: prior; evidence (n,): what log_sum_exp gives
 def log_posterior(x: Floats, log_prior: Floats, out: Floats, threads: int) -> None: ...  # (n, K), (K,) -> (n, K)
 
-# information of pairs of features: structure of roots, pair_offsets and counts as count_pairs leaves them
+# information of pairs of features: structure of roots, pair_begins and counts as count_pairs leaves them
 def pair_information(
-    structure: Structure, pair_offsets: Counts, counts: Counts | Floats, by_size: Counts, pseudocounts: Floats,
+    structure: Structure, pair_begins: Counts | None, counts: Counts | Floats, by_size: Counts, pseudocounts: Floats,
     first: int, last: int, information: Floats, seen: Floats | None, threads: int,
 ) -> None: ...  # of the pairs i < j with first <= i < last: seen[p] the sum of the counts, information[p] -inf where it
                 # is zero, else I(i; j), with several classes I(i; j | y), of the counts with the lesser of
@@ -70,15 +70,15 @@ def count_features_soft(
 def collect_lanes(structure: Structure, lanes: Floats, lane_offsets: Counts, tables: Floats) -> None: ...  # to flat tables
 def count_pairs(
     X: Codes, y: Counts | None, missing: int | None, unseen_is_missing: bool, structure: Structure,
-    pair_offsets: Counts | None, marginals: Counts, counts: Counts, fresh: bool, threads: int,
-) -> int: ...  # structure of roots; pair p of the i < j in lexicographic order: ([K,] C_i, C_j) from pair_offsets[p] on,
-               # None: all C are equal; fresh: marginals and counts hold nothing yet and are written
+    pair_begins: Counts | None, marginals: Counts, counts: Counts, fresh: bool, threads: int,
+) -> int: ...  # structure of roots; pairs i < j in lexicographic order: ([K,] C_i, C_j) from pair_begins[i] +
+               # C_i * structure.offsets[j] on, None: all C are equal; fresh: marginals and counts hold nothing yet and are written
 def count_pairs_weighted(
-    X: Codes, y: Counts | None, missing: int | None, unseen_is_missing: bool, structure: Structure, pair_offsets: Counts,
+    X: Codes, y: Counts | None, missing: int | None, unseen_is_missing: bool, structure: Structure, pair_begins: Counts | None,
     weights: Floats, marginals: Floats, counts: Floats, threads: int,
 ) -> int: ...  # weights (n, W): with y W is 1; without y n_classes is W, and column w is added to block w of every table
 def tree_tables(
-    structure: Structure, pair_offsets: Counts | None, pairs: Counts | Floats, marginals: Counts | Floats,
+    structure: Structure, pair_begins: Counts | None, pairs: Counts | Floats, marginals: Counts | Floats,
     parents: Counts, layout: Counts, tables: Counts | Floats,
 ) -> None: ...  # writes the tables of a tree from what count_pairs leaves, and its n_contexts, order, offsets,
                 # context_begin and context, one after the other, to layout

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tallydraw import _check, backend
-from tallydraw._structure import root_structure
-from tallydraw.pairs import PairTables, alike, pair_cells, pair_offsets
+from tallydraw._structure import pair_begins, root_structure
+from tallydraw.pairs import PairTables, alike, pair_cells
 from tallydraw.tables import Tables
 
 
@@ -46,10 +46,9 @@ def count_pair_cells(
     work = d + (min(pairs, each // 256) // 8 if weights is None else pairs * weights.shape[1] // 4)
     work = min(work, backend.BLOCK_WORK // 4096)  # tables are written anew for each block of rows
     kernels = backend.kernels()
-    told = weights is not None or one is None
-    offsets = pair_offsets(sizes, n_classes) if told else None
+    begins = pair_begins(structure) if one is None else None
     for a, b in backend.blocks(n, work):
-        rows = (codes[a:b], None if classes is None else classes[a:b], missing, lenient, structure, offsets)
+        rows = (codes[a:b], None if classes is None else classes[a:b], missing, lenient, structure, begins)
         team = backend.threads(wanted, (b - a) * max(d, pairs // 64))
         if weights is None:
             bad = kernels.count_pairs(*rows, marginals, counts, a == 0, team)
@@ -57,7 +56,7 @@ def count_pair_cells(
             bad = kernels.count_pairs_weighted(*rows, weights[a:b], marginals, counts, team)
         if bad >= 0:
             raise _check.code_error(name, codes, a * d + bad, sizes)
-    if weights is not None and not (np.isfinite(counts).all() and np.isfinite(marginals).all()):
+    if weights is not None and not np.isfinite(max(counts.max(initial=0.0), marginals.max(initial=0.0))):
         raise OverflowError("sample_weight: the weights of a cell sum to infinity; scale them down")
     return PairTables(counts, Tables(marginals, sizes, n_classes=n_classes, structure=structure))
 
@@ -69,7 +68,8 @@ def _new_tables(new: Callable[..., NDArray[Any]], cells: int, dtype: type, d: in
             return new(cells, dtype)
     except MemoryError:
         pass
-    what = f"the tables of the {d * (d - 1) // 2} pairs of the {d} features of {name} need {8 * cells} bytes"
+    needed = _check.shown(8 * cells)
+    what = f"the tables of the {d * (d - 1) // 2} pairs of the {d} features of {name} need {needed} bytes"
     remedy = "encode the values that occur as 0, 1, 2, …, or leave features out"
     if cells >= 2**60:
         raise ValueError(f"{what}: too many to address; {remedy}")

@@ -14,12 +14,18 @@ from tallydraw.pairs import PairTables
 
 Floats = NDArray[np.float64]
 
+_BLOCK_ROWS = 1 << 6
 _BLOCK_CELLS = 1 << 14  # that fit into the cache with what is computed of them; Python hears Ctrl-C in between
 _CELL_WORK = 16  # of a cell and its logarithm, in draws
 
 
 def pair_information(
-    pairs: PairTables, *, pseudocounts: Floats | None = None, seen: Floats | None = None, n_threads: int | None = None
+    pairs: PairTables,
+    *,
+    pseudocounts: Floats | None = None,
+    seen: Floats | None = None,
+    out: Floats | None = None,
+    n_threads: int | None = None,
 ) -> Floats:
     """I(i; j) of every pair i < j in lexicographic order, given the class where there is one; -inf if never seen.
 
@@ -27,24 +33,34 @@ def pair_information(
     rows, or weight, in which both features are seen.
     """
     d, sizes = len(pairs), pairs.n_categories
-    information = np.empty(d * (d - 1) // 2)
+    information = np.empty(d * (d - 1) // 2) if out is None else out
     by_size = np.argsort(sizes, kind="stable").astype(np.int64, copy=False)
     more = np.zeros(d) if pseudocounts is None else pseudocounts
-    structure, kernels = pairs.marginals.structure, backend.kernels()
+    structure, begins, kernels = pairs.marginals.structure, pairs._told_begins, backend.kernels()
     cells = len(pairs.values) // max(1, d) + 1  # of a feature
     for a, b in backend.blocks(d, _CELL_WORK * cells):
         team = backend.threads(n_threads, 2 * (b - a) * cells)
-        kernels.pair_information(structure, pairs.offsets, pairs.values, by_size, more, a, b, information, seen, team)
+        kernels.pair_information(structure, begins, pairs.values, by_size, more, a, b, information, seen, team)
     return information
 
 
 def mutual_information(pairs: PairTables, n_threads: int | None = None) -> Floats:
     """(d, d) I(i; j), given the class where there is one; the diagonal is the entropy of each feature."""
     d, k = len(pairs), pairs.n_classes or 1
-    out = np.zeros((d, d))
-    above = np.triu_indices(d, 1)
-    out[above] = np.maximum(pair_information(pairs, n_threads=n_threads), 0.0)
-    out += out.T
+    out = np.empty((d, d))
+    # Pairs in order at the end of the matrix: from row 0 on, no row is written over what later ones are read from.
+    flat = out.reshape(-1)[d * (d + 1) // 2 :]
+    pair_information(pairs, out=flat, n_threads=n_threads)
+    np.maximum(flat, 0.0, out=flat)
+    begin = 0
+    for i, row in enumerate(out, 1):
+        row[i:] = flat[begin : begin + d - i]
+        begin += d - i
+    for a in range(0, d, _BLOCK_ROWS):
+        b = min(a + _BLOCK_ROWS, d)
+        out[b:, a:b] = out[a:b, b:].T
+        block = out[a:b, a:b]
+        np.copyto(block, block.T, where=np.tri(b - a, k=-1, dtype=np.bool_))
     for c in np.unique(pairs.n_categories).tolist():
         same = np.flatnonzero(pairs.n_categories == c)
         counts = pairs.marginals.values[pairs.marginals.offsets[same] + np.arange(k * c)[:, None]]

@@ -153,6 +153,7 @@ class Sequences:
         """The error for ``block.states[index]``, which a kernel found to be no state; it `may_miss` states."""
         place, value = self._locate(block, index)
         remedy = f"{self._more}, or {self._skip}" if may_miss else self._more
+        remedy += _check.wrapped(value, block.states.dtype)
         return ValueError(f"{place} is {value}, but there are {n_states} states (0 to {n_states - 1}): {remedy}")
 
     def missing_state(self, block: Block, index: int, remedy: str) -> ValueError:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tallydraw._check.scalars import natural
+from tallydraw._check.scalars import natural, shown
 
 _MOST_KEPT = 1 << 10  # features of a structure that is kept
 WIDEST_PART = 8  # classes whose lanes lie side by side
@@ -119,7 +119,7 @@ def make_structure(
         if total >= 2**60:
             lower = ["n_classes"] * (k > 1) + ["the order"] * (order > 1) + ["the numbers of categories"]
             raise ValueError(
-                f"the tables would have {total} cells ({8 * total} bytes): too many to address; lower "
+                f"the tables would have {shown(total)} cells ({shown(8 * total)} bytes): too many to address; lower "
                 + " or ".join(lower)
             )
     rows = _frozen(n_contexts)
@@ -151,6 +151,13 @@ def root_structure(n_categories: NDArray[np.int64], n_classes: int | None) -> St
 @functools.lru_cache(maxsize=64)
 def _kept_structure(n_categories: bytes, n_classes: int | None) -> Structure:
     return make_structure(np.frombuffer(n_categories, np.int64), None, n_classes)
+
+
+def pair_begins(roots: Structure) -> NDArray[np.int64]:
+    """(d,) where the tables of all pairs begin, one after the other: that of i < j at [i] + C_i * offsets[j]."""
+    c, ends = roots.n_categories, roots.offsets[1:]
+    cells = c * (ends[-1] - ends)  # of the pairs of feature i with those after it
+    return np.asarray(np.cumsum(cells) - cells - c * ends)
 
 
 @functools.lru_cache(maxsize=64)

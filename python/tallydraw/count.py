@@ -206,8 +206,8 @@ def count_pairs(
     Notes
     -----
     Features of few categories are counted as bits, 64 rows and several columns at once: a pair costs about
-    n * C_i * C_j / 500 steps; others cost an increment a row and pair. Memory: the tables, a word a pair, and some
-    megabytes of scratch. Counts are exact for any number of threads.
+    n * C_i * C_j / 500 steps; others cost an increment a row and pair. Memory: the tables, and some megabytes of
+    scratch. Counts are exact for any number of threads.
 
     Examples
     --------
@@ -366,7 +366,8 @@ def refuse_sparse(
     column = list(sizes).index(most)
     has = f"feature {column} would have" if x.ndim == 2 else "there would be"
     place = _first_place(name, x, column, most - 1)
-    raise _too_sparse(f"{place}: {has} {most} {what}", cells(), f"{len(x)} rows", f"n_{what}=")
+    argument = f"n_{what}= where all of them are meant{_check.wrapped(most - 1, x.dtype)}"
+    raise _too_sparse(f"{place}: {has} {most} {what}", cells(), f"{len(x)} rows", argument)
 
 
 def refuse_sparse_states(pieces: Sequences, n_states: int, cells: int, argument: str) -> None:
@@ -374,13 +375,14 @@ def refuse_sparse_states(pieces: Sequences, n_states: int, cells: int, argument:
     steps = int(pieces.lengths.sum())
     if n_states >= _MOST_A_ROW * steps and cells >= _MOST_CELLS:
         place = _state_place(pieces, n_states - 1)
+        argument += " where all of them are meant"
         raise _too_sparse(f"{place}: there would be {n_states} states", cells, f"{steps} steps", argument)
 
 
 def _too_sparse(found: str, cells: int, rows: str, argument: str) -> ValueError:
     return ValueError(
-        f"{found}, and {8 * cells} bytes of tables for {rows}: give the values that occur the codes 0, 1, 2, … by "
-        f"values, codes = np.unique(values, return_inverse=True), or pass {argument} where all of them are meant"
+        f"{found}, and {_check.shown(8 * cells)} bytes of tables for {rows}: give the values that occur the codes "
+        f"0, 1, 2, … by values, codes = np.unique(values, return_inverse=True), or pass {argument}"
     )
 
 
@@ -492,16 +494,16 @@ def count_steps(
     cells = n_classes * n_states ** (order + 1)
     if cells >= 2**60:
         raise ValueError(
-            f"n_states = {n_states} at order {order} needs {cells} cells ({8 * cells} bytes): too many to address; "
-            "encode the states that occur as 0, 1, 2, …, or lower the order"
+            f"n_states = {n_states} at order {order} needs {_check.shown(8 * cells)} bytes: "
+            "too many to address; encode the states that occur as 0, 1, 2, …, or lower the order"
         )
     wanted = _check.thread_count(n_threads)
     try:
         counts = np.zeros(cells, np.int64)
     except MemoryError:
         raise MemoryError(
-            f"the table of {n_states} states at order {order} needs {8 * cells} bytes: encode the states that occur "
-            "as 0, 1, 2, …, or lower the order"
+            f"the table of {n_states} states at order {order} needs {_check.shown(8 * cells)} bytes: encode the states "
+            "that occur as 0, 1, 2, …, or lower the order"
         ) from None
     for block in pieces.blocks():
         y = None if classes is None else classes[block.begin : block.end]

@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from tallydraw import _check
 from tallydraw._special import digamma_difference, log_rising
-from tallydraw.pairs import PairTables
 from tallydraw.tables import Tables
 
 __all__ = ["estimate_alpha"]
@@ -83,7 +82,9 @@ def _one_stack(tables: Any) -> Tables:
     """The rows of all tables of each feature; several stacks are those of classes, whose structures may differ."""
     if isinstance(tables, Tables):
         return tables
-    if isinstance(tables, PairTables) or not hasattr(tables, "__iter__"):
+    if not (isinstance(tables, (list, tuple)) and all(isinstance(part, Tables) for part in tables)):
+        _check.refuse_model("tables", tables, "not its counts: pass its counts_")
+    if not hasattr(tables, "__iter__"):
         raise TypeError(f"tables must be Tables of counts, as counts_ of a model, got {type(tables).__name__}")
     parts = list(tables)
     if not parts or not all(isinstance(part, Tables) for part in parts):

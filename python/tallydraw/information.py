@@ -29,6 +29,8 @@ __all__ = [
 
 Floats = NDArray[np.float64]
 
+_OF_PAIRS = "not its counts: pass td.count_pairs(X), which a ChowLiuTree has as pair_counts_"
+
 
 def entropy(p: Any, *, axis: int = -1, n_threads: int | None = None) -> float | Floats:
     """Shannon entropy H(p) = -sum p log p, in nats; 0 log 0 = 0.
@@ -210,6 +212,7 @@ def conditional_entropy(joint: Any, *, n_threads: int | None = None) -> float | 
     _check.thread_count(n_threads)
     if isinstance(joint, PairTables):
         return _pair_information.conditional_entropy(joint)
+    _check.refuse_model("joint", joint, _OF_PAIRS)
     p = _distributions.distributions("joint", joint, (-2, -1))
     return _over_rows(_conditional_terms, 2, p)
 
@@ -251,6 +254,7 @@ def mutual_information(joint: Any, *, n_threads: int | None = None) -> float | F
     _check.thread_count(n_threads)
     if isinstance(joint, PairTables):
         return _pair_information.mutual_information(joint, n_threads)
+    _check.refuse_model("joint", joint, _OF_PAIRS)
     p = _distributions.distributions("joint", joint, (-2, -1))
     return _over_rows(_mutual_terms, 2, p)
 
@@ -335,6 +339,8 @@ def _sum(x: Floats) -> Any:
 
 def _pair(p: Any, q: Any, axis: int) -> tuple[Floats, Floats]:
     """Both checked and broadcast, categories last."""
+    for name, given in (("p", p), ("q", q)):
+        _check.refuse_model(name, given, "not its probabilities: call its own entropy() or kl_divergence(other)")
     ndim = max(np.ndim(p), np.ndim(q), 1)
     last = _distributions.axis_of(axis, ndim)
     arrays = []
@@ -365,6 +371,7 @@ def _over_rows(terms: Callable[..., Floats], ndim: int, *arrays: Floats) -> floa
 
 
 def _log_probabilities(name: str, x: Any) -> Floats:
+    _check.refuse_model(name, x, "not log-probabilities: pass its log_prob of the draws, or call its kl_divergence")
     array = np.asarray(x)
     if array.dtype.kind not in "biuf":
         raise TypeError(f"{name} must be numeric, got dtype {array.dtype}")

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tallydraw import _check, backend
-from tallydraw._structure import make_structure, parent_array, tree_structure
+from tallydraw._structure import make_structure, pair_begins, parent_array, tree_structure
 from tallydraw.tables import Tables, class_cells
 
 __all__ = ["PairTables"]
@@ -34,7 +34,7 @@ class PairTables:
 
     Notes
     -----
-    Memory: 8 bytes for each of K * sum_{i < j} C_i C_j cells, and for each pair.
+    Memory: 8 bytes for each of K * sum_{i < j} C_i C_j cells; and, once `offsets` are asked for, for each pair.
 
     Examples
     --------
@@ -50,11 +50,12 @@ class PairTables:
     (3, array([1, 1]))
     """
 
-    __slots__ = ("_alike", "_offsets", "marginals", "values")
+    __slots__ = ("_alike", "_begins", "_offsets", "marginals", "values")
 
     values: NDArray[Any]
     marginals: Tables
     _alike: int | None  # how many categories each feature has
+    _begins: NDArray[np.int64] | None  # as kernels are told
     _offsets: NDArray[np.int64] | None
 
     def __init__(self, values: NDArray[Any], marginals: Tables) -> None:
@@ -68,6 +69,7 @@ class PairTables:
         put(self, "values", values.view())
         put(self, "marginals", marginals)
         put(self, "_alike", one)
+        put(self, "_begins", None)
         put(self, "_offsets", None)
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -88,9 +90,11 @@ class PairTables:
         return self._alike == 2
 
     @property
-    def _told_offsets(self) -> NDArray[np.int64] | None:
+    def _told_begins(self) -> NDArray[np.int64] | None:
         """What kernels are told: None where all features have as many categories."""
-        return self.offsets if self._alike is None else None
+        if self._alike is None and self._begins is None:
+            object.__setattr__(self, "_begins", pair_begins(self.marginals.structure))
+        return self._begins
 
     @property
     def n_categories(self) -> NDArray[np.int64]:
@@ -120,8 +124,12 @@ class PairTables:
             return table
         a, b = min(i, j), max(i, j)
         sizes = (int(self.n_categories[a]), int(self.n_categories[b]))
-        p = pair_number(a, b, len(self))
-        flat = self.values[self.offsets[p] : self.offsets[p + 1]]
+        cells, begins = (self.n_classes or 1) * sizes[0] * sizes[1], self._told_begins
+        if begins is None:
+            begin = pair_number(a, b, len(self)) * cells
+        else:
+            begin = int(begins[a]) + sizes[0] * int(self.marginals.offsets[b])
+        flat = self.values[begin : begin + cells]
         table = flat.reshape(sizes if self.n_classes is None else (self.n_classes, *sizes))
         return table if i < j else table.swapaxes(-1, -2)
 
@@ -188,7 +196,7 @@ class PairTables:
             cells = arcs * one**2 + (d - arcs) * one
         layout, values = np.empty(4 * d + 2 + arcs, np.int64), np.empty(cells * roots.n_classes, self.values.dtype)
         backend.kernels().tree_tables(
-            roots, self._told_offsets, self.values, self.marginals.values, parents, layout, values
+            roots, self._told_begins, self.values, self.marginals.values, parents, layout, values
         )
         structure = tree_structure(roots, layout)
         return Tables(values, roots.n_categories, parents=parents, n_classes=self.n_classes, structure=structure)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping
 from decimal import Decimal
@@ -18,6 +19,7 @@ from tallydraw.models.base import Model
 __all__ = ["ComparedModel", "Comparison", "compare"]
 
 _TEXT = ("name",)
+_CRITERIA = "* aic, bic and log_evidence"
 
 
 class ComparedModel(NamedTuple):
@@ -40,10 +42,11 @@ class ComparedModel(NamedTuple):
 class Comparison(tuple[ComparedModel, ...]):
     """Compared models, best first: an immutable sequence of :class:`ComparedModel` that shows itself as a table.
 
-    ``pandas.DataFrame(comparison)`` makes a data frame of it.
+    ``pandas.DataFrame(comparison)`` makes a data frame of it. Below the table stands which criteria are not to be
+    compared with each other.
     """
 
-    __slots__ = ()
+    _notes: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, list[Any]]:
         """A list for each column."""
@@ -56,7 +59,8 @@ class Comparison(tuple[ComparedModel, ...]):
                 cells = [field, *map(_shown, values)]
                 width = max(map(len, cells))
                 columns.append([c.ljust(width) if field in _TEXT else c.rjust(width) for c in cells])
-        return "\n".join("  ".join(cells).rstrip() for cells in zip(*columns, strict=True))
+        table = ["  ".join(cells).rstrip() for cells in zip(*columns, strict=True)]
+        return "\n".join([*table, *self._notes])
 
 
 def compare(models: Mapping[str, Model], X: Any, y: Any = None, *, n_threads: int | None = None) -> Comparison:
@@ -151,7 +155,24 @@ def compare(models: Mapping[str, Model], X: Any, y: Any = None, *, n_threads: in
                 *_criteria(model),
             )
         )
-    return Comparison(rows)
+    comparison = Comparison(rows)
+    comparison._notes = _notes({name: models[name] for name in order})
+    return comparison
+
+
+def _notes(models: Mapping[str, Model]) -> tuple[str, ...]:
+    """Which criteria are of different things, as far as the counts tell."""
+    counted = {name: model for name, model in models.items() if model._fitted and model._fitted.counts is not None}
+    labelled = [name for name, model in counted.items() if model.classes_ is not None]
+    covered = {name: model._coverage(model._prepared()) for name, model in counted.items()}
+    notes = []
+    if 0 < len(labelled) < len(counted):
+        notes.append(f"{_CRITERIA} of {', '.join(labelled)} are of rows and classes, those of the others of rows alone")
+    if any(not a.same(b) for a, b in itertools.combinations(covered.values(), 2)):
+        some = [name for name, cells in covered.items() if cells.counted is not None]
+        reason = f"missing cells made {', '.join(some)} leave out others" if some else "the fits were to different rows"
+        notes.append(f"{_CRITERIA} are not comparable: {reason}")
+    return tuple(notes)
 
 
 def _mean_and_error(values: NDArray[np.float64]) -> tuple[float, float]:

@@ -152,10 +152,7 @@ class Tables(Sequence[NDArray[Any]]):
         """
         if isinstance(tables, Tables):
             return tables
-        if hasattr(type(tables), "probabilities_"):
-            raise TypeError(
-                f"tables must be Tables or arrays, got {type(tables).__name__}: pass its probabilities_, or its counts_"
-            )
+        _check.refuse_model("tables", tables)
         arrays = [_check.weights(f"tables[{j}]", t) for j, t in enumerate(tables)]
         if not arrays:
             raise ValueError("tables must hold at least one table")

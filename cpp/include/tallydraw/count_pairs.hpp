@@ -111,7 +111,7 @@ inline void count_direct(const structure_view& s, const pair_codes<U>& codes, co
       x[n] = codes.feature(j);
       w[n] = codes.stride(j);
       c[n] = cj;
-      cells[n++] = counts + places[pair_of(i, j, s.d)];
+      cells[n++] = counts + places.of(i, j);
     }
     const auto add = [&](auto of) {
       for (index r = 0; r < codes.rows; ++r) {
@@ -196,11 +196,11 @@ inline void count_all_shared(const structure_view& s, const chunk_columns& colum
 }
 
 /// Adds the counts of all features and of all pairs i < j to `marginals` and `counts`, or writes them where these are
-/// `fresh` memory: pair p, in lexicographic order, has n_classes tables of C_i x C_j cells from pair_offsets[p] on; null
-/// where all features have as many categories. `s` is of roots. A pair with a missing cell is not counted. Returns the
+/// `fresh` memory: pair i < j has n_classes tables of C_i x C_j cells from pair_begins[i] + C_i * s.offsets[j] on,
+/// lexicographic order; null where all features have as many categories. `s` is of roots. A pair with a missing cell is not counted. Returns the
 /// first bad cell (row * d + column), or -1: what is in the tables then is nothing.
 inline index count_pairs(const codes_view& x, const index* y, const code_rules& rules, const structure_view& s,
-                         const index* pair_offsets, index* marginals, index* counts, bool fresh, void* scratch,
+                         const index* pair_begins, index* marginals, index* counts, bool fresh, void* scratch,
                          int threads) {
   const pair_plan plan = plan_pairs(x, s, threads);
   threads = plan.threads;
@@ -226,13 +226,13 @@ inline index count_pairs(const codes_view& x, const index* y, const code_rules& 
   const bool at_once = !plan.some_many && !e.slots && s.n_classes == 1;       // neither missing cells nor classes
   for (index j = 0; j < d; ++j) flags[j] = 0;
 
-  const pair_places places = make_places(s, pair_offsets);
+  const pair_places places = make_places(s, pair_begins);
   if (fresh) std::fill_n(marginals, s.offsets[d], 0);
   columns.fresh = fresh;
   const auto begin_tables = [&](bool each_written) {
     if (!columns.fresh || each_written) return;
     const index cells =
-        d > 1 ? places[pair_of(d - 2, d - 1, d)] + s.n_classes * s.n_categories[d - 2] * s.n_categories[d - 1] : 0;
+        d > 1 ? places.of(d - 2, d - 1) + s.n_classes * s.n_categories[d - 2] * s.n_categories[d - 1] : 0;
     parallel_blocks(cells, 1 << 16, threads, [&](index a, index b, int) { std::fill(counts + a, counts + b, 0); });
     columns.fresh = false;
   };

@@ -24,16 +24,6 @@ constexpr index few_bits = 8;
 #endif
 constexpr index column_block = 4;  // columns counted against eight others at once
 
-/// Where the table of each pair begins: told, or where all features have as many categories one after the other.
-struct pair_places {
-  const index* offsets;  // null where all tables have `cells` cells
-  index cells;
-  index operator[](index p) const { return offsets ? offsets[p] : p * cells; }
-};
-inline pair_places make_places(const structure_view& s, const index* offsets) {
-  return {offsets, offsets ? 0 : s.n_classes * s.n_categories[0] * s.n_categories[0]};
-}
-
 /// How a call is cut up; the same for the scratch it needs and for the work.
 struct pair_plan {
   int threads;     // that the work is worth
@@ -159,7 +149,7 @@ inline void add_tables(const structure_view& s, const chunk_columns& columns, in
     const std::uint32_t* const row = shared + (p - columns.first[first]) * stride;
     for (index j = i + 1; j < s.d; ++j) {
       const index cj = s.n_categories[j], q = columns.first[j];
-      index* const cells = counts + places[pair_of(i, j, s.d)] + k * ci * cj;
+      index* const cells = counts + places.of(i, j) + k * ci * cj;
       if (i >= columns.binary) {
         constexpr std::integral_constant<index, 4> four{};  // side by side, which compilers make vectors of
         if (columns.fresh)

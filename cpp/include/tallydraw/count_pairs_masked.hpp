@@ -91,7 +91,7 @@ inline void add_masked_rows(const std::uint64_t* bits, index words, const std::u
 /// marginal sums: every one of n_columns columns of weights.
 template <class U>
 inline void add_under_masks(const structure_view& s, const pair_codes<U>& codes, const double* columns, index n_columns,
-                            index first, index last, index tile, index most_b, const index* pair_offsets,
+                            index first, index last, index tile, index most_b, const pair_places& places,
                             double* marginals, double* counts, double* scratch) {
   const index j0 = tile * tile_width, width = codes.width(tile), n = last - first;
   const index words = (codes.rows + 63) / 64, from = first > j0 ? (first + 1 - j0) / soft_lanes : 0;
@@ -152,7 +152,7 @@ inline void add_under_masks(const structure_view& s, const pair_codes<U>& codes,
         for (index a = 0; a < s.n_categories[i]; ++a)
           add(bits[i - first][a], g, i + 1, [&](index j, index c, index b) {
             const index ci = s.n_categories[i], cj = s.n_categories[j];
-            return counts + pair_offsets[pair_of(i, j, s.d)] + (c * ci + a) * cj + b;
+            return counts + places.of(i, j) + (c * ci + a) * cj + b;
           });
       if (first == 0)
         add(all, g, 0, [&](index j, index c, index b) { return marginals + s.offsets[j] + c * s.n_categories[j] + b; });
@@ -258,7 +258,7 @@ inline index list_bits(const std::uint64_t* bits, index begin, index end, std::i
 template <class U>
 inline void add_column_under_masks(const structure_view& s, const pair_codes<U>& codes, const row_order& order,
                                    const double* columns, index n_columns, index w, bool by_class, index first,
-                                   index last, index tile, index most_b, const index* pair_offsets, double* marginals,
+                                   index last, index tile, index most_b, const pair_places& places, double* marginals,
                                    double* counts, held_masks& held, double* scratch) {
   const index j0 = tile * tile_width, width = codes.width(tile), n = last - first, words = (codes.rows + 63) / 64;
   auto* const masks = reinterpret_cast<std::uint64_t*>(scratch);  // [row, category]: bits of features
@@ -335,10 +335,9 @@ inline void add_column_under_masks(const structure_view& s, const pair_codes<U>&
     const index block = by_class ? k : w;
     for (index i = first; i < last && i + 1 < j0 + width; ++i) {
       const index ci = s.n_categories[i];
-      const index* const pairs = pair_offsets + pair_of(i, i + 1, s.d) - (i + 1);
       for (index a = 0; a < ci; ++a)
         add(bits + ((i - first) * masked_categories + a) * masked_words, k, i + 1,
-            [&](index j) { return counts + pairs[j] + (block * ci + a) * s.n_categories[j]; });
+            [&](index j) { return counts + places.of(i, j) + (block * ci + a) * s.n_categories[j]; });
     }
     if (first == 0) add(all, k, 0, [&](index j) { return marginals + s.offsets[j] + block * s.n_categories[j]; });
   }
@@ -352,11 +351,11 @@ inline bool are_masked(index, index, index) { return false; }
 inline bool is_column_masked(index, index, index, index) { return false; }
 template <class U>
 inline void add_column_under_masks(const structure_view&, const pair_codes<U>&, const row_order&, const double*, index,
-                                   index, bool, index, index, index, index, const index*, double*, double*, held_masks&,
-                                   double*) {}
+                                   index, bool, index, index, index, index, const pair_places&, double*, double*,
+                                   held_masks&, double*) {}
 template <class U>
 inline void add_under_masks(const structure_view&, const pair_codes<U>&, const double*, index, index, index, index,
-                            index, const index*, double*, double*, double*) {}
+                            index, const pair_places&, double*, double*, double*) {}
 
 #endif
 

@@ -118,7 +118,7 @@ inline void add_rows_of(std::uint64_t rows, const double* laid, double* sums) {
 /// rows, tile_sums(width, most_b); `laid` what lay_out_weight needs.
 template <class U>
 inline void add_laid_out(const structure_view& s, const pair_codes<U>& codes, const weight_rows& weights, index w,
-                         index first, index last, index tile, index most_b, const index* pair_offsets,
+                         index first, index last, index tile, index most_b, const pair_places& places,
                          double* marginals, double* counts, double* sums, double* laid) {
   const index j0 = tile * tile_width, width = codes.width(tile), n = last - first;
   const index n_classes = weights.y ? s.n_classes : 1, table = tile_sums(width, most_b);
@@ -132,7 +132,7 @@ inline void add_laid_out(const structure_view& s, const pair_codes<U>& codes, co
         double* const own = sums + k * tables * table + (j - j0) / side * side * most_b + (j - j0) % side;
         for (index i = first; i < (last < j ? last : j); ++i) {
           const index ci = s.n_categories[i];
-          double* const cells = counts + pair_offsets[pair_of(i, j, s.d)] + of_class * ci * cj;
+          double* const cells = counts + places.of(i, j) + of_class * ci * cj;
           for (index a = 0; a < ci; ++a)
             for (index b = 0; b < cj; ++b) visit(own[(begin[i - first] + a) * table + b * side], cells[a * cj + b]);
         }
@@ -191,7 +191,7 @@ inline void add_laid_out(const structure_view& s, const pair_codes<U>& codes, co
 /// the cells of as many pairs as fit.
 template <class U>
 inline void add_columns(const structure_view& s, const pair_codes<U>& codes, const weight_rows& weights, index first,
-                        index last, index tile, index most_a, index most_b, const index* pair_offsets, double* counts,
+                        index last, index tile, index most_a, index most_b, const pair_places& places, double* counts,
                         double* sums) {
   const index W = weights.n_columns, pair = most_a * most_b * W;
   const index begin = tile * tile_width, end = begin + codes.width(tile);
@@ -203,7 +203,7 @@ inline void add_columns(const structure_view& s, const pair_codes<U>& codes, con
       for (index i = first; i < last; ++i)
         for (index j = i + 1 > j0 ? i + 1 : j0; j < j1; ++j) {
           const index ci = s.n_categories[i], cj = s.n_categories[j];
-          double* cells = counts + pair_offsets[pair_of(i, j, s.d)];
+          double* cells = counts + places.of(i, j);
           double* own = sums + ((i - first) * width + j - j0) * pair;
           for (index a = 0; a < ci; ++a)
             for (index b = 0; b < cj; ++b)
@@ -249,7 +249,7 @@ inline void add_marginals(const structure_view& s, const pair_codes<U>& codes, c
 /// Feature i against the tile's features j > i, cell by cell.
 template <class U>
 inline void add_scattered(const structure_view& s, const pair_codes<U>& codes, const weight_rows& weights, index i,
-                          index tile, const index* pair_offsets, double* counts) {
+                          index tile, const pair_places& places, double* counts) {
   const index j0 = tile * tile_width, width = codes.width(tile);
   const index ci = s.n_categories[i], wi = codes.stride(i), wj = codes.stride(j0);
   const U* mine = codes.feature(i);
@@ -261,7 +261,7 @@ inline void add_scattered(const structure_view& s, const pair_codes<U>& codes, c
     for (index j = i + 1 > j0 ? i + 1 : j0; j < j0 + width; ++j) {
       const index cj = s.n_categories[j], b = static_cast<index>(row[j - j0]);
       if (b >= cj) continue;
-      double* cell = counts + pair_offsets[pair_of(i, j, s.d)] + a * cj + b;
+      double* cell = counts + places.of(i, j) + a * cj + b;
       if (weights.y)
         cell[weights.y[r] * ci * cj] += *weight;
       else
@@ -273,8 +273,9 @@ inline void add_scattered(const structure_view& s, const pair_codes<U>& codes, c
 /// count_pairs with weights (n, n_columns) in float64: with classes y one column, without n_classes of them, column w
 /// for the w-th block of every table. Every cell adds its weights in row order.
 inline index count_pairs_weighted(const codes_view& x, const index* y, const code_rules& rules, const structure_view& s,
-                                  const index* pair_offsets, const double* weights, double* marginals, double* counts,
+                                  const index* pair_begins, const double* weights, double* marginals, double* counts,
                                   void* scratch, int threads) {
+  const pair_places places = make_places(s, pair_begins);
   const index d = s.d, n_columns = y ? 1 : s.n_classes;
   char* part = static_cast<char*>(scratch);
   const encoder e = make_encoder(x, rules, s, part);
@@ -320,12 +321,12 @@ inline index count_pairs_weighted(const codes_view& x, const index* y, const cod
         if (!together && is_column_masked(most_a, most_b, n_columns, classes)) {
           for (index w = 0; w < n_columns; ++w)
             add_column_under_masks(s, codes, {order, group}, chunk.columns, n_columns, w, y != nullptr, first, last,
-                                   tile, most_b, pair_offsets, marginals, counts, held[thread], sums);
+                                   tile, most_b, places, marginals, counts, held[thread], sums);
           return;
         }
         held[thread].tile = -1;
         if (together)
-          return add_under_masks(s, codes, chunk.columns, n_columns, first, last, tile, most_b, pair_offsets, marginals,
+          return add_under_masks(s, codes, chunk.columns, n_columns, first, last, tile, most_b, places, marginals,
                                  counts, sums);
         if constexpr (!has_masks) {
           const index most = n_columns < least_columns ? few_weighted : few_columns;
@@ -334,8 +335,8 @@ inline index count_pairs_weighted(const codes_view& x, const index* y, const cod
             const index room = weighted_cells / (classes * (most_a + 1) * tile_sums(width, most_b));
             for (index i = first; i < last; i += room)
               for (index w = 0; w < n_columns; ++w)
-                add_laid_out(s, codes, chunk, w, i, i + room < last ? i + room : last, tile, most_b, pair_offsets,
-                             marginals, counts, sums, sums + weighted_cells);
+                add_laid_out(s, codes, chunk, w, i, i + room < last ? i + room : last, tile, most_b, places, marginals,
+                             counts, sums, sums + weighted_cells);
             return;
           }
         }
@@ -344,10 +345,10 @@ inline index count_pairs_weighted(const codes_view& x, const index* y, const cod
         if (n_columns >= least_columns && small && most_a * most_b <= weighted_cells / column_features / n_columns) {
           for (index i = first; i < last; i += column_features)
             add_columns(s, codes, chunk, i, i + column_features < last ? i + column_features : last, tile, most_a,
-                        most_b, pair_offsets, counts, sums);
+                        most_b, places, counts, sums);
           return;
         }
-        for (index i = first; i < last; ++i) add_scattered(s, codes, chunk, i, tile, pair_offsets, counts);
+        for (index i = first; i < last; ++i) add_scattered(s, codes, chunk, i, tile, places, counts);
       });
     }
   });

@@ -33,16 +33,16 @@ struct count_kernels {
   // count_pairs.hpp, count_pairs_weighted.hpp; scratch in words of 64 bits
   index (*count_pairs_scratch)(const codes_view& x, const structure_view& s, int threads);
   index (*count_pairs)(const codes_view& x, const index* y, const code_rules& rules, const structure_view& s,
-                       const index* pair_offsets, index* marginals, index* counts, bool fresh, void* scratch,
+                       const index* pair_begins, index* marginals, index* counts, bool fresh, void* scratch,
                        int threads);
   index (*count_pairs_weighted_scratch)(const structure_view& s, int threads);
   index (*count_pairs_weighted)(const codes_view& x, const index* y, const code_rules& rules, const structure_view& s,
-                                const index* pair_offsets, const double* weights, double* marginals, double* counts,
+                                const index* pair_begins, const double* weights, double* marginals, double* counts,
                                 void* scratch, int threads);
 
   // tree_tables.hpp; scratch in words of 64 bits
   index (*tree_tables_scratch)(index d);
-  void (*tree_tables)(const structure_view& s, const index* pair_offsets, const std::uint64_t* pairs,
+  void (*tree_tables)(const structure_view& s, const index* pair_begins, const std::uint64_t* pairs,
                       const std::uint64_t* marginals, const index* parents, const tree_view& tree,
                       std::uint64_t* tables, void* scratch);
 
@@ -136,7 +136,7 @@ struct log_prob_kernels {
 struct information_kernels {
   // pair_information.hpp, spanning_forest.hpp, information_forest.hpp; scratch in words of 64 bits
   index (*pair_information_scratch)(const structure_view& s, int threads);
-  void (*pair_information)(const structure_view& s, const index* pair_offsets, const double* floats,
+  void (*pair_information)(const structure_view& s, const index* pair_begins, const double* floats,
                            const index* integers, const index* by_size, const double* pseudocounts, index first,
                            index last, double* information, double* seen, void* scratch, int threads);
   index (*spanning_forest_scratch)(index d);

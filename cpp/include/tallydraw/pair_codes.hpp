@@ -12,6 +12,21 @@ namespace tallydraw::TALLYDRAW_ISA {
 /// Where pair i < j of d features stands among all pairs in lexicographic order.
 inline index pair_of(index i, index j, index d) { return i * (2 * d - i - 1) / 2 + (j - i - 1); }
 
+/// Where the table of each pair i < j begins: all of a feature i one after the other, and so those of all i.
+struct pair_places {
+  const index*
+      begins;  // those of i at begins[i] + n_categories[i] * offsets[j]; null where all tables have `cells` cells
+  const index* n_categories;
+  const index* offsets;  // of the features' own counts
+  index d, cells;
+  index of(index i, index j) const {
+    return begins ? begins[i] + n_categories[i] * offsets[j] : pair_of(i, j, d) * cells;
+  }
+};
+inline pair_places make_places(const structure_view& s, const index* begins) {
+  return {begins, s.n_categories, s.offsets, s.d, s.n_classes * s.n_categories[0] * s.n_categories[0]};
+}
+
 /// Codes x_j, or C_j where missing, of `rows` rows: row after row of the first `stretch` features, all or a multiple of
 /// 64, then of the next. 64 codes may be read from any feature on; those past the end of a row are others'.
 template <class U>

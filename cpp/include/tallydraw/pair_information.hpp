@@ -154,7 +154,7 @@ inline void inform(const Count* const (&table)[L], const double (&more)[L], Clas
 
 /// The pairs of feature i and the features j[0 … n), all of as many categories.
 template <index L, class Count>
-inline void inform_alike(const structure_view& s, const index* pair_offsets, const Count* counts,
+inline void inform_alike(const structure_view& s, const pair_places& places, const Count* counts,
                          const double* pseudocounts, index i, const index* j, index n, double* scratch,
                          double* information, double* seen) {
   for (index at = 0; at < n; at += L) {
@@ -164,7 +164,7 @@ inline void inform_alike(const structure_view& s, const index* pair_offsets, con
     for (index l = 0; l < L; ++l) {
       const index other = j[at + l < n ? at + l : n - 1];  // lanes past the end do the last pair again
       pair[l] = pair_of(i, other, s.d);
-      table[l] = counts + pair_offsets[pair[l]];
+      table[l] = counts + places.of(i, other);
       more[l] = pseudocounts[i] < pseudocounts[other] ? pseudocounts[i] : pseudocounts[other];
     }
     const index k = s.n_classes, ci = s.n_categories[i], cj = s.n_categories[j[at]];
@@ -197,10 +197,10 @@ inline index first_at(index low, index high, Holds&& holds) {
 
 /// The pairs i < j of features i in [first, last): information[p] = I(i; j), given the class where there are several,
 /// of the counts with the lesser of the pseudocounts of i and j in each cell, or -inf where the counts are all zero;
-/// seen[p], unless null, the sum of the counts. `s` is of roots, pair p as in count_pairs.hpp; `by_size` are the
+/// seen[p], unless null, the sum of the counts. `s` is of roots, pairs as in count_pairs.hpp; `by_size` are the
 /// features in ascending order of their numbers of categories, equal ones in their own. Threads take features.
 template <class Count>
-inline void pair_information_of(const structure_view& s, const index* pair_offsets, const Count* counts,
+inline void pair_information_of(const structure_view& s, const pair_places& places, const Count* counts,
                                 const index* by_size, const double* pseudocounts, index first, index last,
                                 double* information, double* seen, double* scratch, int threads) {
   const index words = pair_information_words(s);
@@ -212,8 +212,8 @@ inline void pair_information_of(const structure_view& s, const index* pair_offse
       end = first_at(at, s.d, [&](index m) { return s.n_categories[by_size[m]] > c; });
       const index begin = first_at(at, end, [&](index m) { return by_size[m] > i; });
       const auto inform_all = [&](auto lanes) {
-        inform_alike<decltype(lanes)::value>(s, pair_offsets, counts, pseudocounts, i, by_size + begin, end - begin,
-                                             lent, information, seen);
+        inform_alike<decltype(lanes)::value>(s, places, counts, pseudocounts, i, by_size + begin, end - begin, lent,
+                                             information, seen);
       };
       if (lanes_of(s.n_classes * s.n_categories[i] * c) > 1)
         inform_all(std::integral_constant<index, pair_lanes>{});
@@ -224,15 +224,15 @@ inline void pair_information_of(const structure_view& s, const index* pair_offse
 }
 
 /// One of `floats` and `integers` is null.
-inline void pair_information(const structure_view& s, const index* pair_offsets, const double* floats,
+inline void pair_information(const structure_view& s, const index* pair_begins, const double* floats,
                              const index* integers, const index* by_size, const double* pseudocounts, index first,
                              index last, double* information, double* seen, void* scratch, int threads) {
   auto* const lent = static_cast<double*>(scratch);
+  const pair_places places = make_places(s, pair_begins);
   if (floats)
-    pair_information_of(s, pair_offsets, floats, by_size, pseudocounts, first, last, information, seen, lent, threads);
+    pair_information_of(s, places, floats, by_size, pseudocounts, first, last, information, seen, lent, threads);
   else
-    pair_information_of(s, pair_offsets, integers, by_size, pseudocounts, first, last, information, seen, lent,
-                        threads);
+    pair_information_of(s, places, integers, by_size, pseudocounts, first, last, information, seen, lent, threads);
 }
 
 }  // namespace tallydraw::TALLYDRAW_ISA

@@ -36,10 +36,10 @@ inline void order_features(const index* parents, index d, index* order, index* s
 
 /// Writes the structure of a tree of features, whose parents have no cycle, and its tables: `pairs`, whose places are as
 /// in count_pairs.hpp, and `marginals`, of structure `s` of roots, hold numbers of any type of 64 bits.
-inline void tree_tables(const structure_view& s, const index* pair_offsets, const std::uint64_t* pairs,
+inline void tree_tables(const structure_view& s, const index* pair_begins, const std::uint64_t* pairs,
                         const std::uint64_t* marginals, const index* parents, const tree_view& tree,
                         std::uint64_t* tables, void* scratch) {
-  const pair_places places = make_places(s, pair_offsets);
+  const pair_places places = make_places(s, pair_begins);
   order_features(parents, s.d, tree.order, static_cast<index*>(scratch));
   index contexts = 0, at = 0;
   for (index j = 0; j < s.d; ++j) {
@@ -55,10 +55,10 @@ inline void tree_tables(const structure_view& s, const index* pair_offsets, cons
     }
     tree.context[contexts++] = parent;
     if (parent < j) {
-      std::copy_n(pairs + places[pair_of(parent, j, s.d)], s.n_classes * rows * c, to);
+      std::copy_n(pairs + places.of(parent, j), s.n_classes * rows * c, to);
       continue;
     }
-    const std::uint64_t* from = pairs + places[pair_of(j, parent, s.d)];  // [K, C_j, C_parent]
+    const std::uint64_t* from = pairs + places.of(j, parent);  // [K, C_j, C_parent]
     for (index k = 0; k < s.n_classes; ++k, from += rows * c, to += rows * c)
       for (index a = 0; a < rows; ++a)
         for (index b = 0; b < c; ++b) to[a * c + b] = from[b * rows + a];

@@ -7,10 +7,12 @@ from tallydraw._check.arrays import (
     code_error,
     codes,
     output,
+    refuse_model,
     sample_weight,
     smallest_unsigned,
     unmasked,
     weights,
+    wrapped,
 )
 from tallydraw._check.random import RNG, key, saved_state
 from tallydraw._check.scalars import (
@@ -19,6 +21,7 @@ from tallydraw._check.scalars import (
     first_number,
     is_number,
     natural,
+    shown,
     size_of,
     thread_count,
     unseen_rule,
@@ -36,12 +39,15 @@ __all__ = [
     "key",
     "natural",
     "output",
+    "refuse_model",
     "sample_weight",
     "saved_state",
+    "shown",
     "size_of",
     "smallest_unsigned",
     "thread_count",
     "unmasked",
     "unseen_rule",
     "weights",
+    "wrapped",
 ]

@@ -9,12 +9,15 @@ from numpy.typing import DTypeLike, NDArray
 
 from tallydraw._check.scalars import natural
 
+_MOST_WEIGHT = 2.0**1000  # times thousands of nats a row, still a float64
+
 
 def codes(name: str, x: Any, *, ndim: int, classes: bool = False) -> NDArray[Any]:
     """Integer codes of `ndim` dimensions in native byte order, otherwise as they are (dtype, strides, read-only).
 
     `classes` may not be missing: errors then say so.
     """
+    refuse_model(name, x, "not codes: pass rows, such as its sample(n) draws")
     array = unmasked(name, x)
     if array.dtype.kind == "b":
         array = array.view(np.uint8)
@@ -86,8 +89,35 @@ def is_missing(value: Any) -> bool:
     return bool(unequal) if isinstance(unequal, (bool, np.bool_)) else True
 
 
+def refuse_model(
+    name: str,
+    x: Any,
+    instead: str = "not its tables: pass its probabilities_ or its counts_, or call its own log_prob or sample",
+    stack: str | None = "where an array belongs: pass that stack alone, or one array a feature",
+) -> None:
+    """Raise for a model, or a list of models, with what to do `instead`; for tables of pairs; and, unless `stack` is
+    None, for a list of stacks of tables.
+    """
+    if type(x) is np.ndarray:
+        return
+    place = name
+    if isinstance(x, (list, tuple)) and x:
+        place, x = f"{name}[0]", x[0]
+    kind = type(x)
+    if hasattr(kind, "probabilities_"):
+        raise TypeError(f"{place} is a {kind.__name__}, {instead}")
+    if hasattr(kind, "tree_tables"):
+        raise TypeError(
+            f"{place} is a {kind.__name__}, the tables of all pairs: pass {place}.marginals, those of the features, "
+            f"{place}.tables(parents), those of a tree, or {place}[i, j], that of a pair"
+        )
+    if stack is not None and place != name and hasattr(kind, "of_class"):
+        raise TypeError(f"{place} is a {kind.__name__}, {stack}")
+
+
 def unmasked(name: str, x: Any) -> NDArray[Any]:
     """`x` as an array; refused are masked arrays, whose mask would be forgotten, and what is no array as it is."""
+    refuse_model(name, x)
     if isinstance(x, np.ma.MaskedArray):
         raise TypeError(
             f"{name} is a masked array, whose mask would be forgotten: pass {name}.filled(…), codes with -1, which is "
@@ -120,8 +150,13 @@ def code_error(name: str, x: NDArray[Any], bad: int, n_categories: NDArray[np.in
     return ValueError(
         f"{name}{place} is {value}, but {whose or 'there are '}{c} categories (codes 0 to {c - 1}): "
         "pass a larger n_categories (a model keeps those of its first fit), name it with missing=, or set "
-        "unseen='missing'"
+        f"unseen='missing'{wrapped(value, x.dtype)}"
     )
+
+
+def wrapped(value: int, dtype: np.dtype[Any]) -> str:
+    """In words that a code may have been meant as -1, which unsigned dtypes, such as those of draws, cannot hold."""
+    return f"; {value} is what -1 becomes in {dtype}" if dtype.kind == "u" and value == np.iinfo(dtype).max else ""
 
 
 def class_codes(y: Any, n: int, n_classes: Any = None, name: str = "y") -> tuple[NDArray[np.int64], int]:
@@ -148,7 +183,7 @@ def class_codes(y: Any, n: int, n_classes: Any = None, name: str = "y") -> tuple
 
 
 def sample_weight(w: Any, n: int) -> NDArray[np.float64]:
-    """(n,) float64 weights, finite and non-negative."""
+    """(n,) float64 weights, finite and non-negative, whose sum leaves room for that of their products with logs."""
     array = unmasked("sample_weight", w)
     if array.dtype.kind not in "biuf":
         raise TypeError(f"sample_weight must be numeric, got dtype {array.dtype}")
@@ -160,8 +195,9 @@ def sample_weight(w: Any, n: int) -> NDArray[np.float64]:
         row = int(np.flatnonzero(~good)[0])
         raise ValueError(f"sample_weight[{row}] is {array[row]}: weights must be finite and non-negative")
     with np.errstate(over="ignore"):
-        if not np.isfinite(array.sum()):
-            raise OverflowError("sample_weight sums to infinity: scale the weights down")
+        total = array.sum()
+    if total > _MOST_WEIGHT:
+        raise OverflowError(f"sample_weight sums to {total:.3g}, more than {_MOST_WEIGHT:.3g}: scale the weights down")
     return array
 
 

@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 import operator
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+
+def shown(number: int) -> str:
+    """A whole number in words: one that is too long to read as a power of two, or rounded to three digits."""
+    if abs(number) < 10**18:
+        return str(number)
+    if number > 0 and number & (number - 1) == 0:
+        return f"2**{number.bit_length() - 1}"
+    return f"{Decimal(number):.2e}"
 
 
 def natural(name: str, value: Any, *, least: int = 0, most: int = 2**63 - 1) -> int:
@@ -18,9 +28,9 @@ def natural(name: str, value: Any, *, least: int = 0, most: int = 2**63 - 1) -> 
     except TypeError:
         raise TypeError(f"{name} must be an integer, got {value!r}") from None
     if number < least:
-        raise ValueError(f"{name} must be at least {least}, got {number}")
+        raise ValueError(f"{name} must be at least {least}, got {shown(number)}")
     if number > most:
-        raise ValueError(f"{name} must be at most {most}, got {number}")
+        raise ValueError(f"{name} must be at most {most}, got {shown(number)}")
     return number
 
 
@@ -56,7 +66,7 @@ def category_counts(n_categories: Any, d: int, name: str = "n_categories") -> ND
         return np.full(d, n_categories, np.int64)
     array = np.asarray(n_categories)
     if array.dtype.kind == "O" and all(type(c) is int for c in array.flat):
-        raise ValueError(f"{name} must be at most 2**63 - 1, got {max(array.flat)}")
+        raise ValueError(f"{name} must be at most 2**63 - 1, got {shown(max(array.flat))}")
     if array.dtype.kind not in "iu":
         raise TypeError(f"{name} must be an integer or one integer a feature, got dtype {array.dtype}")
     if array.ndim > 1 or (array.ndim == 1 and array.size != d):

@@ -10,7 +10,15 @@ from numpy.typing import NDArray
 from tallydraw._numba.bit_columns import BLOCK, LANES, pack_binary, shared_bits, words_equal
 from tallydraw._numba.bits import add_shared
 from tallydraw._numba.lanes import WORD, load, store
-from tallydraw._numba.pair_codes import encode_pairs, has_plain_bytes, incomplete_features, pair_of
+from tallydraw._numba.pair_codes import (
+    encode_pairs,
+    has_plain_bytes,
+    incomplete_features,
+    pair_of,
+    pair_places,
+    place_of,
+    set_places,
+)
 from tallydraw._numba.parallel import first_index, inline, kernel, parallel_blocks
 from tallydraw._structure import Structure
 
@@ -162,7 +170,7 @@ def _add_twos(shared, ni, nj, m, n, at, step, fresh, counts):
 
 @kernel
 def _count_shared(
-    bits, n_words, group, word, n_categories, few, twos, first, kept, totals, f0, f1, pair_offsets, fresh, counts
+    bits, n_words, group, word, n_categories, few, twos, first, kept, totals, f0, f1, places, fresh, counts
 ):  # fmt: skip
     """The pairs (i, j > i) of features of few categories, f0 <= i < f1; features from `twos` on are complete and have
     two. Tables that are `fresh`, all of two categories, are written.
@@ -202,7 +210,7 @@ def _count_shared(
                 row, ni, j = shared[(first[i] - p0) * stride :], totals[k, first[i] :], i + 1
                 while j < d:
                     cj, q = n_categories[j], first[j]
-                    at = pair_offsets[pair_of(i, j, d)] + k * ci * cj
+                    at = place_of(places, n_categories, i, j) + k * ci * cj
                     if i >= twos:
                         _add_twos(row[q:], ni[0], totals[k, q:], d - j, n, at, 4 * n_classes, fresh, counts)
                         break
@@ -212,13 +220,11 @@ def _count_shared(
 
 
 @inline
-def _add_four(plain, y, r0, r1, i, j0, j1, j2, j3, n_categories, pair_offsets, counts):
+def _add_four(plain, y, r0, r1, i, j0, j1, j2, j3, n_categories, begin, counts):
     """The pairs of feature i and four others, cell by cell: increments seldom meet the one before."""
-    d = len(n_categories)
     ci, c0, c1 = n_categories[i], n_categories[j0], n_categories[j1]
     c2, c3 = n_categories[j2], n_categories[j3]
-    at0, at1 = pair_offsets[pair_of(i, j0, d)], pair_offsets[pair_of(i, j1, d)]
-    at2, at3 = pair_offsets[pair_of(i, j2, d)], pair_offsets[pair_of(i, j3, d)]
+    at0, at1, at2, at3 = begin[j0], begin[j1], begin[j2], begin[j3]
     for r in range(r0, r1):
         a = np.int64(plain[r, i])
         if a >= ci:
@@ -237,13 +243,15 @@ def _add_four(plain, y, r0, r1, i, j0, j1, j2, j3, n_categories, pair_offsets, c
 
 
 @kernel
-def _count_direct(plain, y, n_categories, offsets, few, f0, f1, pair_offsets, marginals, counts):
+def _count_direct(plain, y, n_categories, offsets, few, f0, f1, places, marginals, counts):
     """The pairs (i, j > i) of which one has many categories, f0 <= i < f1, and the counts of such i."""
     n, d = plain.shape
+    begin = np.empty(d, np.int64)
     for r0 in range(0, n, _ROWS):
         r1 = min(n, r0 + _ROWS)
         for i in range(f0, f1):
             ci = n_categories[i]
+            set_places(places, n_categories, i, i + 1, d, begin)
             if ci > few:
                 for r in range(r0, r1):
                     a = np.int64(plain[r, i])
@@ -255,12 +263,12 @@ def _count_direct(plain, y, n_categories, offsets, few, f0, f1, pair_offsets, ma
                     ci > few
                     or min(n_categories[j], n_categories[j + 1], n_categories[j + 2], n_categories[j + 3]) > few
                 ):
-                    _add_four(plain, y, r0, r1, i, j, j + 1, j + 2, j + 3, n_categories, pair_offsets, counts)
+                    _add_four(plain, y, r0, r1, i, j, j + 1, j + 2, j + 3, n_categories, begin, counts)
                     j += 4
                     continue
                 cj = n_categories[j]
                 if ci > few or cj > few:
-                    at = pair_offsets[pair_of(i, j, d)]
+                    at = begin[j]
                     for r in range(r0, r1):
                         a, b = np.int64(plain[r, i]), np.int64(plain[r, j])
                         if a < ci and b < cj:
@@ -347,7 +355,7 @@ def count_pairs(
     missing: int | None,
     unseen_is_missing: bool,
     structure: Structure,
-    pair_offsets: NDArray[np.int64] | None,
+    pair_begins: NDArray[np.int64] | None,
     marginals: NDArray[np.int64],
     counts: NDArray[np.int64],
     fresh: bool,
@@ -357,7 +365,7 @@ def count_pairs(
     n, d, k = len(X), s.n_features, s.n_classes
     if fresh:
         marginals.fill(0)
-    if k == 1 and pair_offsets is None and s.n_categories[0] == 2 and has_plain_bytes(X, missing, 2):
+    if k == 1 and pair_begins is None and s.n_categories[0] == 2 and has_plain_bytes(X, missing, 2):
         words = -(-n // WORD)
         team = min(threads, 1 + words * (d + d * d // 16) // _THREAD_WORK)
         if d <= _PIECE_COLUMNS and words >= _LEAST_WORDS:
@@ -365,10 +373,8 @@ def count_pairs(
                 return -1
         elif team == 1:
             threads = 1
-    if pair_offsets is None:
-        pair_offsets = np.arange(0, counts.size + 1, k * int(s.n_categories[0]) ** 2)
     few = _FEW if n >= _CLASS_ROWS * k else 0
-    rules = (missing, unseen_is_missing, s, few, pair_offsets)
+    rules = (missing, unseen_is_missing, s, few, pair_places(pair_begins, s))
     if counts.size <= _PRIVATE_CELLS:
         threads = min(threads, 1 + n * counts.size // _THREAD_CELLS)
     if threads == 1 or counts.size > _PRIVATE_CELLS:
@@ -395,7 +401,7 @@ def _count_rows(
     unseen_is_missing: bool,
     s: Structure,
     few: int,
-    pair_offsets: NDArray[np.int64],
+    places: NDArray[np.int64],
     marginals: NDArray[np.int64],
     counts: NDArray[np.int64],
     fresh: bool,
@@ -423,7 +429,7 @@ def _count_rows(
             classes = np.zeros(len(plain), np.int64) if y is None else y[begin : begin + chunk]
             if not is_few.all():
                 direct = (plain, classes, c, s.offsets, few)
-                _ranges(d, grain, threads, _count_direct, direct, (pair_offsets, marginals, counts))
+                _ranges(d, grain, threads, _count_direct, direct, (places, marginals, counts))
             if width == 0:
                 continue
             codes = plain if plain.dtype == np.uint8 else np.minimum(plain, 255).astype(np.uint8)
@@ -440,7 +446,7 @@ def _count_rows(
             counts.fill(0)
             fresh = False
         shared = (*shape, few, int(others[-1]) + 1 if len(others) else 0, first, kept, totals)
-        _ranges(d, grain, threads, _count_shared, shared, (pair_offsets, fresh, counts))
+        _ranges(d, grain, threads, _count_shared, shared, (places, fresh, counts))
         fresh = False
     return -1
 

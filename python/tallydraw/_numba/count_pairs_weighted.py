@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from tallydraw._numba.bit_columns import words_equal
 from tallydraw._numba.lanes import WORD, bits_equal, load, store
 from tallydraw._numba.masked_lanes import MASKS, add_masked_lanes
-from tallydraw._numba.pair_codes import encode_pairs, pair_of
+from tallydraw._numba.pair_codes import encode_pairs, pair_places, place_of, set_places
 from tallydraw._numba.parallel import inline, kernel, parallel_blocks
 from tallydraw._structure import Structure
 
@@ -129,7 +129,7 @@ def _add_chosen(
 @inline
 def _add_masked(
     codes, d, bits, classes, blocks, n_words, weights, n_columns, column, first, last, tile, n_categories, offsets,
-    pair_offsets, masks, own, place, sums, marginals, counts,
+    places, masks, own, place, sums, marginals, counts,
 ):  # fmt: skip
     """Features first to last - 1 against the tile's, side by side, and where they are the first ones of all the tile's
     counts.
@@ -151,7 +151,7 @@ def _add_masked(
                 for a in range(n_categories[i] if begin < j1 else 0):
                     for j in range(begin, j1):
                         cells = n_categories[i] * block + a
-                        place[j] = pair_offsets[pair_of(i, j, d)] + cells * n_categories[j]
+                        place[j] = place_of(places, n_categories, i, j) + cells * n_categories[j]
                     row_at = np.uint64((i * _MASKED + a) * n_words) + w0
                     _add_chosen(
                         bits, row_at, classes, also_at, words, masks, most, own, begin, j1, tile, counts, place,
@@ -167,13 +167,12 @@ def _add_masked(
 
 
 @inline
-def _move_rows(sums, inward, first, last, j0, j1, side, most_a, most_b, blocks, w, n_categories, pair_offsets, counts):
+def _move_rows(sums, inward, first, last, j0, j1, side, most_a, most_b, blocks, w, n_categories, places, counts):
     """The cells of pairs i < j between `counts`, from block w on, and private sums: features j innermost."""
-    d = len(n_categories)
     for i in range(first, last):
         for j in range(max(i + 1, j0), j1):
             ci, cj = n_categories[i], n_categories[j]
-            pair = pair_offsets[pair_of(i, j, d)]
+            pair = place_of(places, n_categories, i, j)
             for k in range(blocks):
                 for a in range(ci):
                     for b in range(cj):
@@ -186,13 +185,13 @@ def _move_rows(sums, inward, first, last, j0, j1, side, most_a, most_b, blocks, 
 
 
 @inline
-def _move_columns(sums, inward, first, last, j0, j1, most_a, most_b, n_columns, n_categories, pair_offsets, counts):
+def _move_columns(sums, inward, first, last, j0, j1, most_a, most_b, n_columns, n_categories, places, counts):
     """The same where columns of weights are innermost."""
-    d, width = len(n_categories), _width(n_columns)
+    width = _width(n_columns)
     for i in range(first, last):
         for j in range(max(i + 1, j0), j1):
             ci, cj = n_categories[i], n_categories[j]
-            pair = pair_offsets[pair_of(i, j, d)]
+            pair = place_of(places, n_categories, i, j)
             for a in range(ci):
                 for b in range(cj):
                     own = ((((i - first) * (j1 - j0) + j - j0) * most_a + a) * most_b + b) * width
@@ -241,11 +240,12 @@ def _add_columns(codes, d, weights, width, first, last, j0, j1, most_a, most_b, 
 
 
 @inline
-def _add_scattered(codes, d, y, has_y, weights, n_columns, first, last, j0, j1, n_categories, pair_offsets, counts):
+def _add_scattered(codes, d, y, has_y, weights, n_columns, first, last, j0, j1, n_categories, places, begin, counts):
     """Features first to last - 1 against j0 to j1 - 1, cell by cell."""
     width = _width(n_columns)
     for i in range(first, last):
         ci = n_categories[i]
+        set_places(places, n_categories, i, max(i + 1, j0), j1, begin)
         for r in range(codes.size // d):
             a = np.int64(codes[r * d + i])
             if a >= ci:
@@ -254,7 +254,7 @@ def _add_scattered(codes, d, y, has_y, weights, n_columns, first, last, j0, j1, 
                 cj = n_categories[j]
                 b = np.int64(codes[r * d + j])
                 if b < cj:
-                    at = pair_offsets[pair_of(i, j, d)] + a * cj + b
+                    at = begin[j] + a * cj + b
                     for w in range(n_columns):
                         k = y[r] if has_y else w
                         counts[at + k * ci * cj] += weights[r * width + w]
@@ -262,7 +262,7 @@ def _add_scattered(codes, d, y, has_y, weights, n_columns, first, last, j0, j1, 
 
 @kernel
 def _add_tasks(
-    codes, small, d, y, has_y, bits, classes, weights, n_columns, n_classes, n_categories, offsets, pair_offsets,
+    codes, small, d, y, has_y, bits, classes, weights, n_columns, n_classes, n_categories, offsets, places,
     t0, t1, marginals, counts,
 ):  # fmt: skip
     """Tasks t0 to t1 - 1: of a block of features against a tile of others."""
@@ -286,7 +286,7 @@ def _add_tasks(
             for w in range(n_columns):
                 _add_masked(
                     small, d, bits, classes, blocks, classes.size // blocks, weights, n_columns, w, first, last, tile,
-                    n_categories, offsets, pair_offsets, masks, own, place, sums, marginals, counts,
+                    n_categories, offsets, places, masks, own, place, sums, marginals, counts,
                 )  # fmt: skip
             continue
         small_cells = max(most_a, most_b, n_columns) <= _CELLS  # to multiply
@@ -297,14 +297,14 @@ def _add_tasks(
         side = (j1 - j0 + 7) // 8 * 8
         if not together and (most_b > _FEW or blocks * cells * side > _CELLS):
             _add_scattered(
-                codes, d, y, has_y, weights, n_columns, first, last, j0, j1, n_categories, pair_offsets, counts
+                codes, d, y, has_y, weights, n_columns, first, last, j0, j1, n_categories, places, place, counts
             )  # fmt: skip
             continue
         if not together:
             for z in range(len(met)):
                 met[z] = 0.0
             for w in range(n_columns):
-                moved = (first, last, j0, j1, side, most_a, most_b, blocks, w, n_categories, pair_offsets, counts)
+                moved = (first, last, j0, j1, side, most_a, most_b, blocks, w, n_categories, places, counts)
                 shape = (first, last, j0, j1, side, most_a, most_b, n_categories)
                 _move_rows(sums, True, *moved)
                 _add_rows(codes, d, y, has_y, weights, width, w, *shape, met, sums)
@@ -313,7 +313,7 @@ def _add_tasks(
         some = max(1, _COLUMN_CELLS // (cells * width))
         for j in range(j0, j1, some):
             end = min(j1, j + some)
-            move = (first, last, j, end, most_a, most_b, n_columns, n_categories, pair_offsets, counts)
+            move = (first, last, j, end, most_a, most_b, n_columns, n_categories, places, counts)
             _move_columns(sums, True, *move)
             _add_columns(codes, d, weights, width, first, last, j, end, most_a, most_b, n_categories, sums)
             _move_columns(sums, False, *move)
@@ -335,7 +335,7 @@ def count_pairs_weighted(
     missing: int | None,
     unseen_is_missing: bool,
     structure: Structure,
-    pair_offsets: NDArray[np.int64],
+    pair_begins: NDArray[np.int64] | None,
     weights: NDArray[np.float64],
     marginals: NDArray[np.float64],
     counts: NDArray[np.float64],
@@ -344,6 +344,7 @@ def count_pairs_weighted(
     s = structure
     n, d, columns = len(X), s.n_features, weights.shape[1]
     c, has_y = s.n_categories, y is not None
+    places = pair_places(pair_begins, s)
     tasks = -(-d // _TILE) * -(-d // _BLOCK)
     grain = -(-tasks // (4 * threads)) if threads > 1 else tasks
     width = _width_of(columns)
@@ -373,7 +374,7 @@ def count_pairs_weighted(
         columns_of = (bits, _class_bits(classes, m, s.n_classes, words), padded.reshape(-1), columns, s.n_classes)
 
         def tables(a: int, b: int, _: int) -> None:
-            _add_tasks(*rows, *columns_of, c, s.offsets, pair_offsets, a, b, marginals, counts)  # noqa: B023 - the same
+            _add_tasks(*rows, *columns_of, c, s.offsets, places, a, b, marginals, counts)  # noqa: B023 - the same
 
         parallel_blocks(tasks, grain, threads, tables)
     return -1

@@ -12,6 +12,7 @@ from tallydraw._numba.codes import encode
 from tallydraw._numba.lanes import WORD, bits_equal
 from tallydraw._numba.parallel import first_index, inline, kernel, parallel_blocks
 from tallydraw._structure import Structure
+from tallydraw._structure import pair_begins as pair_begins_of
 
 _ROWS = 256  # whose codes stay in the nearest cache
 _0, _1 = np.uint64(0), np.uint64(1)
@@ -21,6 +22,27 @@ _0, _1 = np.uint64(0), np.uint64(1)
 def pair_of(i, j, d):
     """Where pair i < j stands among all pairs in lexicographic order."""
     return i * (2 * d - i - 1) // 2 + (j - i - 1)
+
+
+def pair_places(pair_begins: NDArray[np.int64] | None, s: Structure) -> NDArray[np.int64]:
+    """(2, d): the table of pair i < j begins at [0, i] + C_i * [1, j]."""
+    places = np.empty((2, s.n_features), np.int64)
+    places[0] = pair_begins_of(s) if pair_begins is None else pair_begins
+    places[1] = s.offsets[:-1]
+    return places
+
+
+@inline
+def place_of(places, n_categories, i, j):
+    """Where the table of pair i < j begins."""
+    return places[0, i] + n_categories[i] * places[1, j]
+
+
+@inline
+def set_places(places, n_categories, i, j0, j1, begin):
+    """The same of all j in [j0, j1), for inner loops: LLVM would do the arithmetic again in each of their rounds."""
+    for j in range(j0, j1):
+        begin[j] = place_of(places, n_categories, i, j)
 
 
 class PairCodes(NamedTuple):

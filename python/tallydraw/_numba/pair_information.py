@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tallydraw._numba.elementary import divergence_term, is_near_one, log_probability_of, near_divergence
-from tallydraw._numba.pair_codes import pair_of
+from tallydraw._numba.pair_codes import pair_of, pair_places, place_of
 from tallydraw._numba.parallel import inline, kernel, parallel_blocks
 from tallydraw._structure import Structure
 
@@ -211,7 +211,7 @@ def _end(by_size, n_categories, begin):
 
 @kernel
 def _inform(
-    counts, pair_offsets, n_categories, k, by_size, pseudocounts, first, last, information, wants_seen, seen
+    counts, places, n_categories, k, by_size, pseudocounts, first, last, information, wants_seen, seen
 ):  # fmt: skip
     """The pairs of features i in [first, last) and j > i."""
     d = len(n_categories)
@@ -234,7 +234,7 @@ def _inform(
                     if j <= i:
                         continue
                     pair[n] = pair_of(i, j, d)
-                    at = pair_offsets[pair[n]]
+                    at = place_of(places, n_categories, i, j)
                     add_table(room, lanes, n, counts, at, cells, min(pseudocounts[i], pseudocounts[j]))
                     n += 1
                     if n == lanes:
@@ -246,7 +246,7 @@ def _inform(
 
 def pair_information(
     structure: Structure,
-    pair_offsets: NDArray[np.int64],
+    pair_begins: NDArray[np.int64] | None,
     counts: NDArray[Any],
     by_size: NDArray[np.int64],
     pseudocounts: NDArray[np.float64],
@@ -256,7 +256,8 @@ def pair_information(
     seen: NDArray[np.float64] | None,
     threads: int,
 ) -> None:
-    before = (counts, pair_offsets, structure.n_categories, structure.n_classes, by_size, pseudocounts)
+    s, places = structure, pair_places(pair_begins, structure)
+    before = (counts, places, s.n_categories, s.n_classes, by_size, pseudocounts)
     after = (information, seen is not None, information if seen is None else seen)
     threads = min(threads, 1 + counts.size // _THREAD_CELLS)
     grain = -(-(last - first) // (4 * threads)) if threads > 1 else max(1, last - first)

@@ -7,11 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tallydraw._numba.pair_codes import pair_of
+from tallydraw._numba.pair_codes import pair_places, place_of
 from tallydraw._numba.parallel import inline, kernel
 from tallydraw._structure import Structure
-
-_NO_OFFSETS = np.empty(0, np.int64)
 
 
 @inline
@@ -46,7 +44,7 @@ def _order_features(parents, order, first, following):
 
 @kernel
 def _tree_tables(
-    n_classes, n_categories, single_offsets, pair_offsets, pairs, marginals, parents, lent, n_contexts, order, offsets,
+    n_classes, n_categories, single_offsets, places, pairs, marginals, parents, lent, n_contexts, order, offsets,
     context_begin, context, tables,
 ):  # fmt: skip
     d = len(parents)
@@ -62,8 +60,7 @@ def _tree_tables(
         else:
             context[contexts] = parent
             contexts += 1
-            p = pair_of(min(j, parent), max(j, parent), d)
-            begin = pair_offsets[p] if len(pair_offsets) else p * n_classes * c * c
+            begin = place_of(places, n_categories, min(j, parent), max(j, parent))
             for k in range(n_classes):
                 to, start = at + k * rows * c, begin + k * rows * c
                 for a in range(rows):
@@ -75,7 +72,7 @@ def _tree_tables(
 
 def tree_tables(
     structure: Structure,
-    pair_offsets: NDArray[np.int64] | None,
+    pair_begins: NDArray[np.int64] | None,
     pairs: NDArray[Any],
     marginals: NDArray[Any],
     parents: NDArray[np.int64],
@@ -84,6 +81,6 @@ def tree_tables(
 ) -> None:
     s, d = structure, len(parents)
     n_contexts, order, offsets, begin, context = np.split(layout, [d, 2 * d, 3 * d + 1, 4 * d + 2])
-    told, lent = _NO_OFFSETS if pair_offsets is None else pair_offsets, np.empty(2 * d, np.int64)
-    cells = (s.n_classes, s.n_categories, s.offsets, told, pairs, marginals)
+    lent = np.empty(2 * d, np.int64)
+    cells = (s.n_classes, s.n_categories, s.offsets, pair_places(pair_begins, s), pairs, marginals)
     _tree_tables(*cells, parents, lent, n_contexts, order, offsets, begin, context, tables)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +14,8 @@ from tallydraw import _check
 from tallydraw.count import count_cells, count_soft_cells
 from tallydraw.log_prob import score_features
 from tallydraw.models._evidence import expected_counts, missing_cells
+from tallydraw.models._kept import Kept
+from tallydraw.models._state import History
 from tallydraw.models._sums import log, weighted_sum
 from tallydraw.tables import Tables
 
@@ -18,6 +23,59 @@ MISSING_FITS = ("available", "em")
 
 # EM ends when the penalised log-likelihood gains less than this a row, in nats, or after so many iterations.
 TOLERANCE, MOST_ITERATIONS = 1e-9, 1000
+LIMIT_REMEDY = "objective_ tells how much it still gained; an alpha above 0 ends sooner"
+
+
+class FittedByEM(Kept):
+    """What models that EM fits say of how it went."""
+
+    @property
+    def objective_(self) -> NDArray[np.float64]:
+        """The penalised log-likelihood before each iteration."""
+        return self._require_history().objective
+
+    @property
+    def n_iter_(self) -> int:
+        """The iteration that was kept."""
+        return self._require_history().kept
+
+    @property
+    def converged_(self) -> bool:
+        """Whether EM ended because nothing was left to gain, not because of a limit of iterations."""
+        return self._require_history().converged
+
+    def _require_history(self) -> History:
+        history = self._require_fitted().history
+        if history is None:
+            raise AttributeError(f"this {type(self).__name__} was not fitted by EM: it has no iterations")
+        return history
+
+
+def make_history(objective: Sequence[float], validation: Sequence[float], kept: int, settled: bool) -> History:
+    """How EM went that `settled`, or came to its limit; at an objective of -inf it has not converged."""
+    history = History(np.array(objective), np.array(validation), kept, settled)
+    for past in history[:2]:
+        past.flags.writeable = False
+    return history._replace(converged=settled and bool(np.all(np.isfinite(objective[-1:]))))
+
+
+def warn_unless_converged(history: History, limit: str, tol: float, remedy: str) -> None:
+    """Tell the user who called a model, from the line of the call, that EM did not converge within its limit."""
+    if history.converged:
+        return
+    if np.isfinite(history.objective[-1]):
+        if tol == 0:  # which says that the limit is meant
+            return
+        what = f"after {limit} iterations without having converged to tol={tol:g}: {remedy}"
+    else:
+        what = (
+            "at an objective of -inf: a row, or a category with pseudocounts, is impossible (its numbers are too "
+            "small for float64): pass a larger alpha=, or scale sample_weight="
+        )
+    level, frame = 2, sys._getframe(1)
+    while frame.f_back is not None and frame.f_globals["__name__"].startswith("tallydraw."):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(f"EM ended {what}", RuntimeWarning, stacklevel=level)
 
 
 def expected_tables(
@@ -30,19 +88,17 @@ def expected_tables(
     missing: int | None,
     unseen: str,
     n_threads: int | None,
-    objective: list[float] | None = None,
-) -> Tables:
+) -> tuple[Tables, History]:
     """Expected counts of all cells at the maximum of the likelihood of what is observed, times theta**alpha.
 
     EM (Dempster, Laird & Rubin, 1977): counts expected under theta, theta from the counts and alpha, and again. It
-    begins at the `available` counts plus one, so that no cell begins at zero. `objective` is given the penalised
-    log-likelihood before each iteration, which never falls but by rounding. Without a missing cell: the counts as
-    they are.
+    begins at the `available` counts plus one, so that no cell begins at zero. The objective, the penalised
+    log-likelihood before each iteration, never falls but by rounding. Without a missing cell: the counts as they are.
     """
     lenient = _check.unseen_rule(unseen)
     gone = missing_cells(codes, available.n_categories, missing, lenient).any(axis=1)
     if not gone.any() or not len(available.structure.context):
-        return available
+        return available, make_history([], [], 0, True)
     structure, k = available.structure, available.structure.n_classes
     rows = np.flatnonzero(gone)
     some = codes[rows]
@@ -64,19 +120,28 @@ def expected_tables(
     alphas = flat_alpha(alpha, available)
 
     theta = available._like(available.values + 1.0).normalize()
-    before = -np.inf
+    objective: list[float] = []
+    settled = False
     for _ in range(MOST_ITERATIONS):
         counts = known + expected_counts(some, theta, by_class, missing=missing, lenient=lenient, n_threads=n_threads)
         scores = score_features(some, theta, np.zeros(k), missing=missing, unseen=unseen, n_threads=n_threads)
         now = weighted_sum(row_weights, scores[np.arange(len(rows)), classes])
         now += weighted_sum(known + alphas, log(theta.values))
-        if objective is not None:
-            objective.append(now)
-        if now - before < TOLERANCE * total:
+        objective.append(now)
+        # Two objectives of -inf differ by NaN: that ends it as well.
+        settled = len(objective) > 1 and not now - objective[-2] >= TOLERANCE * total
+        if settled:
             break
-        before = now
         theta = available._like(counts).normalize(alpha)
-    return available._like(counts)
+    return available._like(counts), make_history(objective, [], len(objective), settled)
+
+
+def together(histories: Sequence[History]) -> History:
+    """That of trees fitted one by one: the sums of their objectives, the last of a tree that ended before others."""
+    n = max(len(h.objective) for h in histories)
+    padded = [np.pad(h.objective, (0, n - len(h.objective)), "edge") for h in histories if len(h.objective)]
+    objective = np.add.accumulate(padded)[-1] if padded else []
+    return make_history(objective, [], max(h.kept for h in histories), all(h.converged for h in histories))
 
 
 def expected_soft_tables(

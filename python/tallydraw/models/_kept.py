@@ -71,8 +71,12 @@ class Kept(ABC):
     def _require_counts(self) -> Fitted:
         fitted = self._require_fitted()
         if fitted.counts is None:
-            raise AttributeError(f"this {type(self).__name__} was made from probabilities: it has no counts")
+            raise AttributeError(self._has_no_counts())
         return fitted
+
+    def _has_no_counts(self) -> str:
+        kind = type(self).__name__
+        return f"this {kind} was made from probabilities, or is a component of a Mixture: it has no counts"
 
     def _counted(self) -> Prepared:
         """What is derived from counts; AttributeError where there are none."""
@@ -82,7 +86,10 @@ class Kept(ABC):
     def _with_class(self, method: str) -> Prepared:
         prepared = self._prepared()
         if prepared.classes is None:
-            raise AttributeError(f"{method} needs a class: this {type(self).__name__} was fitted without y")
+            raise AttributeError(
+                f"{method} needs a class, and this {type(self).__name__} has none: fit it with y, or make it with "
+                "class_prior= (components of a Mixture have none)"
+            )
         return prepared
 
     def __getstate__(self) -> dict[str, Any]:

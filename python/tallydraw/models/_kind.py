@@ -18,10 +18,15 @@ from tallydraw.models._evidence import missing_cells
 from tallydraw.models._kept import Kept
 from tallydraw.models._leave_one_out import stray_row, without_one
 from tallydraw.models._names import check_names, feature_names
-from tallydraw.models._state import Data, Draw, Fitted, Prepared
+from tallydraw.models._state import Coverage, Data, Draw, Fitted, Prepared
 from tallydraw.models._sums import log, weighted_sum
 from tallydraw.sample.categories import LABELS
 from tallydraw.tables import Tables
+
+OWN_TREES = (
+    "a stack for each class: that is a ChowLiuTree with shared=False and class_prior=, or a Mixture with "
+    "model=ChowLiuTree(shared=False)"
+)
 
 
 class Kind(Kept):
@@ -235,6 +240,7 @@ class Kind(Kept):
             require_probabilities(tables)
             stated = tables
         else:
+            _check.refuse_model("tables", tables, stack=OWN_TREES)
             parts = [_distributions.distributions(f"tables[{j}]", part, (-1,)) for j, part in enumerate(tables)]
             parents, order = self._parents(len(parts)), self._order()
             if prior is None and parts and parts[0].ndim == 2:
@@ -344,6 +350,18 @@ class Kind(Kept):
         if prepared.fitted.class_counts is not None:
             return float(np.cumsum(prepared.fitted.class_counts[0])[-1])
         return max(float(np.cumsum(table)[-1]) for table in self._count_stacks(prepared)[0])
+
+    def _coverage(self, prepared: Prepared) -> Coverage:
+        """What the log-likelihood of the counts is of."""
+        rows = self._n_rows(prepared)
+        if prepared.fitted.log_likelihood is not None:
+            return Coverage(rows)
+        stacks = self._count_stacks(prepared)
+        counted = np.add.reduce([np.add.reduceat(t.values, t.offsets[:-1]) for t in stacks])
+        if np.allclose(counted, rows):
+            return Coverage(rows)
+        # Where nothing depends on another cell, every cell that was seen is counted.
+        return Coverage(None, counted if any(len(t.structure.context) for t in stacks) else None)
 
     def _is_weighted(self, prepared: Prepared) -> bool:
         return any(counts.values.dtype.kind == "f" for counts in self._count_stacks(prepared))

@@ -12,6 +12,15 @@ from tallydraw.models._sums import log
 from tallydraw.tables import Tables
 
 
+class History(NamedTuple):
+    """How EM went: objectives, and mean held-out log-likelihoods, before each iteration; the iteration kept."""
+
+    objective: NDArray[np.float64]
+    validation: NDArray[np.float64]
+    kept: int
+    converged: bool
+
+
 class Fitted(NamedTuple):
     """What a fit leaves. Never changed, only replaced as a whole, so that threads may share a model."""
 
@@ -24,6 +33,7 @@ class Fitted(NamedTuple):
     class_prior: Tables | None = None  # given instead of class_counts
     parents: Any = None  # (trees, d) of what is kept instead of learned from the counts
     log_likelihood: float | None = None  # of the rows, where EM expected what it did not count
+    history: History | None = None  # of a fit by EM
     expected: Any = None  # tables of expected counts, where counts alone do not make the probabilities
     n_threads: int | None = None  # of the last fit, for what is learned from its counts when it is asked for
 
@@ -48,6 +58,20 @@ class Prepared(NamedTuple):
     @property
     def classes(self) -> NDArray[Any] | None:
         return self.fitted.classes
+
+
+class Coverage(NamedTuple):
+    """Which cells of the data of a fit its log-likelihood is of."""
+
+    rows: float | None  # of so many rows; None where the counts do not tell
+    counted: NDArray[Any] | None = None  # how often each table was counted, where that is not every cell seen
+
+    def same(self, other: Coverage) -> bool:
+        """Whether both can be of the same cells."""
+        mine, theirs = self.counted, other.counted
+        if mine is not None or theirs is not None:
+            return mine is not None and theirs is not None and mine.shape == theirs.shape and np.allclose(mine, theirs)
+        return self.rows is None or other.rows is None or bool(np.isclose(self.rows, other.rows))
 
 
 @dataclass(frozen=True)

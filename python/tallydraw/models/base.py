@@ -13,7 +13,7 @@ from numpy.typing import DTypeLike, NDArray
 from tallydraw import _check, backend
 from tallydraw._structure import make_structure
 from tallydraw.count import count_cells
-from tallydraw.models._em import all_at_once
+from tallydraw.models._em import LIMIT_REMEDY, MOST_ITERATIONS, TOLERANCE, all_at_once, warn_unless_converged
 from tallydraw.models._evidence import class_posterior, draw_classes, sample_classes
 from tallydraw.models._fits import require_same_categories, require_same_labels
 from tallydraw.models._kind import Kind
@@ -30,6 +30,11 @@ M = TypeVar("M", bound="Model")
 
 # Where no closed form is known, an entropy or a divergence sums over all combinations: at most this many.
 _MOST_COMBINATIONS = 1 << 20
+
+_STATED = (
+    "not its tables: pass its probabilities_ (of a list those of each model), and as class_prior= its class_prior_, "
+    "of a Mixture its weights_"
+)
 
 
 class Model(Kind):
@@ -93,7 +98,7 @@ class Model(Kind):
         y : array_like, shape (n,), optional
             A label a row, of any dtype that sorts. None: the model has no class.
         sample_weight : array_like, shape (n,), optional
-            Finite and non-negative; counts are then float64.
+            Finite and non-negative, of a sum of at most 2**1000; counts are then float64.
         n_threads : int, optional
 
         Returns
@@ -115,7 +120,9 @@ class Model(Kind):
         >>> model.classes_.tolist(), model.counts_[0].tolist()
         (['no', 'yes'], [[1, 0], [0, 2]])
         """
-        self._fitted = self._count_data(self._read(X), y, None, None, sample_weight, n_threads)
+        fitted = self._fitted = self._count_data(self._read(X), y, None, None, sample_weight, n_threads)
+        if fitted.history is not None:
+            warn_unless_converged(fitted.history, str(MOST_ITERATIONS), TOLERANCE, LIMIT_REMEDY)
         return self
 
     def partial_fit(
@@ -150,7 +157,7 @@ class Model(Kind):
             raise all_at_once("partial_fit")
         before = self._fitted
         if before is not None and before.counts is None:
-            raise ValueError(f"this {type(self).__name__} was made from probabilities: it has no counts to add to")
+            raise ValueError(f"{self._has_no_counts()} to add to")
         fresh = self._count_data(self._read(X), y, classes, before, sample_weight, n_threads)
         self._fitted = fresh if before is None else self._combine(before, fresh, operator.add)
         return self
@@ -193,6 +200,7 @@ class Model(Kind):
         >>> coins.sample(3, rng=0).shape
         (3, 2)
         """
+        _check.refuse_model("tables", tables, _STATED, None)
         model = cls(**params)
         prior = None if class_prior is None else stated_prior(class_prior)
         k = None if prior is None else int(prior.n_categories[0])
@@ -248,7 +256,7 @@ class Model(Kind):
         """(d,) column names, where the model was fitted to a data frame."""
         names = self._require_fitted().names
         if names is None:
-            raise AttributeError(f"this {type(self).__name__} was fitted to data without names of features")
+            raise AttributeError(f"this {type(self).__name__} has no names of features: they are those of a data frame")
         return names
 
     @property
@@ -735,6 +743,9 @@ class Model(Kind):
         One pass of the kernels that score rows. Everything else stays as it is: alpha, the categories, the classes, the
         structure. A row with missing cells is left out as it was counted.
 
+        The model keeps counts, not rows: another row whose every cell was counted, with its context, is taken for one
+        of the fit, and its number means nothing. :meth:`log_prob` scores rows that are not of the fit.
+
         Examples
         --------
         >>> import tallydraw as td
@@ -862,8 +873,9 @@ class Model(Kind):
         total = math.prod(sizes)
         if total > _MOST_COMBINATIONS:
             raise ValueError(
-                f"the exact {what} of this {type(self).__name__} is a sum over {total} combinations, more than "
-                f"{_MOST_COMBINATIONS}: estimate it from draws, as kl_divergence_estimate does"
+                f"the exact {what} of this {type(self).__name__} is a sum over {_check.shown(total)} combinations, "
+                f"more than {_MOST_COMBINATIONS}: estimate it from draws X = sample(n), by -log_prob(X).mean(), or by "
+                "td.kl_divergence_estimate"
             )
         rows: NDArray[np.int64] = np.indices(sizes).reshape(len(sizes), -1).T
         return rows if self._dimensions == 2 else rows[:, 0]

@@ -13,12 +13,15 @@ from tallydraw._pair_information import mutual_information, pair_information
 from tallydraw.log_prob import require_probabilities
 from tallydraw.models._divergence import arc_information
 from tallydraw.models._em import (
+    FittedByEM,
     check_missing_fit,
     expected_soft_tables,
     expected_tables,
     penalised_fit,
+    together,
 )
 from tallydraw.models._evidence import missing_cells
+from tallydraw.models._kind import OWN_TREES
 from tallydraw.models._labels import class_codes, label_array
 from tallydraw.models._spanning import information_forest, spanning_forest
 from tallydraw.models._state import Fitted, Prepared
@@ -33,15 +36,15 @@ __all__ = ["ChowLiuTree"]
 _PENALTIES = (None, "aic", "bic")
 
 
-class ChowLiuTree(TreeModel):
+class ChowLiuTree(FittedByEM, TreeModel):
     """The tree of features that makes the data most likely: p(y) prod_j p(x_j | x_parent(j), y).
 
     Parameters
     ----------
-    alpha : float, one a category, or one a feature, default 0.0
+    alpha : float, one a category, one a feature, or array (d, C), default 0.0
         Pseudocounts, added to every cell of a table; one a feature lets the root have others. The tree is chosen by
-        counts of pairs with as many in each cell (of two features the fewer; one a category does not enter). One number
-        smooths the class prior too.
+        counts of pairs with as many in each cell (of two features the fewer; one a category, and an array, do not
+        enter). One number smooths the class prior too.
     n_categories : int or array_like of int, shape (d,), optional
         Default: the largest code + 1 of each feature at the first fit.
     missing : int, optional
@@ -65,6 +68,14 @@ class ChowLiuTree(TreeModel):
     parents_ : ndarray of int64, shape (d,), or (K, d) with one tree a class
         The parent of each feature, -1 for a root.
     pair_counts_ : PairTables
+    objective_ : ndarray of float64
+        Of ``missing_fit="em"``: the penalised log-likelihood before each iteration; it never falls but by rounding.
+        Empty where no cell was missing; with one tree a class the sum over the classes, each of which ends for itself.
+    n_iter_ : int
+        How many iterations EM took.
+    converged_ : bool
+        Whether EM ended because an iteration gained less than 1e-9 nats a row, not after 1000 of them: then a
+        RuntimeWarning says so.
 
     Notes
     -----
@@ -347,12 +358,15 @@ class ChowLiuTree(TreeModel):
         rules: dict[str, Any] = {"missing": self.missing, "unseen": self.unseen, "n_threads": n_threads}
         pairs = cast(PairTables, fitted.counts)
         own, available = self._own_trees(pairs), self._tree_tables(pairs, n_threads=n_threads)
-        expected = []
+        expected, histories = [], []
         for k, tables in enumerate(available):
             ours = slice(None) if y is None or not own else y == k
             classes = None if y is None or own else y
             part = None if weights is None else weights[ours]
-            expected.append(expected_tables(data.codes[ours], classes, tables, alpha=self.alpha, weights=part, **rules))
+            found, history = expected_tables(data.codes[ours], classes, tables, alpha=self.alpha, weights=part, **rules)
+            expected.append(found)
+            histories.append(history)
+        fitted = fitted._replace(history=together(histories))
         if all(after is before for after, before in zip(expected, available, strict=True)):
             return fitted
         of_all = tuple(expected) if own else expected[0]
@@ -388,6 +402,7 @@ class ChowLiuTree(TreeModel):
         own = k is not None and not self.shared
         stacks = tuple(tables) if own and not isinstance(tables, Tables) else (tables,)
         if not all(isinstance(stack, Tables) for stack in stacks):
+            _check.refuse_model("tables", tables, stack=OWN_TREES)
             raise TypeError(
                 "tables must be Tables, whose parents are the tree (with shared=False and a class one stack a class): "
                 "pass Tables.from_arrays(tables, parents=..., n_classes=...)"

@@ -15,7 +15,7 @@ from tallydraw.models._combinations import Estimate, Pattern
 from tallydraw.models._joint_evidence import fill_draws, fill_modes, marginals
 from tallydraw.models._leave_one_out import NOT_OF_THE_FIT
 from tallydraw.models._row_counts import RowCounts, count_labelled_rows, present_cells
-from tallydraw.models._state import Draw, Fitted, Prepared
+from tallydraw.models._state import Coverage, Draw, Fitted, Prepared
 from tallydraw.models._sums import difference, weighted_sum
 from tallydraw.models.base import Model
 from tallydraw.sample.categories import COMPONENT, FLAT, write_flat
@@ -155,7 +155,8 @@ class JointTable(Model):
         needed = 8 * (k or 1) * estimate.combinations
         if needed > limit:
             raise MemoryError(
-                f"the full table of {(k or 1) * estimate.combinations} combinations needs {needed} bytes, more than "
+                f"the full table of {_check.shown((k or 1) * estimate.combinations)} combinations needs "
+                f"{_check.shown(needed)} bytes, more than "
                 f"max_bytes = {limit}; log_prob and sample do without it"
             )
         if len(sizes) + (k is not None) > 32:
@@ -203,7 +204,7 @@ class JointTable(Model):
         """One table of shape ``([K,] C_1, …, C_d)``: p(x), or p(x | y); it may come in a list of one."""
         if isinstance(tables, (list, tuple, Tables)) and len(tables) == 1:
             tables = tables[0]
-        array = np.asarray(tables)
+        array = _check.unmasked("tables", tables)
         k = None if prior is None else int(prior.n_categories[0])
         if array.ndim < (1 if k is None else 2) or (k is not None and array.shape[0] != k):
             raise ValueError(
@@ -281,6 +282,9 @@ class JointTable(Model):
     def _n_rows(self, prepared: Prepared) -> float:
         counts = prepared.fitted.counts.counts
         return float(np.cumsum(counts)[-1]) if counts.size else 0.0
+
+    def _coverage(self, prepared: Prepared) -> Coverage:
+        return Coverage(self._n_rows(prepared))
 
     def _is_weighted(self, prepared: Prepared) -> bool:
         return bool(prepared.fitted.counts.counts.dtype.kind == "f")

@@ -13,9 +13,9 @@ from tallydraw._sequences import Block, Sequences
 from tallydraw._structure import Structure, make_structure
 from tallydraw.count import count_cells, count_soft_cells, count_steps, infer_states, refuse_sparse_states
 from tallydraw.log_prob import score_paths
-from tallydraw.models._em import check_missing_fit, expected_tables
+from tallydraw.models._em import FittedByEM, check_missing_fit, expected_tables
 from tallydraw.models._leave_one_out import NOT_OF_THE_FIT, log_prob_without_own
-from tallydraw.models._state import Draw, Fitted, Prepared
+from tallydraw.models._state import Coverage, Draw, Fitted, Prepared
 from tallydraw.models._sums import log
 from tallydraw.models._tree_model import TreeModel
 from tallydraw.models.base import Model
@@ -25,7 +25,7 @@ from tallydraw.tables import Tables
 __all__ = ["MarkovChain"]
 
 
-class MarkovChain(TreeModel):
+class MarkovChain(FittedByEM, TreeModel):
     """A Markov chain of order k over features in their order, or over sequences of any length; with a class or without.
 
     Parameters
@@ -48,14 +48,24 @@ class MarkovChain(TreeModel):
         the maximum of the likelihood of all that is observed (with `alpha`, penalised), right where cells are missing
         at random: ``counts_`` are then expected counts, float64.
 
+    Attributes
+    ----------
+    objective_ : ndarray of float64
+        Of ``missing_fit="em"``: the penalised log-likelihood before each iteration; it never falls but by rounding.
+        Empty where no cell was missing.
+    n_iter_ : int
+        How many iterations EM took.
+    converged_ : bool
+        Whether EM ended because an iteration gained less than 1e-9 nats a row, not after 1000 of them: then a
+        RuntimeWarning says so.
+
     Notes
     -----
     A feature depends on the C**k combinations of the k before it: 2 n - 1 parameters for n binary features at order 1,
     2**n - 1 at order n - 1. A table row of a state that was never left is uniform.
 
     Scores, completions and marginals sum missing cells out exactly at every order. With ``missing_fit="em"`` (Dempster,
-    Laird & Rubin, 1977) an iteration costs about three scores of the rows with missing cells; it ends when the
-    penalised log-likelihood gains less than 1e-9 nats a row, or after 1000 iterations.
+    Laird & Rubin, 1977) an iteration costs about three scores of the rows with missing cells.
 
     Sequences (`homogeneous`) are a 2-D array, a list of 1-D arrays, or one flat array with ``offsets=``: sequence i is
     ``X[offsets[i]:offsets[i + 1]]``. A missing state breaks its sequence: no transition touches it, and what follows
@@ -366,7 +376,8 @@ class MarkovChain(TreeModel):
         if self.missing_fit == "available":
             return fitted
         rules: dict[str, Any] = {"missing": self.missing, "unseen": self.unseen, "n_threads": n_threads}
-        expected = expected_tables(data.codes, y, fitted.counts, alpha=self.alpha, weights=weights, **rules)
+        expected, history = expected_tables(data.codes, y, fitted.counts, alpha=self.alpha, weights=weights, **rules)
+        fitted = fitted._replace(history=history)
         if expected is fitted.counts:
             return fitted
         return self._with_likelihood(fitted._replace(counts=expected), data, y, weights, n_threads)
@@ -401,6 +412,9 @@ class MarkovChain(TreeModel):
 
     def _n_rows(self, prepared: Prepared) -> float:
         return float(np.cumsum(prepared.fitted.counts.values)[-1]) if self.homogeneous else super()._n_rows(prepared)
+
+    def _coverage(self, prepared: Prepared) -> Coverage:
+        return Coverage(None) if self.homogeneous else super()._coverage(prepared)
 
     def _leave_one_out(
         self, prepared: Prepared, data: Any, y: NDArray[np.int64] | None, n_threads: int | None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import replace
 from math import prod
 from typing import Any, NamedTuple, cast
@@ -11,11 +10,12 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from tallydraw import _check, _rows, backend
+from tallydraw.models._em import FittedByEM, make_history, warn_unless_converged
 from tallydraw.models._names import check_names
 from tallydraw.models._parameters import stated_prior
 from tallydraw.models._progress import progress_bar
 from tallydraw.models._starts import nearest_start, random_start
-from tallydraw.models._state import Data, Draw, Fitted, Prepared
+from tallydraw.models._state import Data, Draw, Fitted, History, Prepared
 from tallydraw.models._steps import Steps, make_steps, posterior_of
 from tallydraw.models._sums import running_sum
 from tallydraw.models._tree_model import TreeModel
@@ -26,7 +26,7 @@ from tallydraw.tables import Tables
 
 __all__ = ["Mixture"]
 
-_STARTS = ("kmeans++", "random")
+_STARTS = (None, "kmeans++", "random")
 # The share of distinct rows below which equal ones are brought together; the rows, and first their columns, that are
 # looked at where combinations are more than so many a row, or in all.
 _FEW_DISTINCT, _LOOKED_AT, _FIRST_COLUMNS = 0.7, 4096, 32
@@ -35,7 +35,7 @@ _COMBINATIONS, _MOST_COMBINATIONS = 16, 1 << 22
 _MOST_A_ROW = 64
 
 
-class Mixture(Model):
+class Mixture(FittedByEM, Model):
     """A model with a hidden class: p(x) = sum_k w_k p_k(x), every component a model of the same kind.
 
     Parameters
@@ -45,9 +45,9 @@ class Mixture(Model):
         not matter. A mixture of :class:`NaiveBayes` is latent class analysis, of ``ChowLiuTree(shared=False)`` a
         mixture of trees.
     n_components : int
-    start : {"kmeans++", "random"}, default "kmeans++"
+    start : {None, "kmeans++", "random"}, default None
         Where EM begins: rows given to the nearest of `n_components` rows that are far from each other, or to all
-        components by chance. Sequences know only "random".
+        components by chance. None is "kmeans++" for rows, and "random" for sequences, which know no other.
     n_init : int, default 1
         EM begins so often anew; the best fit is kept: of the largest held-out log-likelihood where there is
         `validation`, else of the largest penalised log-likelihood.
@@ -108,7 +108,7 @@ class Mixture(Model):
         model: Model,
         n_components: int,
         *,
-        start: str = "kmeans++",
+        start: str | None = None,
         n_init: int = 1,
         max_iter: int = 1000,
         tol: float = 1e-6,
@@ -121,7 +121,7 @@ class Mixture(Model):
         self.max_iter = max_iter
         self.tol = tol
         self.patience = patience
-        self._fit: _Fit | None = None  # replaced as a whole
+        self._component: TreeModel | None = None  # a fitted model whose class is the component; replaced as a whole
         self._cache: Prepared | None = None
 
     def _checked(self, name: str, value: Any) -> Any:
@@ -132,7 +132,7 @@ class Mixture(Model):
                     f"model must be a model such as NaiveBayes() (not a mixture or a joint table), got {kind}"
                 )
             return _unfitted(value)
-        if name == "start" and not (isinstance(value, str) and value in _STARTS):
+        if name == "start" and not (value is None or (isinstance(value, str) and value in _STARTS)):
             raise ValueError(f"start must be one of {_STARTS}, got {value!r}")
         if name in ("n_components", "n_init", "max_iter", "patience"):  # attempts are numbered in 24 bits
             return _check.natural(name, value, least=1, most=2**24)
@@ -218,11 +218,11 @@ class Mixture(Model):
         held_out = None
         if validation is not None:
             held_out = _held_out(_unfitted(self.model), validation, sizes, data.names, n_threads)
-        by_distance = isinstance(data, Data) and self.start == "kmeans++"
+        by_distance = self.start == "kmeans++" or (self.start is None and isinstance(data, Data))
         if isinstance(data, Data):
             data, weights = _distinct(_canonical(data, sizes, component), sizes, weights)
-        elif self.start == "kmeans++":
-            raise ValueError('start="kmeans++" needs rows of features: pass start="random" for sequences')
+        elif by_distance:
+            raise ValueError('start="kmeans++" needs rows of features: for sequences leave start= out')
         _require_memory(len(data), self.n_components)
         key = _check.key(rng)
         steps = make_steps(component, data, sizes, weights, self.n_components, n_threads)
@@ -240,21 +240,9 @@ class Mixture(Model):
         kept = cast(_Run, best)
         component._fitted = kept.fitted
         component._cache = None
-        self._fit = _Fit(component, kept.history)
-        if not np.isfinite(kept.history.objective[-1]):
-            warnings.warn(
-                "EM ended at an objective of -inf: a row, or a category with pseudocounts, is impossible under every "
-                "component (its numbers are too small for float64): pass a larger alpha=, or scale sample_weight=",
-                RuntimeWarning,
-                stacklevel=2,
-            )
-        elif self.tol > 0 and not kept.history.converged:
-            warnings.warn(
-                f"EM ended after max_iter={self.max_iter} iterations without having converged to tol={self.tol:g}: "
-                "raise max_iter= or tol=, or pass tol=0 to do with so many iterations",
-                RuntimeWarning,
-                stacklevel=2,
-            )
+        self._component = component
+        remedy = "raise max_iter= or tol=, or pass tol=0 to do with so many iterations"
+        warn_unless_converged(kept.history, f"max_iter={self.max_iter}", self.tol, remedy)
         return self
 
     def partial_fit(self, X: Any, y: Any = None, **options: Any) -> Mixture:
@@ -296,7 +284,8 @@ class Mixture(Model):
         mixture = cls(model, int(stated_prior(class_prior).n_categories[0]), **params)
         stated = {p: getattr(mixture.model, p) for p in mixture.model._parameters}
         component = type(mixture.model).from_probabilities(tables, class_prior=class_prior, **stated)
-        mixture._fit = _Fit(component, _History(np.empty(0), np.empty(0), 0, True))
+        component._fitted = cast(Fitted, component._fitted)._replace(history=make_history([], [], 0, True))
+        mixture._component = cast(TreeModel, component)
         return mixture
 
     # What was fitted -------------------------------------------------------------------------------------------------
@@ -305,6 +294,11 @@ class Mixture(Model):
     def weights_(self) -> NDArray[np.float64]:
         """(n_components,) the weights of the components."""
         return cast(Tables, self._prepared().prior)[0]
+
+    @property
+    def counts_(self) -> Any:
+        """The expected counts, in the form of ``probabilities_``."""
+        return self._fitted_component().counts_
 
     @property
     def components_(self) -> tuple[Model, ...]:
@@ -333,24 +327,9 @@ class Mixture(Model):
         return models
 
     @property
-    def objective_(self) -> NDArray[np.float64]:
-        """The penalised log-likelihood before each iteration."""
-        return self._require_history().objective
-
-    @property
     def validation_(self) -> NDArray[np.float64]:
         """The mean held-out log-likelihood before each iteration."""
         return self._require_history().validation
-
-    @property
-    def n_iter_(self) -> int:
-        """The iteration that was kept."""
-        return self._require_history().kept
-
-    @property
-    def converged_(self) -> bool:
-        """Whether EM ended by `tol` or `patience`, not because of `max_iter`."""
-        return self._require_history().converged
 
     @property
     def classes_(self) -> None:
@@ -439,20 +418,16 @@ class Mixture(Model):
 
     @property
     def _fitted(self) -> Fitted | None:  # type: ignore[override]
-        return None if self._fit is None else self._fit.component._fitted
+        return None if self._component is None else self._component._fitted
 
     @property
     def _kind(self) -> Model:
         """What knows how data is read: the component, as it was fitted."""
-        return self.model if self._fit is None else self._fit.component
+        return self.model if self._component is None else self._component
 
     def _fitted_component(self) -> Model:
         self._require_fitted()
-        return cast(_Fit, self._fit).component
-
-    def _require_history(self) -> _History:
-        self._require_fitted()
-        return cast(_Fit, self._fit).history
+        return cast(TreeModel, self._component)
 
     def _prepared(self) -> Prepared:
         return self._fitted_component()._prepared()
@@ -557,33 +532,16 @@ class Mixture(Model):
                 settled |= iteration - best >= self.patience
             if settled:
                 break
-        converged = settled and bool(np.isfinite(objective[-1]))
-        history = _History(np.array(objective), np.array(validation), kept + 1, converged)
-        for past in history[:2]:
-            past.flags.writeable = False
-        found = (fitted or steps.fitted())._replace(log_likelihood=likelihoods[kept])
+        history = make_history(objective, validation, kept + 1, settled)
+        found = (fitted or steps.fitted())._replace(log_likelihood=likelihoods[kept], history=history)
         return _Run(found, history, validation[kept] if validation else objective[kept], objective[kept])
-
-
-class _History(NamedTuple):
-    objective: NDArray[np.float64]
-    validation: NDArray[np.float64]
-    kept: int
-    converged: bool
-
-
-class _Fit(NamedTuple):
-    """A fitted model whose class is the component, and how EM went."""
-
-    component: Model
-    history: _History
 
 
 class _Run(NamedTuple):
     """One run of EM: what it found, how it went, how good it is."""
 
     fitted: Fitted
-    history: _History
+    history: History
     score: float
     objective: float
 
