@@ -208,7 +208,12 @@ def _mixture(w: Workload, p: Pieces) -> list[Stage]:
     rows = len(np.unique(w.data().X, axis=0)) / w.n  # of equal rows one is left, with their weight
     divisions = w.C / w.n * p.threads * p["divide"]  # of estimates, on one thread
     logs = {"row sums": p["sum_left"] / w.d, "logarithms": p["log"] / (w.d * w.K)}
-    if w.layout == "trees":
+    if w.layout == "chains":
+        tables = 8 * w.K * w.C * w.C * w.d
+        scores = {"additions": p.at(f"add_row_{w.K}", tables) / w.K}
+        soft = w.C * w.C / 8 * p.first("soft_add", "masked_add")
+        stages = [scores, {"exponentials": p["exp"] / w.d, **logs}, {"additions under masks": soft}]
+    elif w.layout == "trees":
         pairs = (w.d - 1) / 2  # a feature
         scores = {"additions": p["add_column_1"]}
         shares = {"exponentials": p["exp"] / w.d, **logs}

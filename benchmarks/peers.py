@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import tallydraw as td
-from workloads import ALPHA, ITERATIONS, SEED, THREADS, TOTAL, Workload
+from workloads import ALPHA, ITERATIONS, PLAIN, SEED, THREADS, TOTAL, Workload
 
 Call = Callable[[], Any]
 
@@ -662,7 +662,7 @@ def _(w: Workload, x: SimpleNamespace) -> Call:
 
 @_peer("Mixture", "numpy", "matrix products with one-hot rows, float64")
 def _(w: Workload, x: SimpleNamespace) -> Call:
-    if w.layout == "trees":
+    if w.layout != PLAIN:
         raise NotSuited
     one_hot = (x.X[:, :, None] == np.arange(w.C)).reshape(w.n, -1).astype(np.float64)
 
@@ -685,7 +685,7 @@ def _(w: Workload, x: SimpleNamespace) -> Call:
 
 @_peer("Mixture", "StepMix", "StepMix.fit")
 def _(w: Workload, x: SimpleNamespace) -> Call:
-    if w.layout == "trees":
+    if w.layout != PLAIN:
         raise NotSuited
     stepmix = _import("stepmix.stepmix")
     data = x.X.astype(np.float64)
@@ -706,7 +706,7 @@ def _(w: Workload, x: SimpleNamespace) -> Call:
 
 @_peer("Mixture", "pomegranate", "GeneralMixtureModel.fit")
 def _(w: Workload, x: SimpleNamespace) -> Call:
-    if w.layout == "trees":
+    if w.layout != PLAIN:
         raise NotSuited
     torch, models = _torch(), _import("pomegranate.gmm")
     kinds = _import("pomegranate.distributions")

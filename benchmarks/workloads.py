@@ -234,9 +234,12 @@ def _chow_liu_tree(w: Workload, data: SimpleNamespace, threads: int) -> Callable
 
 
 def _mixture(w: Workload, data: SimpleNamespace, threads: int) -> Callable[[], Any]:
-    kind = td.ChowLiuTree(alpha=0.1, n_categories=w.C, shared=False) if w.layout == "trees" else None
-    model = kind or td.NaiveBayes(alpha=0.1, n_categories=w.C)
-    mixture = td.Mixture(model, w.K, start="random", max_iter=ITERATIONS, tol=0)
+    kinds = {
+        "trees": lambda: td.ChowLiuTree(alpha=0.1, n_categories=w.C, shared=False),
+        "chains": lambda: td.MarkovChain(alpha=0.1, n_categories=w.C, homogeneous=False),
+        PLAIN: lambda: td.NaiveBayes(alpha=0.1, n_categories=w.C),
+    }
+    mixture = td.Mixture(kinds[w.layout](), w.K, start="random", max_iter=ITERATIONS, tol=0)
     return lambda: mixture.fit(data.X, rng=SEED, n_threads=threads).objective_[-1] / w.n
 
 
@@ -362,9 +365,9 @@ def _workloads() -> list[Workload]:
         shape = f"{n_rows:,}x{d} C={C} K={K}"
         em = "cell, component and iteration"
         everything.append(Workload("Mixture", f"{ITERATIONS} iterations of EM, products {shape}", em, n_rows, C, d, K))
-        if C == 2:
-            name = f"{ITERATIONS} iterations of EM, trees {shape}"
-            everything.append(Workload("Mixture", name, em, n_rows, C, d, K, layout="trees"))
+        for kind in ("trees", "chains") if C == 2 else ():
+            name = f"{ITERATIONS} iterations of EM, {kind} {shape}"
+            everything.append(Workload("Mixture", name, em, n_rows, C, d, K, layout=kind))
     for scored, filled, fitted, d, C, K in (
         (size(2_000, 300_000, 1_000_000), size(500, 50_000, 200_000), size(500, 10_000, 50_000), 64, 2, 1),
         (size(4_000, 600_000, 2_000_000), size(1_000, 60_000, 250_000), size(500, 4_000, 20_000), 16, 5, 8),
