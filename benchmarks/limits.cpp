@@ -611,7 +611,8 @@ int main(int argc, char** argv) {
   pieces.weights();
   pieces.scores();
   for (const tallydraw::index kib : {16, 128, 256}) {
-    pieces.rows<1, 0>(kib);  // 8, 10 and 20 classes
+    pieces.rows<0, 2>(kib);  // 2, 8, 10 and 20 classes
+    pieces.rows<1, 0>(kib);
     pieces.rows<1, 2>(kib);
     pieces.rows<2, 4>(kib);
   }
