@@ -25,7 +25,7 @@ from workloads import MISSING, THREADS, Workload
 
 HERE = Path(__file__).resolve().parent
 RUNS = 7  # of half a second, of each piece the fastest: whatever else the machine does is in the way of few
-NOTE = ("read", "write")  # pieces that are stated as GB/s too
+SIZES = ("lane_categories", "few_bits")  # of the library, for this instruction set: no pieces
 
 Stage = dict[str, float]  # ns an item that each need takes by itself
 
@@ -315,18 +315,19 @@ NEEDS: dict[str, Callable[[Workload, Pieces], list[Stage]]] = {
 
 
 def limit(w: Workload, isa: str, threads: int) -> tuple[float, str]:
-    """(ns an item at best, what is scarce, in the longest stage first); NaN where it is not known."""
+    """(ns an item at best, what is scarce in each stage that counts); NaN where it is not known."""
     found = measure(isa, threads)
     if w.small or not found or w.verb not in NEEDS:
         return math.nan, ""
-    stages = NEEDS[w.verb](w, Pieces(found, threads))
-    scarce = sorted(((max(s.values()), max(s, key=lambda need: s[need])) for s in stages), reverse=True)
+    scarce = [max((ns, need) for need, ns in stage.items()) for stage in NEEDS[w.verb](w, Pieces(found, threads))]
     total = sum(ns for ns, _ in scarce)
-    return total, " + ".join(need for ns, need in scarce if ns >= 0.1 * total)
+    return total, " + ".join(dict.fromkeys(need for ns, need in scarce if ns >= 0.1 * total))
 
 
 if __name__ == "__main__":
     chosen = sys.argv[1] if len(sys.argv) > 1 else td.backend.instruction_sets()[-1]
     for name, value in measure(chosen, THREADS).items():
-        speed = f"  {1 / value:8.1f} GB/s" if name.startswith(NOTE) else ""
+        if name in SIZES:
+            continue
+        speed = f"  {1 / value:8.1f} GB/s" if name.startswith(("read_", "write_")) else ""
         print(f"{name:24} {value:9.4f} ns{speed}")
