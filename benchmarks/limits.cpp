@@ -1,5 +1,5 @@
-// What this machine can do at best: the pieces that kernels are made of, each alone, on T threads at once. Where a piece
-// is a part of the library, it is called as it stands, on data that lie in the cache that it says.
+// What this machine can do at best: the pieces that kernels are made of, each alone, on T threads at once. A piece that
+// is a part of the library is called as it stands, on data in the first cache, or where its name says.
 // Prints "name value" lines, ns an operation with all threads together (of memory: ns a byte). Driven by limits.py.
 // GCC and Clang only.
 #include <algorithm>
@@ -171,8 +171,8 @@ void pieces::memory() const {
   }
 }
 
-/// Independent look-ups in tables of eight bytes: 4,096 places in no order are loaded, and begin elsewhere in every call,
-/// so that of a table that is larger than the caches these are not the same few lines again.
+/// Independent look-ups in tables of eight bytes: 4,096 places in no order are loaded, and begin elsewhere each time, so
+/// that of a table that is larger than the caches these are not the same few lines again.
 void pieces::lookups() const {
   constexpr index n = 4096, together = 8;
   for (const index kib : {1, 8, 32, 128, 512, 1024, 4096, 16384, 131072}) {

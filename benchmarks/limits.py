@@ -199,9 +199,11 @@ def _of_pairs(stages: list[Stage], pairs: float) -> list[Stage]:
 def _chow_liu_tree(w: Workload, p: Pieces) -> list[Stage]:
     pairs = w.d * (w.d - 1) / 2
     tables = 8 * w.C * w.C * pairs
-    forest = {"bounds": pairs / w.n * p["bound"], "tables read": tables / w.n * p.read(tables)}
+    informed = {"bounds": p["bound"]} if w.C == 2 else {"terms": w.C * w.C * p["near_divergence"]}
+    informed["tables read"] = 8 * w.C * w.C * p.read(tables)
+    forest = {"better arcs": p["better_arc"]}
     kept = {"bytes written": 8 * w.C * w.C * w.d / w.n * p["write_256_kib"]}
-    return [*_of_pairs(_count_pairs(w, p), pairs), forest, kept]
+    return [*_of_pairs(_count_pairs(w, p), pairs), *_of_pairs([informed, forest], pairs / w.n), kept]
 
 
 def _mixture(w: Workload, p: Pieces) -> list[Stage]:

@@ -585,6 +585,8 @@ def _shared(model: Any, arcs: list[tuple[int, int]]) -> float:
 
 @_peer("ChowLiuTree", "numpy", "matrix product, scipy minimum_spanning_tree")
 def _(w: Workload, x: SimpleNamespace) -> Call:
+    if w.C > 2:
+        raise NotSuited
     spanning = _import("scipy.sparse.csgraph").minimum_spanning_tree
     ones = x.X.astype(np.float32)
 
@@ -601,6 +603,25 @@ def _(w: Workload, x: SimpleNamespace) -> Call:
             with np.errstate(divide="ignore", invalid="ignore"):
                 shared += np.where(cells > 0, cells * np.log(cells * n / (a * b)), 0.0)
         shared /= n
+        tree = spanning(np.triu(shared.max() + 1.0 - shared, 1)).tocoo()
+        return list(zip(tree.row.tolist(), tree.col.tolist(), strict=True))
+
+    return run
+
+
+@_peer("ChowLiuTree", "numpy", "matrix product of one-hot rows, scipy minimum_spanning_tree")
+def _(w: Workload, x: SimpleNamespace) -> Call:
+    if w.C == 2:
+        raise NotSuited
+    spanning = _import("scipy.sparse.csgraph").minimum_spanning_tree
+    one_hot = (x.X[:, :, None] == np.arange(w.C)).reshape(w.n, -1).astype(np.float32)
+
+    def run() -> Any:
+        both = (one_hot.T @ one_hot).astype(np.float64)
+        one = both.diagonal()
+        with np.errstate(divide="ignore", invalid="ignore"):
+            terms = np.where(both > 0, both * np.log(both * w.n / (one[:, None] * one)), 0.0) / w.n
+        shared = terms.reshape(w.d, w.C, w.d, w.C).sum(axis=(1, 3))
         tree = spanning(np.triu(shared.max() + 1.0 - shared, 1)).tocoo()
         return list(zip(tree.row.tolist(), tree.col.tolist(), strict=True))
 
@@ -646,6 +667,8 @@ def _(w: Workload, x: SimpleNamespace) -> Call:
 
 @_peer("ChowLiuTree", "deeprob-kit", "BinaryCLT.fit")
 def _(w: Workload, x: SimpleNamespace) -> Call:
+    if w.C > 2:
+        raise NotSuited
     tree = _import("deeprob.spn.structure.cltree")
     data, domains = x.X.astype(np.float32), [[0, 1]] * w.d
 

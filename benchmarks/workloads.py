@@ -359,8 +359,8 @@ def _workloads() -> list[Workload]:
         everything.append(w)
         if K == 1 and d == 64:
             everything.append(replace(w, name=f"{w.name} weighted", layout="weighted"))
-    for n_rows, d in ((17_412, 69), (1_600, 180), (2_461, 1_556), (rows, 64)):
-        everything.append(Workload("ChowLiuTree", f"fit of a tree {n_rows:,}x{d} C=2", "row", n_rows, 2, d))
+    for n_rows, d, C in ((17_412, 69, 2), (1_600, 180, 2), (2_461, 1_556, 2), (rows, 64, 2), (rows // 9, 64, 4)):
+        everything.append(Workload("ChowLiuTree", f"fit of a tree {n_rows:,}x{d} C={C}", "row", n_rows, C, d))
     for n_rows, d, C, K in ((17_412, 69, 2, 20), (16_181, 16, 2, 20), (size(2_000, 20_000, 20_000), 50, 8, 10)):
         shape = f"{n_rows:,}x{d} C={C} K={K}"
         em = "cell, component and iteration"
