@@ -171,8 +171,8 @@ void pieces::memory() const {
   }
 }
 
-/// Independent look-ups in tables of eight bytes: 4,096 places in no order are loaded, and begin elsewhere each time, so
-/// that of a table that is larger than the caches these are not the same few lines again.
+/// Independent look-ups in tables of eight bytes: 4,096 places in no order are loaded, and begin elsewhere each time: of
+/// a table that is larger than the caches these are not the same few lines again.
 void pieces::lookups() const {
   constexpr index n = 4096, together = 8;
   for (const index kib : {1, 8, 32, 128, 512, 1024, 4096, 16384, 131072}) {
