@@ -171,7 +171,7 @@ void pieces::memory() const {
   }
 }
 
-/// Independent look-ups in tables of eight bytes: 4,096 places in no order are loaded, and begin elsewhere each time: of
+/// Independent look-ups in tables of eight bytes: 4,096 places in no order are loaded, begun elsewhere each time: of
 /// a table that is larger than the caches these are not the same few lines again.
 void pieces::lookups() const {
   constexpr index n = 4096, together = 8;
