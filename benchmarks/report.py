@@ -1,7 +1,8 @@
 """Measures every workload against its peers and the other backend, and writes `results.md`.
 
     python benchmarks/report.py                      # all; TALLYDRAW_BENCH sets the size
-    python benchmarks/report.py --publish            # and the figures and the README's table
+    python benchmarks/report.py --publish            # and the figures and the tables of both READMEs
+    python benchmarks/report.py --limits-only        # the core alone, and of all this the table of limits
     python benchmarks/report.py --only "draws C=256" # workloads whose verb or name contains this
     python benchmarks/report.py --isa x86-64-v3      # the core with a narrower instruction set forced
 
@@ -43,6 +44,7 @@ MOST_PAIRS = 31
 HERE = Path(__file__).resolve().parent
 README, IMAGES = HERE.parent / "README.md", HERE.parent / "docs" / "images"
 MARKS = "<!-- measured: written by benchmarks/report.py -->\n", "<!-- end of measured -->"
+LIMITS = HERE / "README.md"
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 NOISE = 0.05  # paired runs of the same call differ by less
 
@@ -114,6 +116,9 @@ def measure(w: Workload, options: argparse.Namespace, skipped: dict[str, str]) -
     core = on("cpp", isa, timer(call, clock))
     row = Row(w, math.nan)
     times = []
+    if options.limits_only:
+        row.core_ns = paired(core, core)[0] / w.items * 1e9
+        return row
     if "numba" in td.backend.available():
         td.backend.use("numba")
         peers.agrees(w, result, call())
@@ -239,6 +244,27 @@ def ratio_table(rows: list[Row], isa: str, threads: int) -> list[str]:
     return lines
 
 
+def limit_table(rows: list[Row], isa: str, options: argparse.Namespace) -> str:
+    """One line for each verb and what is scarce in some of its workloads: the shares of the limit that are reached."""
+    lines = [
+        *machine(isa, options),
+        "",
+        "| call | scarce | share reached | lowest on |",
+        "|---|---|---:|---|",
+    ]
+    shares: dict[tuple[str, str], list[tuple[float, str]]] = {}
+    for row in rows:
+        least, scarce = limits.limit(row.workload, isa, options.threads)
+        if not math.isnan(least):
+            found = shares.setdefault((row.workload.verb, scarce), [])
+            found.append((least / row.core_ns, row.workload.name))
+    for (verb, scarce), found in shares.items():
+        (lowest, name), (highest, _) = min(found), max(found)
+        reached = f"{lowest:.0%}" if len(found) == 1 else f"{lowest:.0%} to {highest:.0%}"
+        lines.append(f"| `{verb}` | {scarce} | {reached} | {name} |")
+    return "\n".join(lines) + "\n"
+
+
 def floor_table(floors: list[Floor], rows: list[Row]) -> list[str]:
     """One line a floor, the furthest below first."""
     lines = ["| floor | lowest measured | on | met |", "|---|---:|---|---|"]
@@ -294,11 +320,11 @@ def headline(rows: list[Row], isa: str, options: argparse.Namespace) -> str:
     return "\n".join(lines) + "\n"
 
 
-def publish(text: str) -> None:
-    """Put `text` between the README's marks."""
+def publish(text: str, page: Path) -> None:
+    """Put `text` between the marks of a page."""
     begin, end = MARKS
-    before, rest = README.read_text(encoding="utf-8").split(begin)
-    README.write_text(before + begin + "\n" + text + "\n" + end + rest.split(end)[1], encoding="utf-8")
+    before, rest = page.read_text(encoding="utf-8").split(begin)
+    page.write_text(before + begin + "\n" + text + "\n" + end + rest.split(end)[1], encoding="utf-8")
 
 
 def machine(isa: str, options: argparse.Namespace) -> list[str]:
@@ -371,16 +397,17 @@ def main() -> int:
     parser.add_argument("--threads", type=int, default=THREADS, help="of both backends (default: %(default)s)")
     parser.add_argument("--clock", choices=CLOCKS, default="wall", help="cpu: for a busy machine, with --threads 1")
     parser.add_argument("--core-only", action="store_true", help="compare the two backends, no peers")
+    parser.add_argument("--limits-only", action="store_true", help="time the core, write benchmarks/README.md's limits")
     parser.add_argument("--no-small", action="store_true", help="leave the workloads of few rows out")
     parser.add_argument("--keep-going", action="store_true", help="note a workload that fails, go on with the next")
-    parser.add_argument("--publish", action="store_true", help="write the figures and the README's table too")
+    parser.add_argument("--publish", action="store_true", help="write the figures and the tables of both READMEs too")
     parser.add_argument("--output", type=Path, help="default: results.md beside this file, or with --only the screen")
     options = parser.parse_args()
-    if options.publish and (SIZE == "quick" or options.only or options.core_only):
+    if options.publish and (SIZE == "quick" or options.only or options.core_only or options.limits_only):
         parser.error("--publish is for everything measured, at a larger size than quick")
     td.backend.use("cpp", instruction_set=options.isa)
     isa = td.backend.instruction_set()
-    chosen = workloads.select(options.only, small=False if options.no_small else None)
+    chosen = workloads.select(options.only, small=False if options.no_small or options.limits_only else None)
     if not chosen:
         names = "; ".join(w.name for w in workloads.WORKLOADS)
         parser.error(f"no workload contains {options.only!r}; there are: {names}")
@@ -397,12 +424,20 @@ def main() -> int:
             print(f"{w.name}: {failed[w.name]}", file=sys.stderr, flush=True)
             continue
         rows.append(row)
+        if options.limits_only:
+            print(f"{w.name}: {row.core_ns:.3g} ns a {w.unit}", file=sys.stderr, flush=True)
+            continue
         shown = ", ".join(f"{name} {fmt(r)}" for name, r in sorted(row.ratios.items(), key=lambda item: item[1]))
         print(f"{w.name}: {row.core_ns:.3g} ns a {w.unit}; × {shown}", file=sys.stderr, flush=True)
+    if options.limits_only:
+        table = limit_table(rows, isa, options)
+        print(table) if options.only else publish(table, LIMITS)
+        return 1 if failed else 0
     growth = [] if options.only or options.core_only else how_it_grows(options)
     text = report(rows, skipped, failed, growth, isa, options)
     if options.publish and not failed:
-        publish(headline(rows, isa, options))
+        publish(headline(rows, isa, options), README)
+        publish(limit_table(rows, isa, options), LIMITS)
     output = options.output or (None if options.only else HERE / "results.md")
     if output is None:
         print(text)

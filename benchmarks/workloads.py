@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import tallydraw as td
+from tallydraw.models._em import expected_tables
 
 SEED = 20110607
 THREADS = 2
@@ -27,6 +28,8 @@ if SIZE not in SIZES:
 PLAIN = "row-major uint8"
 OTHER_LAYOUTS = ("column-major uint8", "row-major int64", "strided uint8")
 ITERATIONS = 10  # of EM, its beginning included
+MISSING = 0.1  # of the cells of rows with missing cells
+ALPHA = 0.1  # of fits to them
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,8 @@ class Workload:
     @property
     def items(self) -> int:
         pairs = self.d * (self.d - 1) // 2
+        if self.unit == "cell and iteration":  # as many as the rows need
+            return self.n * self.d * int(self.data().iterations)
         per_row = {
             "pair": pairs,
             "weight": self.C,
@@ -129,6 +134,35 @@ def _paths(P: np.ndarray, n: int, length: int, rng: np.random.Generator) -> np.n
     return np.ascontiguousarray(S.T)
 
 
+def _rows_with_missing_cells(w: Workload, rng: np.random.Generator) -> SimpleNamespace:
+    """A tree, or a chain, of tables; rows drawn from it, feature by feature, of which some cells are then missing."""
+    tree = w.layout != "chain"
+    parents = [-1, *(int(rng.integers(0, j)) if tree else j - 1 for j in range(1, w.d))]
+    theta = [rng.dirichlet(np.ones(w.C), (w.K, w.C if parent >= 0 else 1)) for parent in parents]
+    y = rng.integers(0, w.K, w.n)
+    X = np.empty((w.n, w.d), np.int8)
+    for j, parent in enumerate(parents):
+        levels = theta[j].cumsum(axis=2)[y, X[:, parent] if parent >= 0 else 0]
+        X[:, j] = (rng.random(w.n)[:, None] >= levels[:, :-1]).sum(axis=1)
+    X[rng.random(X.shape) < MISSING] = -1
+    data = SimpleNamespace(X=X, y=y, parents=parents, theta=theta, prior=np.full(w.K, 1.0 / w.K))
+    if w.verb == "fit_missing":
+        objective: list[float] = []
+        available = _chain_with_gaps(w).fit(X, y if w.K > 1 else None)
+        expected_tables(
+            X, y if w.K > 1 else None, available.counts_, alpha=ALPHA, weights=None, missing=None, unseen="error",
+            n_threads=THREADS, objective=objective,
+        )  # fmt: skip
+        data.available, data.iterations = available.counts_, len(objective)
+    return data
+
+
+def _contingency_tables(w: Workload, rng: np.random.Generator) -> SimpleNamespace:
+    """Of all pairs of features of rows that depend on each other."""
+    rows = _dependent_rows(replace(w, n=20_000), rng)
+    return SimpleNamespace(pairs=td.count_pairs(rows.X, n_categories=w.C))
+
+
 _MAKE: dict[str, Callable[[Workload, np.random.Generator], SimpleNamespace]] = {
     "sample_categories": _distribution,
     "Sampler": _distribution,
@@ -143,6 +177,11 @@ _MAKE: dict[str, Callable[[Workload, np.random.Generator], SimpleNamespace]] = {
     "count_transitions": _chain,
     "log_prob_features": _labelled_rows,
     "log_prob_paths": _chain,
+    "log_prob_missing": _rows_with_missing_cells,
+    "complete": _rows_with_missing_cells,
+    "marginals": _rows_with_missing_cells,
+    "fit_missing": _rows_with_missing_cells,
+    "mutual_information": _contingency_tables,
 }
 
 # Our calls ------------------------------------------------------------------------------------------------------------
@@ -195,10 +234,49 @@ def _chow_liu_tree(w: Workload, data: SimpleNamespace, threads: int) -> Callable
 
 
 def _mixture(w: Workload, data: SimpleNamespace, threads: int) -> Callable[[], Any]:
-    kind = td.ChowLiuTree(alpha=0.1, n_categories=w.C, shared=False) if w.layout == "trees" else None
-    model = kind or td.NaiveBayes(alpha=0.1, n_categories=w.C)
-    mixture = td.Mixture(model, w.K, start="random", max_iter=ITERATIONS, tol=0)
+    kinds = {
+        "trees": lambda: td.ChowLiuTree(alpha=0.1, n_categories=w.C, shared=False),
+        "chains": lambda: td.MarkovChain(alpha=0.1, n_categories=w.C, homogeneous=False),
+        PLAIN: lambda: td.NaiveBayes(alpha=0.1, n_categories=w.C),
+    }
+    mixture = td.Mixture(kinds[w.layout](), w.K, start="random", max_iter=ITERATIONS, tol=0)
     return lambda: mixture.fit(data.X, rng=SEED, n_threads=threads).objective_[-1] / w.n
+
+
+def _log_prob_missing(w: Workload, data: SimpleNamespace, threads: int) -> Callable[[], Any]:
+    tables = _tree_tables(w, data)
+    return lambda: td.log_prob_features(data.X, tables, n_threads=threads)
+
+
+def _tree_tables(w: Workload, data: SimpleNamespace) -> td.Tables:
+    arrays = [t if parent >= 0 else t[:, 0] for t, parent in zip(data.theta, data.parents, strict=True)]
+    if w.K == 1:
+        return td.Tables.from_arrays([t[0] for t in arrays], parents=data.parents)
+    return td.Tables.from_arrays(arrays, parents=data.parents, n_classes=w.K)
+
+
+def _tree(w: Workload, data: SimpleNamespace) -> td.ChowLiuTree:
+    prior = None if w.K == 1 else data.prior
+    return td.ChowLiuTree.from_probabilities(_tree_tables(w, data), class_prior=prior)
+
+
+def _complete(w: Workload, data: SimpleNamespace, threads: int) -> Callable[[], Any]:
+    model = _tree(w, data)
+    return lambda: model.complete(data.X, how=w.layout, rng=SEED, n_threads=threads)
+
+
+def _marginals(w: Workload, data: SimpleNamespace, threads: int) -> Callable[[], Any]:
+    model = _tree(w, data)
+    return lambda: model.marginals(data.X, n_threads=threads)
+
+
+def _chain_with_gaps(w: Workload, missing_fit: str = "available") -> td.MarkovChain:
+    return td.MarkovChain(alpha=ALPHA, n_categories=w.C, homogeneous=False, missing_fit=missing_fit)
+
+
+def _fit_missing(w: Workload, data: SimpleNamespace, threads: int) -> Callable[[], Any]:
+    y = data.y if w.K > 1 else None
+    return lambda: _chain_with_gaps(w, "em").fit(data.X, y, n_threads=threads).probabilities_
 
 
 _OURS: dict[str, Callable[[Workload, SimpleNamespace, int], Callable[[], Any]]] = {
@@ -217,6 +295,11 @@ _OURS: dict[str, Callable[[Workload, SimpleNamespace, int], Callable[[], Any]]] 
     "count_transitions": lambda w, x, t: lambda: td.count_transitions(x.S, n_states=w.C, n_threads=t),
     "log_prob_features": _log_prob_features,
     "log_prob_paths": _log_prob_paths,
+    "log_prob_missing": _log_prob_missing,
+    "complete": _complete,
+    "marginals": _marginals,
+    "fit_missing": _fit_missing,
+    "mutual_information": lambda w, x, t: lambda: td.mutual_information(x.pairs, n_threads=t),
 }
 
 # The list -------------------------------------------------------------------------------------------------------------
@@ -276,15 +359,33 @@ def _workloads() -> list[Workload]:
         everything.append(w)
         if K == 1 and d == 64:
             everything.append(replace(w, name=f"{w.name} weighted", layout="weighted"))
-    for n_rows, d in ((17_412, 69), (1_600, 180), (2_461, 1_556), (rows, 64)):
-        everything.append(Workload("ChowLiuTree", f"fit of a tree {n_rows:,}x{d} C=2", "row", n_rows, 2, d))
+    for n_rows, d, C in ((17_412, 69, 2), (1_600, 180, 2), (2_461, 1_556, 2), (rows, 64, 2), (rows // 9, 64, 4)):
+        everything.append(Workload("ChowLiuTree", f"fit of a tree {n_rows:,}x{d} C={C}", "row", n_rows, C, d))
     for n_rows, d, C, K in ((17_412, 69, 2, 20), (16_181, 16, 2, 20), (size(2_000, 20_000, 20_000), 50, 8, 10)):
         shape = f"{n_rows:,}x{d} C={C} K={K}"
         em = "cell, component and iteration"
         everything.append(Workload("Mixture", f"{ITERATIONS} iterations of EM, products {shape}", em, n_rows, C, d, K))
-        if C == 2:
-            name = f"{ITERATIONS} iterations of EM, trees {shape}"
-            everything.append(Workload("Mixture", name, em, n_rows, C, d, K, layout="trees"))
+        for kind in ("trees", "chains") if C == 2 else ():
+            name = f"{ITERATIONS} iterations of EM, {kind} {shape}"
+            everything.append(Workload("Mixture", name, em, n_rows, C, d, K, layout=kind))
+    for scored, filled, fitted, d, C, K in (
+        (size(2_000, 300_000, 1_000_000), size(500, 50_000, 200_000), size(500, 10_000, 50_000), 64, 2, 1),
+        (size(4_000, 600_000, 2_000_000), size(1_000, 60_000, 250_000), size(500, 4_000, 20_000), 16, 5, 8),
+    ):
+        shape = f"{d} features C={C} K={K}, {MISSING:.0%} missing"
+        for layout in ("tree", "chain"):
+            name = f"scores of {scored:,} rows, {layout} of {shape}"
+            everything.append(Workload("log_prob_missing", name, "cell and class", scored, C, d, K, layout=layout))
+        for how in ("sample", "mode"):
+            name = f"completed {filled:,} rows ({how}), tree of {shape}"
+            everything.append(Workload("complete", name, "cell", filled, C, d, K, layout=how))
+        name = f"marginals of {filled // 2:,} rows, tree of {shape}"
+        everything.append(Workload("marginals", name, "cell", filled // 2, C, d, K, layout="tree"))
+        name, unit = f"fit with expected counts of {fitted:,} rows, chain of {shape}", "cell and iteration"
+        everything.append(Workload("fit_missing", name, unit, fitted, C, d, K, layout="chain"))
+    for d, C in ((1_000, 2), (300, 5), (64, 17)):
+        name = f"mutual information of all pairs of {d} features C={C}"
+        everything.append(Workload("mutual_information", name, "pair", 1, C, d))
     return everything + _small()
 
 
