@@ -159,7 +159,8 @@ def log_prob_messages(
 def marginals_features(
     X: Codes, missing: int | None, unseen_is_missing: bool, structure: Structure, probabilities: Floats, plain: bool,
     weights: Floats, out: Floats, threads: int,
-) -> None: ...  # out (n, sum C_j): p(x_j | what is seen), classes weighted by weights (n, K); codes are checked already
+) -> None: ...  # out: p(x_j | what is seen), (n, C_j) of one feature after the other, classes weighted by weights (n, K);
+                # codes are checked already
 def log_prob_paths(
     x: Codes, offsets: Counts, structure: Structure, probabilities: Floats, logs: Floats, log_offsets: Counts,
     use_start: bool, first: Floats, out: Floats, threads: int,

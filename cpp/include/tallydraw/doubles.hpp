@@ -117,6 +117,19 @@ struct doubles {
 #endif
     }
   }
+  void multiply(const doubles& by) noexcept {
+    for (int i = 0; i < parts; ++i) value[i] *= by.value[i];
+  }
+  /// Over `by`; zeros where that is zero, as these then are.
+  void divide_or_zero(const doubles& by) noexcept {
+    for (int i = 0; i < parts; ++i) {
+      double own[width], others[width];
+      std::memcpy(own, &value[i], sizeof own);
+      std::memcpy(others, &by.value[i], sizeof others);
+      for (int l = 0; l < width; ++l) own[l] = own[l] / (others[l] == 0.0 ? 1.0 : others[l]);
+      std::memcpy(&value[i], own, sizeof own);
+    }
+  }
   /// Zeros where the bits of `set` are not set.
   void keep(std::uint32_t set) noexcept {
     const doubles own = *this;

@@ -22,17 +22,52 @@
 
 namespace tallydraw::TALLYDRAW_ISA {
 
-/// Whether every context is at most one feature.
-inline bool one_parent(const structure_view& s) {
-  for (index j = 0; j < s.d; ++j)
-    if (s.context_begin[j + 1] - s.context_begin[j] > 1) return false;
-  return true;
-}
+/// The totals of a block of rows that are made at once.
+struct row_totals {
+  double* totals;          // [classes][d][rows]
+  std::uint64_t* tops;     // [d][strips]: where the total of feature j is a factor of the row
+  std::uint64_t* outside;  // [strips]: rows for which plain numbers do not suffice
+};
+
+/// Most classes of which totals are made at once, one after the other.
+constexpr index most_row_classes = 4;
 
 /// Whether the totals of blocks of `rows` rows may be made all at once.
-inline bool sent_by_row(const structure_view& s, const message_sizes& size, index rows) {
-  return s.n_classes <= most_row_classes && size.entries > 0 && size.most_categories <= most_row_categories &&
-         rows % rows_sent == 0;
+inline bool total_by_row(const structure_view& s, const message_sizes& size, index rows) {
+  return s.n_classes <= most_row_classes && rows % rows_sent == 0 && sent_by_row(s, size);
+}
+
+/// All totals of the q-th rows_sent rows of a strip, under class c; returns the lanes for which plain numbers do not
+/// suffice.
+template <int N, class U>
+TALLYDRAW_APART inline std::uint32_t total_rows(const encoder& e, const scored_tables& tables, const code_columns<U>& z,
+                                                index strip, index q, index c, const message_state& m,
+                                                const row_messages& messages, const row_totals& t) {
+  const index d = e.s.d, strips = z.strips, rows = z.rows;
+  double* const totals = t.totals + c * d * rows + 64 * strip + rows_sent * q;
+  std::uint64_t* const tops = t.tops + strip;
+  const class_lane of_class{tables.cells, tables.offsets, e.s.n_classes, c};
+  return send_rows<N>(e, of_class, z.gone + strip, strips, q, m, messages,
+                      [=](index j, row_bits lanes, const row_lanes_of& found) {
+                        found.store(totals + j * rows);
+                        tops[j * strips] |= static_cast<std::uint64_t>(lanes) << (rows_sent * q);
+                      });
+}
+
+template <class U>
+inline void total_strip(const encoder& e, const scored_tables& tables, const code_columns<U>& z, index strip,
+                        const message_state& m, const row_messages& messages, const row_totals& t) {
+  const structure_view& s = e.s;
+  see_strip(s, z, strip, messages);
+  for (index j = 0; j < s.d; ++j) t.tops[j * z.strips + strip] = 0;
+  t.outside[strip] = 0;
+  with_categories(s, [&](auto n) {
+    for (index q = 0; q < std::min<index>(64, z.rows - 64 * strip) / rows_sent; ++q)
+      for (index c = 0; c < s.n_classes; ++c) {
+        const std::uint64_t outside = total_rows<decltype(n)::value>(e, tables, z, strip, q, c, m, messages, t);
+        t.outside[strip] |= outside << (rows_sent * q);
+      }
+  });
 }
 
 /// Whether that is worth it, to judge by the first strip, where `unknown` missing cells have something behind them that
@@ -52,7 +87,7 @@ inline bool are_many(const structure_view& s, const code_columns<U>& z, index un
 /// that says so. Each piece begins a cache line.
 struct log_prob_tree_pieces {
   index messages, codes, turned, row, columns, combined, gone, sums, values, exponents, made_rows, terms;
-  index totals, tops, outside, seen, below, loud;  // of row_totals
+  index row_messages, totals, tops, outside;  // of rows at once
   index words;
 };
 inline log_prob_tree_pieces make_log_prob_tree_pieces(const structure_view& s, index rows) {
@@ -74,13 +109,11 @@ inline log_prob_tree_pieces make_log_prob_tree_pieces(const structure_view& s, i
   place(at.exponents, rows * s.n_classes);
   place(at.made_rows, rows);
   place(at.terms, most_classes * (size.entries + size.most_categories));
-  const index some = sent_by_row(s, size, rows);
+  const index some = total_by_row(s, size, rows);
+  place(at.row_messages, some * row_messages_words(s, size));
   place(at.totals, some * s.n_classes * s.d * rows);
   place(at.tops, some * s.d * ((rows + 63) / 64));
   place(at.outside, some * ((rows + 63) / 64));
-  place(at.seen, some * s.d * size.most_categories);
-  place(at.below, some * rows_sent * size.entries);
-  place(at.loud, some * (s.d + 3) / 4);
   return at;
 }
 /// Scratch of log_prob_tree in words of 64 bits.
@@ -264,19 +297,14 @@ inline index log_prob_tree(const codes_view& x, const code_rules& rules, const s
           z.gone[j * z.strips + strip] = !e.slots ? 0
                                                   : bits_where(z.x + j * block + 64 * strip, block < 64 ? block : 64,
                                                                static_cast<const U*>(e.slot)[j]);
-      const row_totals t{reinterpret_cast<double*>(own + at.totals),
-                         own + at.tops,
-                         own + at.outside,
-                         own + at.seen,
-                         reinterpret_cast<double*>(own + at.below),
-                         reinterpret_cast<std::uint16_t*>(own + at.loud)};
+      const row_messages messages = make_row_messages(s, size, own + at.row_messages);
+      const row_totals t{reinterpret_cast<double*>(own + at.totals), own + at.tops, own + at.outside};
       bool by_row = false;
       if constexpr (!Max) {
         const index unknown = number_behind(e, children, tables, z, 0, 1, columns);
-        if (at.totals < at.tops && sizeof(U) == 1 && tables.plain && e.parent != nullptr)
-          by_row = are_many(s, z, unknown);
+        if constexpr (sizeof(U) == 1) by_row = tables.plain && total_by_row(s, size, block) && are_many(s, z, unknown);
         if (by_row)
-          for (index strip = 0; strip < z.strips; ++strip) total_strip(e, tables, z, strip, size.most_categories, m, t);
+          for (index strip = 0; strip < z.strips; ++strip) total_strip(e, tables, z, strip, m, messages, t);
         else
           number_behind(e, children, tables, z, 1, z.strips, columns);
       }

@@ -1,62 +1,213 @@
 // p(x_j | what is seen of the row), for every feature: 1 at an observed cell; at a missing one the sum over the
 // classes, in their order, of weights[r][k] times the beliefs of beliefs.hpp, in their order. Classes of weight zero
-// are left out.
+// are left out. Where every context is at most one feature, several rows go at once (messages_by_row.hpp).
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
+#include <cstring>
 
 #include "tallydraw/beliefs.hpp"
 #include "tallydraw/codes.hpp"
+#include "tallydraw/messages_by_row.hpp"
 #include "tallydraw/parallel.hpp"
+#include "tallydraw/transpose.hpp"
 
 namespace tallydraw::TALLYDRAW_ISA {
 
-/// Scratch of marginals_features in words of 64 bits.
-inline index marginals_features_part(const structure_view& s) {
-  return message_words(s) + belief_words(s) + s.d + 2 * rows_together(s.d) * s.d;
-}
-inline index marginals_features_scratch(const structure_view& s, int threads) {
-  return encoder_bytes(s.d) / 8 + threads * marginals_features_part(s);
+/// Rows of a block, of those that go at once.
+constexpr index marginal_rows = 64;
+
+/// Where the pieces of a thread's scratch begin, in words, and how many they are.
+struct marginals_pieces {
+  index messages, beliefs, place, plain_codes, combined;
+  index turned, gone, row_messages, down, sums;  // of rows at once
+  index words;
+};
+inline marginals_pieces make_marginals_pieces(const structure_view& s) {
+  const message_sizes size = sizes_of_messages(s);
+  marginals_pieces at{};
+  const auto place = [&at](index& piece, index words) {
+    piece = at.words;
+    at.words += whole_lines(words);
+  };
+  index columns = 0;
+  for (index j = 0; j < s.d; ++j) columns += s.n_categories[j];
+  const index together = std::max(marginal_rows, rows_together(s.d));
+  place(at.messages, message_words(s));
+  place(at.beliefs, belief_words(s));
+  place(at.place, s.d);
+  place(at.plain_codes, together * s.d);
+  place(at.combined, together * s.d);
+  const index some = sent_by_row(s, size);
+  place(at.turned, some * marginal_rows * s.d);
+  place(at.gone, some * s.d);
+  place(at.row_messages, some * row_messages_words(s, size));
+  place(at.down, some * rows_sent * size.entries);
+  place(at.sums, some * rows_sent * columns);
+  return at;
 }
 
-/// out (n, sum of C_j), features side by side. Codes are checked already; `plain`: every positive probability is at
+/// Scratch of marginals_features in words of 64 bits.
+inline index marginals_features_scratch(const structure_view& s, int threads) {
+  return whole_lines(encoder_bytes(s.d) / 8) + threads * make_marginals_pieces(s).words;
+}
+
+/// What one thread has.
+template <class U>
+struct marginals_state {
+  message_state m;
+  double* beliefs;
+  index* place;  // [d] of a feature's categories among those of all
+  index columns;
+  index n;  // rows, of which out has every feature's together
+  U* plain_codes;
+  U* combined;
+};
+
+/// tell(j, v, belief) for each missing cell of a row under class c, of weight 1.
+template <class U, class Tell>
+inline void tell_row(const encoder& e, coded_row<U> row, const double* probabilities, bool plain, index c,
+                     const marginals_state<U>& own, Tell&& tell) {
+  pass_both_ways(e, row.x, probabilities, plain, c, own.m, own.beliefs, [&](index j, index z, double belief) {
+    if (is_missing(e, row.x, j)) tell(j, z % e.s.n_categories[j], belief);
+  });
+}
+
+/// Rows [begin, end), one after the other.
+template <class U>
+inline void marginals_of_each(const encoder& e, const double* probabilities, bool plain, const double* weights,
+                              index begin, index end, marginals_state<U>& own, double* out) {
+  const structure_view& s = e.s;
+  const index d = s.d, k = s.n_classes;
+  encode(e, begin, end, 0, d, own.combined, own.plain_codes);
+  for (index r = begin; r < end; ++r) {
+    const U* const z = own.combined + (r - begin) * d;
+    const coded_row<U> row{e.contexts ? own.plain_codes + (r - begin) * d : z, z};
+    const auto cells_of = [&](index j) { return out + own.place[j] * own.n + r * s.n_categories[j]; };
+    find_touched(e, row, own.m);
+    for (index j = 0; j < d; ++j) {
+      std::fill_n(cells_of(j), s.n_categories[j], 0.0);
+      if (!e.slots || !is_missing(e, row.x, j)) cells_of(j)[row.x[j]] = 1.0;
+    }
+    for (index c = 0; c < k && own.m.n_touched > 0; ++c) {
+      const double weight = weights[r * k + c];
+      if (weight == 0.0) continue;
+      tell_row(e, row, probabilities, plain, c, own,
+               [&](index j, index v, double belief) { cells_of(j)[v] += weight * belief; });
+    }
+  }
+}
+
+/// The same of the q-th rows_sent rows of a strip, all classes; sums[column][lane].
+template <int N, class U>
+TALLYDRAW_APART inline void marginals_of_rows(const encoder& e, const double* probabilities, const double* weights,
+                                              index row0, index rows, const std::uint64_t* gone, index q,
+                                              marginals_state<U>& own, const row_messages& t, double* down,
+                                              double* sums) {
+  const structure_view& s = e.s;
+  const index d = s.d, k = s.n_classes;
+  const index* const place = own.place;
+  std::fill_n(sums, rows_sent * own.columns, 0.0);
+  for (index c = 0; c < k; ++c) {
+    const class_block of_class{probabilities, s, c};
+    const std::uint32_t outside =
+        send_rows<N>(e, of_class, gone, 1, q, own.m, t, [](index, row_bits, const row_lanes_of&) {});
+    double weight[rows_sent] = {};
+    for (index l = 0; l < rows; ++l)
+      if (!(outside >> l & 1)) weight[l] = weights[(row0 + l) * k + c];
+    row_lanes_of by;
+    by.load(weight);
+    spread_rows<N>(e, of_class, gone, 1, q, own.m, t, down, [=](index j, index v, row_lanes_of belief) {
+      belief.multiply(by);
+      belief.add_to(sums + rows_sent * (place[j] + v));
+    });
+    for (index l = 0; l < rows; ++l) {
+      const double alone = weights[(row0 + l) * k + c];
+      if (!(outside >> l & 1) || alone == 0.0) continue;
+      encode(e, row0 + l, row0 + l + 1, 0, d, own.combined, own.plain_codes);
+      const coded_row<U> row{own.plain_codes, own.combined};
+      find_touched(e, row, own.m);
+      tell_row(e, row, probabilities, true, c, own,
+               [&](index j, index v, double belief) { sums[rows_sent * (place[j] + v) + l] += alone * belief; });
+    }
+  }
+  row_lanes_of one;
+  one.fill(1.0);
+  for (index j = 0; j < d; ++j)
+    for (index v = 0; v < s.n_categories[j]; ++v) {
+      row_lanes_of sum;
+      double* const column = sums + rows_sent * (place[j] + v);
+      const row_bits missing = bits_of_rows(gone[j], q);
+      sum.load(column);
+      sum.keep(missing);
+      sum.take(bits_of_rows(t.seen[j * t.most + v], q) & static_cast<row_bits>(~missing), one);
+      sum.store(column);
+    }
+}
+
+/// The same of rows [begin, end), at most marginal_rows, several at once; `words`: of the thread.
+template <class U>
+inline void marginals_of_block(const encoder& e, const double* probabilities, const double* weights, index begin,
+                               index end, marginals_state<U>& own, const marginals_pieces& at, std::uint64_t* words,
+                               double* out) {
+  const structure_view& s = e.s;
+  const index d = s.d, n = end - begin;
+  U* const codes = own.plain_codes;
+  U* const turned = reinterpret_cast<U*>(words + at.turned);
+  visit_unsigned(e.x.type, [&](auto v) { return encode_plain<decltype(v)>(e, begin, end, 0, d, codes); });
+  std::memset(codes + n * d, 0, static_cast<std::size_t>((marginal_rows - n) * d) * sizeof(U));
+  code_columns<U> z{codes, words + at.gone, marginal_rows, 1};
+  if (transpose(codes, turned, marginal_rows, d) == turned) z.x = turned;
+  for (index j = 0; j < d; ++j)
+    z.gone[j] = !e.slots ? 0 : bits_where(z.x + j * marginal_rows, marginal_rows, static_cast<const U*>(e.slot)[j]);
+  const row_messages t = make_row_messages(s, sizes_of_messages(s), words + at.row_messages);
+  see_strip(s, z, 0, t);
+  double* const sums = reinterpret_cast<double*>(words + at.sums);
+  with_categories(s, [&](auto categories) {
+    for (index q = 0; q * rows_sent < n; ++q) {
+      const index row0 = begin + q * rows_sent, rows = std::min<index>(rows_sent, end - row0);
+      marginals_of_rows<decltype(categories)::value>(e, probabilities, weights, row0, rows, z.gone, q, own, t,
+                                                     reinterpret_cast<double*>(words + at.down), sums);
+      for (index j = 0; j < d; ++j) {
+        const index categories_of = s.n_categories[j];
+        const double* const from = sums + rows_sent * own.place[j];
+        double* const to = out + own.place[j] * own.n + row0 * categories_of;
+        for (index l = 0; l < rows; ++l)
+          for (index v = 0; v < categories_of; ++v) to[l * categories_of + v] = from[rows_sent * v + l];
+      }
+    }
+  });
+}
+
+/// out: of one feature after the other, (n, C_j). Codes are checked already; `plain`: every positive probability is at
 /// least 2^-500. scratch: marginals_features_scratch words.
 inline void marginals_features(const codes_view& x, const code_rules& rules, const structure_view& s,
                                const double* probabilities, bool plain, const double* weights, double* out,
                                void* scratch, int threads) {
-  const index d = s.d, k = s.n_classes;
   const encoder e = make_encoder(x, rules, s, scratch);
-  std::uint64_t* const parts = static_cast<std::uint64_t*>(scratch) + encoder_bytes(d) / 8;
-  const index part = marginals_features_part(s);
-  const index together = rows_together(d);
-  index columns = 0;
-  for (index j = 0; j < d; ++j) columns += s.n_categories[j];
+  std::uint64_t* const parts = static_cast<std::uint64_t*>(scratch) + whole_lines(encoder_bytes(s.d) / 8);
+  const marginals_pieces at = make_marginals_pieces(s);
+  const bool by_row = plain && e.tile == code_type::u8 && e.parent != nullptr && sent_by_row(s, sizes_of_messages(s));
   visit_unsigned(e.tile, [&](auto u) {
     using U = decltype(u);
-    parallel_blocks(x.n, together, threads, [&](index begin, index end, int thread) {
-      std::uint64_t* own = parts + thread * part;
-      message_state m = make_message_state(s, own);
-      double* const beliefs = reinterpret_cast<double*>(own + message_words(s));
-      index* const place = reinterpret_cast<index*>(own + message_words(s) + belief_words(s));
-      U* const plain_codes = reinterpret_cast<U*>(place + d);
-      U* const combined = reinterpret_cast<U*>(place + d + together * d);
-      for (index j = 0, at = 0; j < d; at += s.n_categories[j++]) place[j] = at;
-      encode(e, begin, end, 0, d, combined, plain_codes);
-      for (index r = begin; r < end; ++r) {
-        const coded_row<U> row{(e.contexts ? plain_codes : combined) + (r - begin) * d, combined + (r - begin) * d};
-        double* const to = out + r * columns;
-        for (index i = 0; i < columns; ++i) to[i] = 0.0;
-        find_touched(e, row, m);
-        for (index j = 0; j < d; ++j)
-          if (!e.slots || !is_missing(e, row.x, j)) to[place[j] + static_cast<index>(row.x[j])] = 1.0;
-        for (index c = 0; c < k && m.n_touched > 0; ++c) {
-          const double weight = weights[r * k + c];
-          if (weight == 0.0) continue;
-          pass_both_ways(e, row.x, probabilities, plain, c, m, beliefs, [&](index j, index z, double belief) {
-            if (is_missing(e, row.x, j)) to[place[j] + z % s.n_categories[j]] += weight * belief;
-          });
-        }
+    parallel_blocks(x.n, by_row ? marginal_rows : rows_together(s.d), threads, [&](index begin, index end, int thread) {
+      std::uint64_t* const words = parts + thread * at.words;
+      marginals_state<U> own{make_message_state(s, words + at.messages),
+                             reinterpret_cast<double*>(words + at.beliefs),
+                             reinterpret_cast<index*>(words + at.place),
+                             0,
+                             x.n,
+                             reinterpret_cast<U*>(words + at.plain_codes),
+                             reinterpret_cast<U*>(words + at.combined)};
+      for (index j = 0; j < s.d; ++j) {
+        own.place[j] = own.columns;
+        own.columns += s.n_categories[j];
       }
+      if constexpr (sizeof(U) == 1) {
+        if (by_row) return marginals_of_block(e, probabilities, weights, begin, end, own, at, words, out);
+      }
+      marginals_of_each(e, probabilities, plain, weights, begin, end, own, out);
     });
   });
 }

@@ -1,7 +1,7 @@
-// The upward pass of messages.hpp for several rows at once, a lane each: sum-product of one class after the other, where every context is
-// at most one feature, and numbers are plain. What takes no part in a row is multiplied by one, or added as a zero, so
-// that each row has the numbers that it has alone, by the same operations. The cost does not depend on how many cells
-// are missing: worth it where many are (log_prob_tree.hpp).
+// The passes of messages.hpp and beliefs.hpp for several rows at once, a lane each, under one class: sum-product where
+// every context is at most one feature, and numbers are plain. What takes no part in a row is multiplied by one, or added
+// as a zero, so that each row has the numbers that it has alone, by the same operations. The cost hardly depends on how
+// many cells are missing.
 #pragma once
 
 #include <algorithm>
@@ -16,116 +16,210 @@
 namespace tallydraw::TALLYDRAW_ISA {
 
 constexpr int rows_sent = 16;  // at once: more hide the latency of their sums, until messages leave the first cache
-constexpr index most_row_categories = 16, most_row_classes = 4;
+constexpr index most_row_categories = 16;
 
-/// What the pass tells of a block of rows, and needs. Bits are of rows: bit r % 64 of word r / 64.
-struct row_totals {
-  double* totals;          // [classes][d][rows]
-  std::uint64_t* tops;     // [d][strips]: where the total of feature j is a factor of the row
-  std::uint64_t* outside;  // [strips]: rows for which plain numbers do not suffice
-  std::uint64_t* seen;     // [d][most C]: rows of a strip whose cell may have this code
-  double* below;           // [entries][lanes]: b_j
-  std::uint16_t* loud;     // [d]: lanes that a message has come to
+using row_lanes_of = doubles<rows_sent>;
+using row_bits = std::uint16_t;  // a bit a lane
+static_assert(rows_sent == 8 * sizeof(row_bits));
+
+/// Whether every context is at most one feature.
+inline bool one_parent(const structure_view& s) {
+  for (index j = 0; j < s.d; ++j)
+    if (s.context_begin[j + 1] - s.context_begin[j] > 1) return false;
+  return true;
+}
+
+/// Whether rows can be sent at once, if their codes are bytes and numbers plain.
+inline bool sent_by_row(const structure_view& s, const message_sizes& size) {
+  return one_parent(s) && size.entries > 0 && size.most_categories <= most_row_categories;
+}
+
+/// theta(x | a) of one feature is first[x * x_step + a * a_step].
+struct theta_view {
+  const double* first;
+  index x_step;
+  index a_step;
 };
 
-/// What the features of rows_sent rows send and tell, the last ones first: the q-th so many of a strip. N categories of
-/// every feature, 0: as many as there are. Under class c. Returns the lanes for which plain numbers do not suffice.
-template <int N, class U>
-TALLYDRAW_APART inline std::uint32_t total_rows(const encoder& e, const scored_tables& tables, const code_columns<U>& z,
-                                                index strip, index q, index c, index most, const message_state& m,
-                                                const row_totals& t) {
-  using lanes = doubles<rows_sent>;
-  using bits = std::uint16_t;
-  static_assert(rows_sent == 8 * sizeof(bits));
-  // Copies may alias whatever is behind a reference.
-  const index d = e.s.d, k = e.s.n_classes, strips = z.strips, rows = z.rows;
-  const index *const order = e.s.order, *const parents = e.parent, *const n_categories = e.s.n_categories;
-  const index *const begin = m.begin, *const offsets = tables.offsets;
-  const double* const cells = tables.cells + c;
-  const std::uint64_t *const all_gone = z.gone + strip, *const seen = t.seen;
-  double *const below = t.below, *const totals = t.totals + c * d * rows + 64 * strip + rows_sent * q;
-  std::uint64_t* const tops = t.tops + strip;
-  bits* const loud = t.loud;
-  const auto lanes_of = [q](std::uint64_t word) { return static_cast<bits>(word >> (rows_sent * q)); };
+/// Where one class lies among flat probabilities, and among those with classes innermost.
+struct class_block {
+  const double* probabilities;
+  const structure_view& s;
+  index c;
 
-  lanes one;
+  theta_view of(index j, index n, index rows) const { return {probabilities + s.offsets[j] + c * rows * n, 1, n}; }
+};
+struct class_lane {
+  const double* cells;
+  const index* offsets;
+  index k;
+  index c;
+
+  theta_view of(index j, index, index rows) const { return {cells + offsets[j] + c, rows * k, k}; }
+};
+
+/// What the passes share, of the rows of one strip of a block. Bits are of rows.
+struct row_messages {
+  std::uint64_t* seen;  // [d][most C]: where the cell may have this code
+  double* below;        // [entries][lanes]: b_j
+  row_bits* loud;       // [d]: lanes that a message has come to
+  index most;           // C
+};
+
+/// Words that row_messages takes; room for it.
+inline index row_messages_words(const structure_view& s, const message_sizes& size) {
+  return s.d * size.most_categories + rows_sent * size.entries + (s.d + 3) / 4 + 8;
+}
+inline row_messages make_row_messages(const structure_view& s, const message_sizes& size, std::uint64_t* words) {
+  std::uint64_t* const below = words + whole_lines(s.d * size.most_categories);
+  return {words, reinterpret_cast<double*>(below), reinterpret_cast<row_bits*>(below + rows_sent * size.entries),
+          size.most_categories};
+}
+
+/// Which cells of the rows of a strip may have which code.
+template <class U>
+inline void see_strip(const structure_view& s, const code_columns<U>& z, index strip, const row_messages& t) {
+  const index rows = std::min<index>(64, z.rows - 64 * strip);
+  for (index j = 0; j < s.d; ++j)
+    for (index x = 0; x < s.n_categories[j]; ++x)
+      t.seen[j * t.most + x] =
+          z.gone[j * z.strips + strip] | bits_where(z.x + j * z.rows + 64 * strip, rows, static_cast<U>(x));
+}
+
+/// f of N as a type: the number of categories of every feature, 0 where they differ or are more than eight.
+template <class F>
+inline auto with_categories(const structure_view& s, F&& f) {
+  const index n = s.n_categories[0];
+  const bool same = std::all_of(s.n_categories, s.n_categories + s.d, [=](index other) { return other == n; });
+  switch (same ? n : 0) {
+    case 2: return f(std::integral_constant<int, 2>{});
+    case 3: return f(std::integral_constant<int, 3>{});
+    case 4: return f(std::integral_constant<int, 4>{});
+    case 5: return f(std::integral_constant<int, 5>{});
+    case 6: return f(std::integral_constant<int, 6>{});
+    case 7: return f(std::integral_constant<int, 7>{});
+    case 8: return f(std::integral_constant<int, 8>{});
+    default: return f(std::integral_constant<int, 0>{});
+  }
+}
+
+/// The bits of the q-th rows_sent rows of a strip.
+inline row_bits bits_of_rows(std::uint64_t word, index q) { return static_cast<row_bits>(word >> (rows_sent * q)); }
+
+/// The upward pass of the q-th rows of a strip, whose missing cells are gone[j * strips], under a class. top(j, lanes,
+/// totals) is called where some lanes have a total. Returns the lanes for which plain numbers do not suffice.
+template <int N, class Class, class Top>
+inline std::uint32_t send_rows(const encoder& e, const Class& of_class, const std::uint64_t* gone_bits, index strips,
+                               index q, const message_state& m, const row_messages& t, Top&& top) {
+  // Copies may alias whatever is behind a reference.
+  const index d = e.s.d, most = t.most;
+  const index *const order = e.s.order, *const parents = e.parent, *const n_categories = e.s.n_categories;
+  const index* const begin = m.begin;
+  const std::uint64_t* const seen = t.seen;
+  double* const below = t.below;
+  row_bits* const loud = t.loud;
+
+  row_lanes_of one;
   one.fill(1.0);
   std::fill_n(below, rows_sent * begin[d], 1.0);
-  std::fill_n(loud, d, bits{0});
+  std::fill_n(loud, d, row_bits{0});
   range_check<rows_sent> outside;
   for (index i = d - 1; i >= 0; --i) {
     const index j = order[i], parent = parents[j];
-    const bits gone = lanes_of(all_gone[j * strips]), heard = loud[j];
-    const bits under = parent == j ? bits{0} : lanes_of(all_gone[parent * strips]);
-    const bits sent = under & static_cast<bits>(heard | ~gone), top = gone & heard & static_cast<bits>(~under);
-    if (!(sent | top)) continue;
-    const index n = N > 0 ? N : n_categories[j], n_parent = parent == j ? 1 : N > 0 ? N : n_categories[parent];
-    const double *const theta = cells + offsets[j], *const b = below + rows_sent * begin[j];
+    const row_bits gone = bits_of_rows(gone_bits[j * strips], q), heard = loud[j];
+    const row_bits under = parent == j ? row_bits{0} : bits_of_rows(gone_bits[parent * strips], q);
+    const row_bits sent = under & static_cast<row_bits>(heard | ~gone);
+    const row_bits total = gone & heard & static_cast<row_bits>(~under);
+    if (!(sent | total)) continue;
+    const index n = N > 0 ? N : n_categories[j], rows = parent == j ? 1 : N > 0 ? N : n_categories[parent];
+    const theta_view theta = of_class.of(j, n, rows);
+    const double* const b = below + rows_sent * begin[j];
     const bool has_children = begin[j] < begin[j + 1];
-    lanes terms[N > 0 ? N : most_row_categories];
+    row_lanes_of terms[N > 0 ? N : most_row_categories];
     for (index x = 0; x < n; ++x) {
       terms[x] = one;
       if (has_children) terms[x].load(b + rows_sent * x);
-      terms[x].keep(lanes_of(seen[j * most + x]));
+      terms[x].keep(bits_of_rows(seen[j * most + x], q));
     }
     double* const above = below + rows_sent * begin[parent];
-    lanes found = one;
-    for (index a = 0; a < n_parent; ++a) {
-      lanes sum = terms[0];
-      sum.multiply(theta[a * k]);
+    row_lanes_of found = one;
+    for (index a = 0; a < rows; ++a) {
+      row_lanes_of sum = terms[0];
+      sum.multiply(theta.first[a * theta.a_step]);
       for (index x = 1; x < n; ++x) {  // left to right
-        lanes term = terms[x];
-        term.multiply(theta[(x * n_parent + a) * k]);
+        row_lanes_of term = terms[x];
+        term.multiply(theta.first[x * theta.x_step + a * theta.a_step]);
         sum.add(term);
       }
       if (parent == j) {
         found = sum;
         break;
       }
-      found.take(lanes_of(seen[parent * most + a]), sum);
-      lanes message = one;
+      found.take(bits_of_rows(seen[parent * most + a], q), sum);
+      row_lanes_of message = one;
       message.take(sent, sum);
       message.multiply(above + rows_sent * a);
       message.store(above + rows_sent * a);
       outside.look_at(message);
     }
-    found.store(totals + j * rows);
-    tops[j * strips] |= static_cast<std::uint64_t>(top) << (rows_sent * q);
+    top(j, total, found);
     loud[parent] |= sent;
   }
   return outside.lanes();
 }
 
-/// All totals of the rows of a strip.
-template <class U>
-inline void total_strip(const encoder& e, const scored_tables& tables, const code_columns<U>& z, index strip,
-                        index most, const message_state& m, const row_totals& t) {
-  const structure_view& s = e.s;
-  const index rows = std::min<index>(64, z.rows - 64 * strip);
-  bool same = true;
-  for (index j = 0; j < s.d; ++j) {
-    const std::uint64_t gone = z.gone[j * z.strips + strip];
-    for (index x = 0; x < s.n_categories[j]; ++x)
-      t.seen[j * most + x] = gone | bits_where(z.x + j * z.rows + 64 * strip, rows, static_cast<U>(x));
-    t.tops[j * z.strips + strip] = 0;
-    same &= s.n_categories[j] == s.n_categories[0];
-  }
-  const auto total = [&] {
-    switch (same ? s.n_categories[0] : 0) {
-      case 2: return total_rows<2, U>;
-      case 3: return total_rows<3, U>;
-      case 4: return total_rows<4, U>;
-      case 5: return total_rows<5, U>;
-      case 6: return total_rows<6, U>;
-      case 7: return total_rows<7, U>;
-      case 8: return total_rows<8, U>;
-      default: return total_rows<0, U>;
+/// The downward pass after send_rows. tell(j, v, beliefs) is called for every feature that is missing in some lanes, for
+/// each code of its context, ascending, and each category v; beliefs count where it is missing. down: as b_j.
+template <int N, class Class, class Tell>
+inline void spread_rows(const encoder& e, const Class& of_class, const std::uint64_t* gone_bits, index strips, index q,
+                        const message_state& m, const row_messages& t, double* down, Tell&& tell) {
+  const index d = e.s.d, most = t.most;
+  row_lanes_of one;
+  one.fill(1.0);
+  for (index i = 0; i < d; ++i) {
+    const index j = e.s.order[i], parent = e.parent[j];
+    const row_bits gone = bits_of_rows(gone_bits[j * strips], q), heard = t.loud[j] & gone;
+    if (!gone) continue;
+    const row_bits under = parent == j ? row_bits{0} : bits_of_rows(gone_bits[parent * strips], q);
+    const index n = N > 0 ? N : e.s.n_categories[j], rows = parent == j ? 1 : N > 0 ? N : e.s.n_categories[parent];
+    const theta_view theta = of_class.of(j, n, rows);
+    const double* const b = t.below + rows_sent * m.begin[j];
+    row_lanes_of beliefs[N > 0 ? N : most_row_categories] = {};
+    for (index a = 0; a < rows; ++a) {
+      // Lanes whose context may be a: those whose parent is missing, or is a.
+      const row_bits may_be = parent == j ? gone : gone & bits_of_rows(t.seen[parent * most + a], q);
+      if (!may_be) continue;
+      row_lanes_of p = one;
+      if (under) {
+        p.load(down + rows_sent * (m.begin[parent] + a));
+        p.keep(under);
+        p.take(static_cast<row_bits>(~under), one);
+      }
+      p.keep(may_be);
+      const row_bits divided = heard & may_be;
+      const auto theta_of = [&](index v) { return theta.first[v * theta.x_step + a * theta.a_step]; };
+      row_lanes_of terms[N > 0 ? N : most_row_categories], sum = {};
+      if (divided)
+        for (index v = 0; v < n; ++v) {  // left to right
+          terms[v].load(b + rows_sent * v);
+          terms[v].multiply(theta_of(v));
+          sum.add(terms[v]);
+        }
+      for (index v = 0; v < n; ++v) {
+        row_lanes_of belief = p;
+        belief.multiply(theta_of(v));
+        if (divided) {
+          terms[v].divide_or_zero(sum);
+          terms[v].multiply(p);
+          belief.take(divided, terms[v]);
+        }
+        beliefs[v].add(belief);
+        tell(j, v, belief);
+      }
     }
-  }();
-  t.outside[strip] = 0;
-  for (index q = 0; q < rows / rows_sent; ++q)
-    for (index c = 0; c < s.n_classes; ++c)
-      t.outside[strip] |= static_cast<std::uint64_t>(total(e, tables, z, strip, q, c, most, m, t)) << (rows_sent * q);
+    if (m.begin[j] < m.begin[j + 1])
+      for (index v = 0; v < n; ++v) beliefs[v].store(down + rows_sent * (m.begin[j] + v));
+  }
 }
 
 }  // namespace tallydraw::TALLYDRAW_ISA

@@ -15,17 +15,19 @@ from tallydraw._structure import Structure
 
 
 @kernel
-def _marginals(s, plain_codes, codes, probabilities, plain, weights, place, m, most, out):
+def _marginals(s, plain_codes, codes, probabilities, plain, weights, place, m, most, row0, n_rows, out):
     d = len(s.n_categories)
     total_m, total_e = np.empty(d), np.empty(d, np.int64)
     beliefs = np.empty(len(m.below_m))
     feature, code, belief = np.empty(most, np.int64), np.empty(most, np.int64), np.empty(most)
     for r in range(len(codes)):
         x = plain_codes[r]
-        out[r] = 0.0
         for j in range(d):
-            if x[j] != s.n_categories[j]:
-                out[r, place[j] + np.int64(x[j])] = 1.0
+            n = s.n_categories[j]
+            begin = place[j] * n_rows + (row0 + r) * n
+            out[begin : begin + n] = 0.0
+            if x[j] != n:
+                out[begin + np.int64(x[j])] = 1.0
         n_touched = find_touched(s, codes[r], m)
         if n_touched == 0:
             continue
@@ -40,7 +42,7 @@ def _marginals(s, plain_codes, codes, probabilities, plain, weights, place, m, m
                 j = feature[t]
                 n = s.n_categories[j]
                 if x[j] == n:
-                    out[r, place[j] + code[t] % n] += weight * belief[t]
+                    out[place[j] * n_rows + (row0 + r) * n + code[t] % n] += weight * belief[t]
 
 
 def marginals_features(
@@ -61,7 +63,7 @@ def marginals_features(
         encoded = encode(X[a:b], missing, unseen_is_missing, structure)
         _marginals(
             structure, encoded.plain, encoded.codes, probabilities, plain, weights[a:b], place,
-            make_messages(structure), most, out[a:b],
+            make_messages(structure), most, a, len(X), out,
         )  # fmt: skip
 
     parallel_blocks(len(X), max(16, min(4096, -(-len(X) // threads))), threads, spread)

@@ -76,21 +76,28 @@ def marginals_of(
     n_threads: int | None = None,
 ) -> list[NDArray[np.float64]]:
     """(n, C_j) for each feature: p(x_j | what is seen) of checked codes, classes weighted by `weights` (n, K)."""
-    ends = np.cumsum(stacks[0].n_categories)
-    out = np.zeros((len(codes), int(ends[-1])))
+    sizes = stacks[0].n_categories
+    ends = np.cumsum(sizes)
+    whole = np.empty(len(codes) * int(ends[-1]))
+    out = [part.reshape(-1, c) for part, c in zip(np.split(whole, ends[:-1] * len(codes)), sizes, strict=True)]
     for k, tables in enumerate(stacks):
         ours = weights if len(stacks) == 1 else weights[:, k : k + 1]
         work = 4 * pass_work(tables.structure, missing_share(codes, tables.structure, missing, lenient))
         for a, b in backend.blocks(len(codes), work):
-            threads = backend.threads(n_threads, (b - a) * work)
-            part = np.empty((b - a, out.shape[1]))
+            part = whole if k == 0 and b - a == len(codes) else np.empty((b - a) * int(ends[-1]))
             backend.kernels().marginals_features(
                 codes[a:b], missing, lenient, tables.structure, _values(tables), tables.logs().plain,
-                np.ascontiguousarray(ours[a:b]), part, threads,
+                np.ascontiguousarray(ours[a:b]), part, backend.threads(n_threads, (b - a) * work),
             )  # fmt: skip
-            out[a:b] += part
-    np.minimum(out, 1.0, out=out)  # observed cells are one a stack; rounding may pass one
-    return [part.copy() for part in np.split(out, ends[:-1], axis=1)]
+            if part is whole:
+                continue
+            for to, found in zip(out, np.split(part, ends[:-1] * (b - a)), strict=True):
+                if k == 0:
+                    to[a:b] = found.reshape(b - a, -1)
+                else:
+                    to[a:b] += found.reshape(b - a, -1)
+    np.minimum(whole, 1.0, out=whole)  # observed cells are one a stack; rounding may pass one
+    return out
 
 
 def expected_counts(
