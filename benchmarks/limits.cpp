@@ -37,7 +37,6 @@
 #include "tallydraw/philox.hpp"
 #include "tallydraw/sample_counts.hpp"
 #include "tallydraw/transpose.hpp"
-#include "tallydraw/wide_cells.hpp"
 
 namespace tallydraw {
 namespace {
@@ -212,32 +211,25 @@ void pieces::words() const {
   });
 }
 
-/// Outcomes of words that lie in the first cache, from one table row whose levels are evenly spaced.
+/// Outcomes of words that lie in the first cache, from one table row whose levels are evenly spaced: by a search in
+/// registers, or by comparisons.
 void pieces::outcomes() const {
   constexpr index n = 2048;
-  for (const index C : {2, 8, 16}) {
-    const auto make = [&](auto by_cells) {
-      return [C, by_cells](int) {
-        auto words = lend<std::uint32_t>(n + k::group_size, 0);
-        auto level = lend<std::uint64_t>(C, UINT64_MAX);
-        auto high = lend<std::uint32_t>(C, UINT32_MAX);
-        k::fill_flat(7, 2, 0, n / 4, words.get());
-        for (index c = 1; c < C; ++c) level[c - 1] = UINT64_MAX / static_cast<std::uint64_t>(C) * c + 12345;
-        for (index c = 0; c < C; ++c) high[c] = static_cast<std::uint32_t>(level[c] >> 32);
-        const k::feature_levels<std::uint8_t> f{level.get(), high.get(), nullptr, C, -1, 1};
-        return [=, table = k::cell_table(f), out = lend<std::uint8_t>(n, 0)] {
-          const auto low = [](index) { return std::uint32_t{1}; };
-          if constexpr (decltype(by_cells)::value)
-            k::outcomes_by_cells(f, table, words.get(), n, out.get(), low);
-          else
-            k::outcomes_from_row(f, 0, words.get(), n, out.get(), low);
-          use(out.get());
-        };
+  for (const index C : {2, 8, 16, 32, 64}) {
+    if (C > std::max(k::most_compared, k::most_searched)) break;
+    show(sized("outcome", C), n, 200, [C](int) {
+      auto words = lend<std::uint32_t>(n + k::group_size, 0);
+      auto level = lend<std::uint64_t>(C, UINT64_MAX);
+      auto high = lend<std::uint32_t>(C, UINT32_MAX);
+      k::fill_flat(7, 2, 0, n / 4, words.get());
+      for (index c = 1; c < C; ++c) level[c - 1] = UINT64_MAX / static_cast<std::uint64_t>(C) * c + 12345;
+      for (index c = 0; c < C; ++c) high[c] = static_cast<std::uint32_t>(level[c] >> 32);
+      const k::feature_levels<std::uint8_t> f{level.get(), high.get(), nullptr, C, -1, 1};
+      return [=, out = lend<std::uint8_t>(n, 0)] {
+        k::outcomes_from_row(f, 0, words.get(), n, out.get(), [](index) { return std::uint32_t{1}; });
+        use(out.get());
       };
-    };
-    show(sized("compare", C), n, 200, make(std::false_type{}));
-    if (C > k::few_categories && C <= k::cell_table::most_categories)
-      show(sized("cells", C), n, 200, make(std::true_type{}));
+    });
   }
 }
 

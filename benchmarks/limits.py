@@ -83,10 +83,11 @@ class Pieces:
     def write(self, n_bytes: float) -> float:
         return self.at("write", n_bytes / self.threads)
 
-    def outcome(self, C: int, *, flat: bool) -> float:
-        """ns a draw from one table row of few categories, by comparisons; of flat draws by cells, where there are."""
-        size = 2 if C <= 2 else 8 if C <= 8 else 16
-        return self.first(*([f"cells_{size}"] if flat and 4 < C <= 32 else []), f"compare_{size}")
+    def outcome(self, C: int) -> Stage:
+        """A draw from one table row of few categories, in registers; empty where there are too many."""
+        size = next((size for size in (2, 8, 16, 32, 64) if size >= C), 0)
+        ns = self.found.get(f"outcome_{size}")
+        return {} if ns is None else {"outcomes": ns}
 
 
 # What each verb needs -------------------------------------------------------------------------------------------------
@@ -105,12 +106,10 @@ def _lookups(p: Pieces, C: int, rows: int) -> float:
 
 def _sample_categories(w: Workload, p: Pieces) -> list[Stage]:
     size = 1 if w.C <= 256 else 2 if w.C <= 65536 else 4
-    stage = {"Philox words": p["philox_word"], "bytes written": size * p.write(size * w.n)}
-    if w.C <= 32:
-        stage["outcomes"] = p.outcome(w.C, flat=True)
-    else:  # up to 512 categories one table says what the first 13 bits of a word decide
-        stage["lookups"] = p.at("lookup", 1 << 14) if w.C <= 512 else _lookups(p, w.C, 1)
-    return [stage]
+    # Past few categories, up to 512, one table says what the first 13 bits of a word decide.
+    looked_up = p.at("lookup", 1 << 14) if w.C <= 512 else _lookups(p, w.C, 1)
+    outcomes = p.outcome(w.C) or {"lookups": looked_up}
+    return [{"Philox words": p["philox_word"], "bytes written": size * p.write(size * w.n), **outcomes}]
 
 
 def _sample_rows(w: Workload, p: Pieces) -> list[Stage]:
@@ -128,7 +127,7 @@ def _sample_counts(w: Workload, p: Pieces) -> list[Stage]:
 
 def _sample_features(w: Workload, p: Pieces) -> list[Stage]:
     # Rows of one class are drawn from one table row after the other.
-    outcomes = {"outcomes": p.outcome(w.C, flat=False)} if w.C <= 16 else {"lookups": _lookups(p, w.C, 1)}
+    outcomes = p.outcome(w.C) or {"lookups": _lookups(p, w.C, 1)}
     written = {"bytes written": p.write(w.items), "rows turned": p["turn"]}
     return [{"Philox words": p["philox_word"], **outcomes, **written}]
 
