@@ -608,7 +608,6 @@ int main(int argc, char** argv) {
     pieces.rows<1, 2>(kib);
     pieces.rows<2, 4>(kib);
   }
-  pieces.messages<1>(2);
   pieces.messages<8>(5);
   pieces.functions();
   pieces.information();

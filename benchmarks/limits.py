@@ -46,8 +46,7 @@ def measure(isa: str, threads: int) -> dict[str, float]:
         flags += ["-pthread", "-DTALLYDRAW_ISA=limits"]
         built = subprocess.run([compiler, *flags, *source, "-o", str(program)], capture_output=True, text=True)
         if built.returncode:
-            print(f"limits.cpp does not compile:\n{built.stderr[:1000]}", file=sys.stderr)
-            return {}
+            raise RuntimeError(f"limits.cpp does not compile:\n{built.stderr[:1000]}")
         found: dict[str, float] = {}
         for _ in range(RUNS):
             out = subprocess.run([str(program), str(threads)], capture_output=True, text=True, check=True).stdout
@@ -251,10 +250,9 @@ def _log_prob_missing(w: Workload, p: Pieces) -> list[Stage]:
 
 
 def _beliefs(w: Workload, p: Pieces, classes: int) -> Stage:
-    """A cell's messages up and down, of which C multiply-adds and C divisions where it is missing, for so many classes
-    (eight of which are a vector)."""
-    together = 8 if classes == 8 else 1
-    terms = 2 * MISSING * w.C * classes / together * p[f"message_term_{together}"]
+    """A cell's messages up and down, of which C multiply-adds and C divisions where it is missing, for so many classes;
+    eight of which, or of rows, are a vector."""
+    terms = 2 * MISSING * w.C * classes / 8 * p["message_term_8"]
     return {"multiply-adds": terms, "divisions": MISSING * w.C * classes * p["divide"]}
 
 

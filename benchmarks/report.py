@@ -411,6 +411,7 @@ def main() -> int:
     if not chosen:
         names = "; ".join(w.name for w in workloads.WORKLOADS)
         parser.error(f"no workload contains {options.only!r}; there are: {names}")
+    limits.measure(isa, options.threads)  # kept; here, where an error costs least
     rows: list[Row] = []
     skipped: dict[str, str] = {}
     failed: dict[str, str] = {}
@@ -431,7 +432,10 @@ def main() -> int:
         print(f"{w.name}: {row.core_ns:.3g} ns a {w.unit}; × {shown}", file=sys.stderr, flush=True)
     if options.limits_only:
         table = limit_table(rows, isa, options)
-        print(table) if options.only else publish(table, LIMITS)
+        if options.only:
+            print(table)
+        elif not failed:
+            publish(table, LIMITS)
         return 1 if failed else 0
     growth = [] if options.only or options.core_only else how_it_grows(options)
     text = report(rows, skipped, failed, growth, isa, options)

@@ -33,7 +33,6 @@ def test_examples(name: str, backend: str) -> None:
 
 # What the package calls of its own values; and what the example of the class shows, or refuses.
 NO_EXAMPLE = {
-    "PairTables.tree_tables",
     *(f"Tables.{name}" for name in ("cells", "lanes", "levels", "logs", "seen_as", "smoothed", "totals")),
     "Mixture.partial_fit",
 }

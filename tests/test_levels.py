@@ -16,7 +16,7 @@ from tallydraw._structure import make_structure
 from tallydraw.sample.categories import write_flat
 
 TOP = 2**64 - 1
-SIZES = [1, 2, 3, 8, 15, 16, 17, 40, 300]
+SIZES = [1, 2, 3, 8, 15, 16, 17, 40, 64, 65, 300]
 
 
 def structure(c, rows=1):

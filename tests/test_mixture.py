@@ -411,3 +411,16 @@ def test_em_ends_where_nothing_is_possible() -> None:
         model.fit([[0], [1]], sample_weight=[1e301, 1e-300], rng=0)
     assert len(model.objective_) < 10
     assert not model.converged_
+
+
+@pytest.mark.parametrize("model", [td.ChowLiuTree(), td.MarkovChain(), td.ChowLiuTree(missing_fit="em")])
+@pytest.mark.parametrize("scale", [2.0**-40, 2.0**30])
+def test_the_scale_of_weights_does_not_matter(backend, model, scale):
+    rng = np.random.default_rng(8)
+    X = np.where(rng.random((300, 5)) < 0.5, rng.integers(0, 2, (300, 1)), rng.integers(0, 2, (300, 5)))
+    X[rng.random(X.shape) < 0.05] = -1
+    one, other = (
+        (td.Mixture(model, 2, max_iter=30, tol=0).fit(X, rng=1, sample_weight=weights)).log_prob(X)
+        for weights in (None, np.full(len(X), scale))
+    )
+    assert np.array_equal(one, other)

@@ -19,7 +19,7 @@ from tallydraw.sample.categories import write_flat
 # Numbers of first draws: the stream has 2**64, and no test takes more than 1000.
 STARTS = st.integers(0, 2**64 - 1000)
 
-SIZES = [1, 2, 3, 4, 7, 8, 15, 16, 17, 33, 256, 257, 700]
+SIZES = [1, 2, 3, 4, 7, 8, 15, 16, 17, 33, 64, 65, 256, 257, 700]
 
 
 def expected(weights, n, seed, start=0):
@@ -239,9 +239,9 @@ SHAPES = {
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("c", [4, 5, 8, 16, 17, 31, 32, 33, 60])
+@pytest.mark.parametrize("c", [4, 5, 8, 16, 17, 31, 32, 33, 63, 64, 65])
 def test_many_draws_equal_few(c, shape):
-    """Many are looked up in tables made for them; few are searched for one by one."""
+    """However many at once, and wherever: searches in registers, tables made for many, comparisons, guides."""
     w = SHAPES[shape](c)
     few = np.concatenate([td.sample_categories(w, 1000, rng=6, start=a) for a in range(0, 150_000, 1000)])
     for place in PLACES:

@@ -372,7 +372,7 @@ def _over_rows(terms: Callable[..., Floats], ndim: int, *arrays: Floats) -> floa
 
 def _log_probabilities(name: str, x: Any) -> Floats:
     _check.refuse_model(name, x, "not log-probabilities: pass its log_prob of the draws, or call its kl_divergence")
-    array = np.asarray(x)
+    array = _check.unmasked(name, x)
     if array.dtype.kind not in "biuf":
         raise TypeError(f"{name} must be numeric, got dtype {array.dtype}")
     if array.ndim != 1:

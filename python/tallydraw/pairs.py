@@ -182,9 +182,9 @@ class PairTables:
         >>> td.count_pairs(X).tables([1, -1, 0]) == td.count_features(X, parents=[1, -1, 0])
         True
         """
-        return self.tree_tables(parent_array(parents, len(self)))
+        return self._tree_tables(parent_array(parents, len(self)))
 
-    def tree_tables(self, parents: NDArray[np.int64]) -> Tables:
+    def _tree_tables(self, parents: NDArray[np.int64]) -> Tables:
         """As :meth:`tables`, of read-only parents that are checked already."""
         roots, one, d = self.marginals.structure, self._alike, len(self)
         child = parents >= 0

@@ -86,6 +86,8 @@ class Tables(Sequence[NDArray[Any]]):
     _n_wanted: float
     _sums_to_one: bool
 
+    __array_ufunc__ = None  # an array and tables do not add up to anything
+
     def __init__(
         self,
         values: NDArray[Any],

@@ -196,9 +196,10 @@ inline void count_all_shared(const structure_view& s, const chunk_columns& colum
 }
 
 /// Adds the counts of all features and of all pairs i < j to `marginals` and `counts`, or writes them where these are
-/// `fresh` memory: pair i < j has n_classes tables of C_i x C_j cells from pair_begins[i] + C_i * s.offsets[j] on,
-/// lexicographic order; null where all features have as many categories. `s` is of roots. A pair with a missing cell is not counted. Returns the
-/// first bad cell (row * d + column), or -1: what is in the tables then is nothing.
+/// `fresh` memory: pair i < j has n_classes tables of C_i x C_j cells from pair_begins[i] + C_i * s.offsets[j] on;
+/// null where all features have as many categories: then pairs lie in lexicographic order. `s` is of roots. A pair with a
+/// missing cell is not counted. Returns the first bad cell (row * d + column), or -1: what is in the tables then is
+/// nothing.
 inline index count_pairs(const codes_view& x, const index* y, const code_rules& rules, const structure_view& s,
                          const index* pair_begins, index* marginals, index* counts, bool fresh, void* scratch,
                          int threads) {

@@ -1,4 +1,4 @@
-// N doubles side by side, added and multiplied lane by lane: in vector registers, as many as they take.
+// N doubles side by side, computed with lane by lane: in vector registers, as many as they take.
 #pragma once
 
 #include <cstdint>

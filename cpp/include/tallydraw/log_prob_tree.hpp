@@ -48,7 +48,7 @@ TALLYDRAW_APART inline std::uint32_t total_rows(const encoder& e, const scored_t
   std::uint64_t* const tops = t.tops + strip;
   const class_lane of_class{tables.cells, tables.offsets, e.s.n_classes, c};
   return send_rows<N>(e, of_class, z.gone + strip, strips, q, m, messages,
-                      [=](index j, row_bits lanes, const row_lanes_of& found) {
+                      [=](index j, row_bits lanes, const row_doubles& found) {
                         found.store(totals + j * rows);
                         tops[j * strips] |= static_cast<std::uint64_t>(lanes) << (rows_sent * q);
                       });
@@ -70,7 +70,7 @@ inline void total_strip(const encoder& e, const scored_tables& tables, const cod
   });
 }
 
-/// Whether that is worth it, to judge by the first strip, where `unknown` missing cells have something behind them that
+/// Whether it is worth making them all at once, to judge by the first strip, where `unknown` missing cells have something behind them that
 /// has no number. In units of 0.6 ns (measured): one a cell and class and 13 products are what it costs; three a missing cell and
 /// 230 an unknown what it saves.
 template <class U>

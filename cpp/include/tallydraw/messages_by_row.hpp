@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <type_traits>
 
 #include "tallydraw/attributes.hpp"
 #include "tallydraw/doubles.hpp"
@@ -18,7 +19,7 @@ namespace tallydraw::TALLYDRAW_ISA {
 constexpr int rows_sent = 16;  // at once: more hide the latency of their sums, until messages leave the first cache
 constexpr index most_row_categories = 16;
 
-using row_lanes_of = doubles<rows_sent>;
+using row_doubles = doubles<rows_sent>;
 using row_bits = std::uint16_t;  // a bit a lane
 static_assert(rows_sent == 8 * sizeof(row_bits));
 
@@ -29,9 +30,15 @@ inline bool one_parent(const structure_view& s) {
   return true;
 }
 
-/// Whether rows can be sent at once, if their codes are bytes and numbers plain.
+/// Whether rows can be sent at once, if their codes are bytes and numbers plain. Without masks of vectors they are slower
+/// than one by one (measured).
 inline bool sent_by_row(const structure_view& s, const message_sizes& size) {
-  return one_parent(s) && size.entries > 0 && size.most_categories <= most_row_categories;
+#if defined(TALLYDRAW_MASKED_DOUBLES)
+  constexpr bool has_masks = true;
+#else
+  constexpr bool has_masks = false;
+#endif
+  return has_masks && one_parent(s) && size.entries > 0 && size.most_categories <= most_row_categories;
 }
 
 /// theta(x | a) of one feature is first[x * x_step + a * a_step].
@@ -111,7 +118,7 @@ inline row_bits bits_of_rows(std::uint64_t word, index q) { return static_cast<r
 template <int N, class Class, class Top>
 inline std::uint32_t send_rows(const encoder& e, const Class& of_class, const std::uint64_t* gone_bits, index strips,
                                index q, const message_state& m, const row_messages& t, Top&& top) {
-  // Copies may alias whatever is behind a reference.
+  // Copies: what is stored may alias whatever is behind a reference.
   const index d = e.s.d, most = t.most;
   const index *const order = e.s.order, *const parents = e.parent, *const n_categories = e.s.n_categories;
   const index* const begin = m.begin;
@@ -119,7 +126,7 @@ inline std::uint32_t send_rows(const encoder& e, const Class& of_class, const st
   double* const below = t.below;
   row_bits* const loud = t.loud;
 
-  row_lanes_of one;
+  row_doubles one;
   one.fill(1.0);
   std::fill_n(below, rows_sent * begin[d], 1.0);
   std::fill_n(loud, d, row_bits{0});
@@ -135,19 +142,19 @@ inline std::uint32_t send_rows(const encoder& e, const Class& of_class, const st
     const theta_view theta = of_class.of(j, n, rows);
     const double* const b = below + rows_sent * begin[j];
     const bool has_children = begin[j] < begin[j + 1];
-    row_lanes_of terms[N > 0 ? N : most_row_categories];
+    row_doubles terms[N > 0 ? N : most_row_categories];
     for (index x = 0; x < n; ++x) {
       terms[x] = one;
       if (has_children) terms[x].load(b + rows_sent * x);
       terms[x].keep(bits_of_rows(seen[j * most + x], q));
     }
     double* const above = below + rows_sent * begin[parent];
-    row_lanes_of found = one;
+    row_doubles found = one;
     for (index a = 0; a < rows; ++a) {
-      row_lanes_of sum = terms[0];
+      row_doubles sum = terms[0];
       sum.multiply(theta.first[a * theta.a_step]);
       for (index x = 1; x < n; ++x) {  // left to right
-        row_lanes_of term = terms[x];
+        row_doubles term = terms[x];
         term.multiply(theta.first[x * theta.x_step + a * theta.a_step]);
         sum.add(term);
       }
@@ -156,7 +163,7 @@ inline std::uint32_t send_rows(const encoder& e, const Class& of_class, const st
         break;
       }
       found.take(bits_of_rows(seen[parent * most + a], q), sum);
-      row_lanes_of message = one;
+      row_doubles message = one;
       message.take(sent, sum);
       message.multiply(above + rows_sent * a);
       message.store(above + rows_sent * a);
@@ -174,7 +181,7 @@ template <int N, class Class, class Tell>
 inline void spread_rows(const encoder& e, const Class& of_class, const std::uint64_t* gone_bits, index strips, index q,
                         const message_state& m, const row_messages& t, double* down, Tell&& tell) {
   const index d = e.s.d, most = t.most;
-  row_lanes_of one;
+  row_doubles one;
   one.fill(1.0);
   for (index i = 0; i < d; ++i) {
     const index j = e.s.order[i], parent = e.parent[j];
@@ -184,12 +191,12 @@ inline void spread_rows(const encoder& e, const Class& of_class, const std::uint
     const index n = N > 0 ? N : e.s.n_categories[j], rows = parent == j ? 1 : N > 0 ? N : e.s.n_categories[parent];
     const theta_view theta = of_class.of(j, n, rows);
     const double* const b = t.below + rows_sent * m.begin[j];
-    row_lanes_of beliefs[N > 0 ? N : most_row_categories] = {};
+    row_doubles beliefs[N > 0 ? N : most_row_categories] = {};
     for (index a = 0; a < rows; ++a) {
       // Lanes whose context may be a: those whose parent is missing, or is a.
       const row_bits may_be = parent == j ? gone : gone & bits_of_rows(t.seen[parent * most + a], q);
       if (!may_be) continue;
-      row_lanes_of p = one;
+      row_doubles p = one;
       if (under) {
         p.load(down + rows_sent * (m.begin[parent] + a));
         p.keep(under);
@@ -198,7 +205,7 @@ inline void spread_rows(const encoder& e, const Class& of_class, const std::uint
       p.keep(may_be);
       const row_bits divided = heard & may_be;
       const auto theta_of = [&](index v) { return theta.first[v * theta.x_step + a * theta.a_step]; };
-      row_lanes_of terms[N > 0 ? N : most_row_categories], sum = {};
+      row_doubles terms[N > 0 ? N : most_row_categories], sum = {};
       if (divided)
         for (index v = 0; v < n; ++v) {  // left to right
           terms[v].load(b + rows_sent * v);
@@ -206,7 +213,7 @@ inline void spread_rows(const encoder& e, const Class& of_class, const std::uint
           sum.add(terms[v]);
         }
       for (index v = 0; v < n; ++v) {
-        row_lanes_of belief = p;
+        row_doubles belief = p;
         belief.multiply(theta_of(v));
         if (divided) {
           terms[v].divide_or_zero(sum);

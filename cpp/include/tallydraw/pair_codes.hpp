@@ -12,10 +12,10 @@ namespace tallydraw::TALLYDRAW_ISA {
 /// Where pair i < j of d features stands among all pairs in lexicographic order.
 inline index pair_of(index i, index j, index d) { return i * (2 * d - i - 1) / 2 + (j - i - 1); }
 
-/// Where the table of each pair i < j begins: all of a feature i one after the other, and so those of all i.
+/// Where the table of each pair i < j begins: at begins[i] + n_categories[i] * offsets[j]; begins is null where all
+/// tables have `cells` cells, and lie in lexicographic order.
 struct pair_places {
-  const index*
-      begins;  // those of i at begins[i] + n_categories[i] * offsets[j]; null where all tables have `cells` cells
+  const index* begins;
   const index* n_categories;
   const index* offsets;  // of the features' own counts
   index d, cells;

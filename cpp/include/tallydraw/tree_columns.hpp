@@ -8,6 +8,9 @@
 //                            child c having radix[c] of them
 //   the largest of the type  missing, and one of these codes has no place
 //
+// Only the first strip of a block has codes past C_j where its totals are made of messages at once
+// (log_prob_tree.hpp), which does not look at them.
+//
 // Feature j has logs of totals (totals_view) for each code of its parent, and m fastest.
 #pragma once
 

@@ -21,7 +21,7 @@ constexpr index most_searched = 64;
 template <int Steps>
 class wide_search {
  public:
-  /// high: the upper halves of the n levels.
+  /// high: the upper 32 bits of the n levels.
   wide_search(const std::uint32_t* high, index n) : uppers_(counted_from(1, 2)) {
     __m512i halves[2 * parts];
     for (int i = 0; i < 2 * parts; ++i) {  // beyond the last level but one all bits are set: no word is above

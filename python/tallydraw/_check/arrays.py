@@ -106,7 +106,7 @@ def refuse_model(
     kind = type(x)
     if hasattr(kind, "probabilities_"):
         raise TypeError(f"{place} is a {kind.__name__}, {instead}")
-    if hasattr(kind, "tree_tables"):
+    if hasattr(kind, "_tree_tables"):
         raise TypeError(
             f"{place} is a {kind.__name__}, the tables of all pairs: pass {place}.marginals, those of the features, "
             f"{place}.tables(parents), those of a tree, or {place}[i, j], that of a pair"
@@ -184,6 +184,7 @@ def class_codes(y: Any, n: int, n_classes: Any = None, name: str = "y") -> tuple
 
 def sample_weight(w: Any, n: int) -> NDArray[np.float64]:
     """(n,) float64 weights, finite and non-negative, whose sum leaves room for that of their products with logs."""
+    refuse_model("sample_weight", w, "not weights: pass one number a row", stack=None)
     array = unmasked("sample_weight", w)
     if array.dtype.kind not in "biuf":
         raise TypeError(f"sample_weight must be numeric, got dtype {array.dtype}")

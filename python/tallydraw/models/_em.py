@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import warnings
 from collections.abc import Sequence
@@ -73,7 +74,7 @@ def warn_unless_converged(history: History, limit: str, tol: float, remedy: str)
             "small for float64): pass a larger alpha=, or scale sample_weight="
         )
     level, frame = 2, sys._getframe(1)
-    while frame.f_back is not None and frame.f_globals["__name__"].startswith("tallydraw."):
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("tallydraw."):
         level, frame = level + 1, frame.f_back
     warnings.warn(f"EM ended {what}", RuntimeWarning, stacklevel=level)
 
@@ -92,7 +93,7 @@ def expected_tables(
     """Expected counts of all cells at the maximum of the likelihood of what is observed, times theta**alpha.
 
     EM (Dempster, Laird & Rubin, 1977): counts expected under theta, theta from the counts and alpha, and again. It
-    begins at the `available` counts plus one, so that no cell begins at zero. The objective, the penalised
+    begins at the `available` counts plus one row's weight, so that no cell begins at zero. The objective, the penalised
     log-likelihood before each iteration, never falls but by rounding. Without a missing cell: the counts as they are.
     """
     lenient = _check.unseen_rule(unseen)
@@ -119,7 +120,7 @@ def expected_tables(
     total = len(codes) if weights is None else weighted_sum(weights, 1.0)
     alphas = flat_alpha(alpha, available)
 
-    theta = available._like(available.values + 1.0).normalize()
+    theta = available._like(available.values + one_row(total, len(codes))).normalize()
     objective: list[float] = []
     settled = False
     for _ in range(MOST_ITERATIONS):
@@ -178,6 +179,12 @@ def check_missing_fit(value: Any) -> None:
 def all_at_once(what: str) -> ValueError:
     """The error of what would add to a fit by EM."""
     return ValueError(f'{what}: missing_fit="em" needs all rows at once, call fit')
+
+
+def one_row(total: float, n: int) -> float:
+    """A power of two near the weight of one of n rows, which weigh `total`: what EM adds to cells where it begins."""
+    fraction, exponent = math.frexp(total / max(n, 1))
+    return math.ldexp(1.0, exponent if fraction >= 0.75 else exponent - 1)
 
 
 def flat_alpha(alpha: Any, tables: Tables) -> NDArray[np.float64]:

@@ -17,6 +17,7 @@ from tallydraw.models._em import (
     check_missing_fit,
     expected_soft_tables,
     expected_tables,
+    one_row,
     penalised_fit,
     together,
 )
@@ -25,7 +26,7 @@ from tallydraw.models._kind import OWN_TREES
 from tallydraw.models._labels import class_codes, label_array
 from tallydraw.models._spanning import information_forest, spanning_forest
 from tallydraw.models._state import Fitted, Prepared
-from tallydraw.models._sums import log
+from tallydraw.models._sums import log, running_sum
 from tallydraw.models._tree_drawing import as_text, draw
 from tallydraw.models._tree_model import TreeModel, stacks_of
 from tallydraw.pairs import PairTables, alike, pair_cells
@@ -70,7 +71,8 @@ class ChowLiuTree(FittedByEM, TreeModel):
     pair_counts_ : PairTables
     objective_ : ndarray of float64
         Of ``missing_fit="em"``: the penalised log-likelihood before each iteration; it never falls but by rounding.
-        Empty where no cell was missing; with one tree a class the sum over the classes, each of which ends for itself.
+        Without the class prior; empty where nothing is expected, as no cell is missing, or no arc learned; with one
+        tree a class the sum over the classes, each of which ends for itself.
     n_iter_ : int
         How many iterations EM took.
     converged_ : bool
@@ -272,7 +274,7 @@ class ChowLiuTree(FittedByEM, TreeModel):
         """The counts of the tree, one stack of tables, or one a class; of the trees that are `kept`, if any."""
         parts = self._parts(pairs)
         if kept is None:
-            return tuple(part.tree_tables(self._learned(part, n_threads)) for part in parts)
+            return tuple(part._tree_tables(self._learned(part, n_threads)) for part in parts)
         return tuple(part.tables(parents) for part, parents in zip(parts, kept, strict=True))
 
     def _soft_fit(
@@ -294,8 +296,9 @@ class ChowLiuTree(FittedByEM, TreeModel):
             fitted = fitted._replace(parents=parents)
             if not incomplete:
                 return fitted
-            # One more in every cell, so that none begins at zero: pairs are not of all rows.
-            first = tuple(tables._like(tables.values + 1.0) for tables in self._tree_tables(pairs, parents))
+            # A row more in every cell, so that none begins at zero: pairs are not of all rows.
+            more = one_row(running_sum(weights.reshape(-1)), len(weights))
+            first = tuple(tables._like(tables.values + more) for tables in self._tree_tables(pairs, parents))
             return fitted._replace(expected=first if self._own_trees(pairs) else first[0])
         stacks = stacks_of(prepared)
         if incomplete:

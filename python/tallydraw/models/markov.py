@@ -52,7 +52,7 @@ class MarkovChain(FittedByEM, TreeModel):
     ----------
     objective_ : ndarray of float64
         Of ``missing_fit="em"``: the penalised log-likelihood before each iteration; it never falls but by rounding.
-        Empty where no cell was missing.
+        Without the class prior; empty where nothing is expected, as no cell is missing.
     n_iter_ : int
         How many iterations EM took.
     converged_ : bool
