@@ -12,9 +12,10 @@ from tallydraw._structure import n_cells
 from tallydraw.count import refuse_sparse
 from tallydraw.log_prob import score_features
 from tallydraw.models._divergence import tree_entropy, tree_kl_divergence
-from tallydraw.models._em import expected_soft_tables
+from tallydraw.models._em import expected_soft_tables, one_row
 from tallydraw.models._evidence import marginals_of, missing_cells, write_completions
 from tallydraw.models._state import Draw, Prepared
+from tallydraw.models._sums import running_sum
 from tallydraw.models.base import Model
 from tallydraw.sample.features import write_rows
 from tallydraw.tables import Tables
@@ -56,9 +57,10 @@ class TreeModel(Model):
         gone = missing_cells(data.codes, sizes, self.missing, lenient).any(axis=1)
         if not np.any(gone):
             return super()._expected_counts(data, sizes, weights, prepared, n_threads)
-        if prepared is None:  # one more in every cell, so that none begins at zero
+        if prepared is None:  # a row more in every cell, so that none begins at zero
             counts = super()._expected_counts(data, sizes, weights, None, n_threads)
-            return self._tables(counts.values + 1.0, sizes, weights.shape[1], structure)
+            more = one_row(running_sum(weights.reshape(-1)), len(weights))
+            return self._tables(counts.values + more, sizes, weights.shape[1], structure)
         return expected_soft_tables(
             data.codes, prepared.probabilities, weights, missing=self.missing, unseen=self.unseen, n_threads=n_threads
         )
