@@ -63,11 +63,11 @@ inline void add_column(const U* z, index rows, const double* table, [[maybe_unus
 }
 
 /// Whether complete rows are scored by columns: one class or few, and contexts that are not simply the feature before,
-/// but of the shortest rows (measured).
+/// but of rows of two features (measured).
 template <class U>
 inline bool by_columns(const encoder& e) {
   const index k = e.s.n_classes;
-  return sizeof(U) <= 2 && e.contexts && e.parent != nullptr && (k == 1 || k == 2 || k == 4) && !(e.chain && e.s.d > 3);
+  return sizeof(U) <= 2 && e.contexts && e.parent != nullptr && (k == 1 || k == 2 || k == 4) && !(e.chain && e.s.d > 2);
 }
 
 /// As log_prob_features, of rows [row0, row1), at most column_rows of them; codes and other have room for as many, up to
