@@ -307,63 +307,13 @@ void pieces::counts() const {
   }
 }
 
-#if defined(__AVX512BW__)
-/// 64 x 64 bytes, turned in registers: eight rows at a time by bytes, then the eight bytes of eight rows as words.
-inline void turn(const std::uint8_t* from, std::uint8_t* to) {
-  __m512i part[8][8];
-  for (int p = 0; p < 8; ++p) {
-    __m512i a[8], b[8];
-    for (int i = 0; i < 8; ++i) a[i] = _mm512_loadu_si512(from + (8 * p + i) * 64);
-    for (int i = 0; i < 4; ++i) {
-      b[2 * i] = _mm512_unpacklo_epi8(a[i], a[i + 4]);
-      b[2 * i + 1] = _mm512_unpackhi_epi8(a[i], a[i + 4]);
-    }
-    for (int i = 0; i < 4; ++i) {
-      a[2 * i] = _mm512_unpacklo_epi8(b[i], b[i + 4]);
-      a[2 * i + 1] = _mm512_unpackhi_epi8(b[i], b[i + 4]);
-    }
-    for (int i = 0; i < 4; ++i) {
-      part[2 * i][p] = _mm512_unpacklo_epi8(a[i], a[i + 4]);
-      part[2 * i + 1][p] = _mm512_unpackhi_epi8(a[i], a[i + 4]);
-    }
-  }
-  // Word 2 l and 2 l + 1 of part[q] are columns 16 l + 2 q and 16 l + 2 q + 1.
-  const __m512i even = _mm512_setr_epi64(0, 8, 2, 10, 4, 12, 6, 14), odd = _mm512_setr_epi64(1, 9, 3, 11, 5, 13, 7, 15);
-  const __m512i low = _mm512_setr_epi64(0, 1, 8, 9, 4, 5, 12, 13), high = _mm512_setr_epi64(2, 3, 10, 11, 6, 7, 14, 15);
-  const __m512i near = _mm512_setr_epi64(0, 1, 2, 3, 8, 9, 10, 11), far = _mm512_setr_epi64(4, 5, 6, 7, 12, 13, 14, 15);
-  for (int q = 0; q < 8; ++q) {
-    __m512i c[8], d[8];
-    for (int i = 0; i < 4; ++i) {
-      c[i] = _mm512_permutex2var_epi64(part[q][2 * i], even, part[q][2 * i + 1]);
-      c[i + 4] = _mm512_permutex2var_epi64(part[q][2 * i], odd, part[q][2 * i + 1]);
-    }
-    for (int h = 0; h < 8; h += 4)
-      for (int i = 0; i < 2; ++i) {
-        d[h + i] = _mm512_permutex2var_epi64(c[h + 2 * i], low, c[h + 2 * i + 1]);
-        d[h + i + 2] = _mm512_permutex2var_epi64(c[h + 2 * i], high, c[h + 2 * i + 1]);
-      }
-    for (int h = 0; h < 2; ++h)
-      for (int i = 0; i < 2; ++i) {
-        const int column = 2 * q + h;
-        _mm512_storeu_si512(to + 64 * (column + 16 * i),
-                            _mm512_permutex2var_epi64(d[4 * h + 2 * i], near, d[4 * h + 2 * i + 1]));
-        _mm512_storeu_si512(to + 64 * (column + 16 * (i + 2)),
-                            _mm512_permutex2var_epi64(d[4 * h + 2 * i], far, d[4 * h + 2 * i + 1]));
-      }
-  }
-}
-#else
-inline void turn(std::uint8_t* from, std::uint8_t* to) { k::transpose(from, to, 64, 64); }
-#endif
-
 void pieces::bits() const {
   {
     // 64 x 64 bytes turned into columns.
     constexpr index side = 64;
     show("turn", side * side, 1000, [&](int) {
       return [=, from = some_codes<std::uint8_t>(side * side, 2), to = lend<std::uint8_t>(side * side, 0)] {
-        turn(from.get(), to.get());
-        use(to.get());
+        use(k::transpose(from.get(), to.get(), side, side));
       };
     });
   }

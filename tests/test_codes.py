@@ -92,6 +92,23 @@ def test_codes_equal_the_reference_on_every_instruction_set(backend):
         check_against_reference()
 
 
+@pytest.mark.parametrize(("d", "c"), [(3, 5), (17, 5), (130, 3), (40, 20), (3, 300)])
+def test_many_rows_of_a_chain_at_once(d, c, backend):
+    """Cells of whole rows are combined side by side, across the ends of rows and of what is encoded at once."""
+    rng = np.random.default_rng(d)
+    n = 600
+    n_categories = rng.integers(2, c + 1, d)
+    X = np.stack([rng.integers(0, m, n) for m in n_categories], axis=1).astype(np.int16)
+    X[rng.random(X.shape) < 0.1] = -1
+    above = np.concatenate([np.zeros((n, 1), np.int64), X[:, :-1]], axis=1)
+    codes = np.where((above < 0) | (X < 0), -1, above * n_categories + X)
+    for name in td.backend.instruction_sets():
+        td.backend.use(backend, instruction_set=name)
+        bad, got, incomplete, slots = combined(X, n_categories.tolist(), list(range(-1, d - 1)), 1, None, False, 2)
+        assert bad == -1 and incomplete == (X < 0).any(axis=1).tolist()
+        assert np.array_equal(got, np.where(codes < 0, slots, codes))
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_the_extremes_of_a_dtype(backend, dtype):
     limits = np.iinfo(dtype)

@@ -73,6 +73,22 @@ def test_few_codes_equal_the_reference_on_every_instruction_set(c, k, parents, b
 
 
 @pytest.mark.parametrize(("d", "c", "k", "parents"), [
+    (7, 3, 2, "tree"), (8, 3, 1, "tree"), (65, 2, 4, "tree"), (65, 2, 1, "none"), (13, 20, 2, "tree"),
+])  # fmt: skip
+def test_rows_turned_into_columns_equal_the_reference_on_every_instruction_set(d, c, k, parents, backend):
+    """Whole tiles of codes and parts of them: blocks of 256 rows, and of what is left."""
+    rng = np.random.default_rng(d)
+    tree = None if parents == "none" else [-1, *(int(rng.integers(j)) for j in range(1, d))]
+    tables, theta = random_tables(rng, [c] * d, tree, k)
+    X = rng.integers(0, c, (300, d)).astype(np.uint8)
+    _, codes = reference.combined_codes(X.tolist(), [c] * d, tree, 1, None, False)
+    expected = reference.log_prob_features(codes, theta, [0.0] * k)
+    for name in td.backend.instruction_sets():
+        td.backend.use(backend, instruction_set=name if backend == "cpp" else None)
+        assert td.log_prob_features(X, tables, n_threads=1).tolist() == expected
+
+
+@pytest.mark.parametrize(("d", "c", "k", "parents"), [
     (410, 8, 3, "none"), (448, 8, 4, "none"), (470, 7, 3, "none"), (496, 8, 4, "none"),
     (700, 2, 1, "tree"), (1041, 2, 2, "chain"), (2049, 2, 3, "chain"), (2049, 2, 1, "tree"),
 ])  # fmt: skip

@@ -42,7 +42,7 @@ struct encoder {
   index period;       // a multiple of d, so that narrow rows are encoded several at once
   const void* last;   // [period] unsigned of the dtype's width: the largest valid code, at most `top`
   const void* slot;   // [period] of the tile's type: C_j
-  const void* whole;  // [d] of the tile's type: Z_j
+  const void* whole;  // [period] of the tile's type: Z_j
   // Where no context has several features: one, or the feature itself times 0. [d] each.
   const index* parent;      // null otherwise
   const void* factor;       // of the tile's type: C_j, or 0 without a parent
@@ -123,8 +123,11 @@ inline encoder make_encoder(const codes_view& x, const code_rules& rules, const 
     using U = decltype(u);
     auto* slot = reinterpret_cast<U*>(part + 8 * (s.d + 512));
     auto* whole = reinterpret_cast<U*>(part + 16 * (s.d + 512));
-    for (index i = 0; i < e.period; ++i) slot[i] = static_cast<U>(s.n_categories[i % s.d]);
-    for (index j = 0; j < s.d; ++j) whole[j] = static_cast<U>(s.n_contexts[j] * s.n_categories[j]);
+    for (index i = 0; i < e.period; ++i) {
+      const index j = i % s.d;
+      slot[i] = static_cast<U>(s.n_categories[j]);
+      whole[i] = static_cast<U>(s.n_contexts[j] * s.n_categories[j]);
+    }
     if (!e.contexts) return;
     auto* parent = reinterpret_cast<index*>(part + 24 * (s.d + 512));
     auto* factor = reinterpret_cast<U*>(part + 32 * (s.d + 512));
@@ -293,35 +296,45 @@ inline unsigned encode_plain(const encoder& e, index row0, index row1, index j0,
   return met;
 }
 
-/// Combined codes of features [j0, j1) from the plain codes of all features, both row-major; arithmetic modulo U is
-/// exact where no cell is missing, and otherwise not used.
+/// above * factor + own, or `whole` where either is missing: its slot or, in columns that tree_columns.hpp has numbered,
+/// past it. Arithmetic modulo U is exact where no cell is missing, and otherwise not used.
+template <class U>
+inline U combine_two(U above, U slot_above, U factor, U own, U slot, U whole) {
+  using W = decltype(U{} + 0u);
+  const U gone = all_if<U>((above >= slot_above) | (own >= slot));
+  return static_cast<U>((static_cast<U>(W{above} * factor + own) & ~gone) | (whole & gone));
+}
+
+/// Combined codes of features [j0, j1) from the plain codes of all features, both row-major.
 template <class U>
 inline void combine(const encoder& e, const U* plain, index rows, index j0, index j1, U* tile) {
-  using W = decltype(U{} + 0u);
   const structure_view& s = e.s;
-  const U* slot = static_cast<const U*>(e.slot);
-  const U* whole = static_cast<const U*>(e.whole);
-  const U* factor = static_cast<const U*>(e.factor);
-  const U* parent_slot = static_cast<const U*>(e.parent_slot);
-  const index* parent = e.parent;
-  for (index r = 0; r < rows; ++r, plain += s.d, tile += j1 - j0) {
-    if (e.chain) {
-      if (j0 == 0 && j1 > 0) tile[0] = plain[0];
-      for (index j = j0 == 0 ? 1 : j0; j < j1; ++j) {
-        const U gone = all_if<U>((plain[j - 1] == slot[j - 1]) | (plain[j] == slot[j]));
-        const U z = static_cast<U>(W{plain[j - 1]} * slot[j] + plain[j]);
-        tile[j - j0] = static_cast<U>((z & ~gone) | (whole[j] & gone));
-      }
-    } else if (parent) {
-      for (index j = j0; j < j1; ++j) {
-        const U p = plain[parent[j]];
-        const U gone = all_if<U>((p == parent_slot[j]) | (plain[j] == slot[j]));
-        const U z = static_cast<U>(W{p} * factor[j] + plain[j]);
-        tile[j - j0] = static_cast<U>((z & ~gone) | (whole[j] & gone));
-      }
+  const index width = j1 - j0;
+  if (width < 1) return;
+  const U* const slot = static_cast<const U*>(e.slot);
+  const U* const whole = static_cast<const U*>(e.whole);
+  if (e.chain) {
+    const index together = width == s.d ? e.period / s.d : 1;  // rows whose cells are side by side: one long loop
+    for (index r = 0; r < rows; r += together) {
+      const index n = (rows - r < together ? rows - r : together) * width;
+      const U* const x = plain + r * s.d + j0;
+      U* const to = tile + r * width;
+      for (index i = j0 == 0; i < n; ++i)
+        to[i] = combine_two(x[i - 1], slot[j0 + i - 1], slot[j0 + i], x[i], slot[j0 + i], whole[j0 + i]);
+      for (index i = 0; j0 == 0 && i < n; i += width) to[i] = x[i];  // has no feature before it
+    }
+    return;
+  }
+  const U* const factor = static_cast<const U*>(e.factor);
+  const U* const parent_slot = static_cast<const U*>(e.parent_slot);
+  const index* const parent = e.parent;
+  for (index r = 0; r < rows; ++r, plain += s.d, tile += width) {
+    if (parent) {
+      for (index j = j0; j < j1; ++j)
+        tile[j - j0] = combine_two(plain[parent[j]], parent_slot[j], factor[j], plain[j], slot[j], whole[j]);
     } else {
       for (index j = j0; j < j1; ++j) {
-        W z = 0;
+        decltype(U{} + 0u) z = 0;
         bool missing = plain[j] == slot[j];
         for (index i = s.context_begin[j]; i < s.context_begin[j + 1]; ++i) {
           const index f = s.context[i];

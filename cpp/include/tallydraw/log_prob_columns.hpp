@@ -33,13 +33,9 @@ inline index column_rows(const structure_view& s, index n, int threads) {
 /// Combined codes of feature j, which has one parent, from its column and its parent's; the slot where either is missing.
 template <class U>
 inline void combine_columns(const encoder& e, index j, const U* own, const U* above, index rows, U* combined) {
-  using W = decltype(U{} + 0u);
   const U* const slot = static_cast<const U*>(e.slot);
-  const U n = slot[j], n_parent = slot[e.parent[j]], whole = static_cast<const U*>(e.whole)[j];
-  for (index r = 0; r < rows; ++r) {
-    const U gone = all_if<U>((above[r] >= n_parent) | (own[r] >= n));
-    combined[r] = static_cast<U>((static_cast<U>(W{above[r]} * n + own[r]) & ~gone) | (whole & gone));
-  }
+  const U n = slot[j], n_above = slot[e.parent[j]], whole = static_cast<const U*>(e.whole)[j];
+  for (index r = 0; r < rows; ++r) combined[r] = combine_two(above[r], n_above, n, own[r], n, whole);
 }
 
 /// sums[r * K + class] += table[z[r] * K + class], r < rows, from a table of n entries a class.
@@ -66,12 +62,12 @@ inline void add_column(const U* z, index rows, const double* table, [[maybe_unus
   }
 }
 
-/// Whether complete rows are scored by columns: one class or few, and contexts that are not simply the feature before.
+/// Whether complete rows are scored by columns: one class or few, and contexts that are not simply the feature before,
+/// but of rows of two features (measured).
 template <class U>
 inline bool by_columns(const encoder& e) {
   const index k = e.s.n_classes;
-  return sizeof(U) <= 2 && e.contexts && e.parent != nullptr && (k == 1 || k == 2 || k == 4) &&
-         !(e.chain && e.s.d >= 64);
+  return sizeof(U) <= 2 && e.contexts && e.parent != nullptr && (k == 1 || k == 2 || k == 4) && !(e.chain && e.s.d > 2);
 }
 
 /// As log_prob_features, of rows [row0, row1), at most column_rows of them; codes and other have room for as many, up to
