@@ -424,3 +424,12 @@ def test_the_scale_of_weights_does_not_matter(backend, model, scale):
         for weights in (None, np.full(len(X), scale))
     )
     assert np.array_equal(one, other)
+
+
+def test_sequences_with_gaps_are_refused(backend):
+    mixture = td.Mixture(td.MarkovChain(homogeneous=True, alpha=1), 2)
+    with pytest.raises(ValueError, match=r"X\[1\]\[2\] is -1, a missing state: EM of sequences needs whole ones"):
+        mixture.fit([[0, 1], [1, 0, -1, 1]], rng=1)
+    named = td.Mixture(td.MarkovChain(homogeneous=True, alpha=1, missing=9), 2)
+    with pytest.raises(ValueError, match=r"X\[0\]\[1\] is 9, a missing state"):
+        named.fit([[0, 9], [1, 0]], rng=1)

@@ -14,6 +14,7 @@ from tallydraw._structure import Structure, make_structure
 from tallydraw.count import count_cells, count_soft_cells, count_steps, infer_states, refuse_sparse_states
 from tallydraw.log_prob import score_paths
 from tallydraw.models._em import FittedByEM, check_missing_fit, expected_tables
+from tallydraw.models._evidence import missing_cells
 from tallydraw.models._leave_one_out import NOT_OF_THE_FIT, log_prob_without_own
 from tallydraw.models._state import Coverage, Draw, Fitted, Prepared
 from tallydraw.models._sums import log
@@ -327,6 +328,15 @@ class MarkovChain(FittedByEM, TreeModel):
             super()._refuse_sparse(data, sizes, k)
         elif self._finds_sizes():
             refuse_sparse_states(data, int(sizes[0]), self._n_table_cells(sizes, k), "n_categories=")
+
+    def _refuse_gaps(self, sequences: Any, sizes: NDArray[np.int64]) -> None:
+        """Raise for a missing state: scores sum it out, but no transition beside it is counted."""
+        lenient = _check.unseen_rule(self.unseen)
+        for block in sequences.blocks():
+            gone = np.flatnonzero(missing_cells(block.states, sizes, self.missing, lenient))
+            if gone.size:
+                remedy = "EM of sequences needs whole ones: break them there, or leave them out"
+                raise sequences.missing_state(block, int(gone[0]), remedy)
 
     def _asked_sizes(self, d: int) -> NDArray[np.int64]:
         if not self.homogeneous:

@@ -20,6 +20,7 @@ from tallydraw.models._steps import Steps, make_steps, posterior_of
 from tallydraw.models._sums import running_sum
 from tallydraw.models._tree_model import TreeModel
 from tallydraw.models.base import Model
+from tallydraw.models.markov import MarkovChain
 from tallydraw.models.naive_bayes import NaiveBayes
 from tallydraw.sample.categories import COMPONENT
 from tallydraw.tables import Tables
@@ -214,6 +215,8 @@ class Mixture(FittedByEM, Model):
             )
         component._refuse_sparse(data, sizes, self.n_components)
         component._count(data, None, None, sizes, None, n_threads)  # a bad code raises before anything is drawn
+        if isinstance(component, MarkovChain) and component.homogeneous:
+            component._refuse_gaps(data, sizes)
         component._fitted = None
         held_out = None
         if validation is not None:
