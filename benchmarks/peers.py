@@ -1089,8 +1089,8 @@ def _(w: Workload, x: SimpleNamespace) -> tuple[Call, int]:
 # mutual_information of all pairs --------------------------------------------------------------------------------------
 
 
-@_peer("mutual_information", "numpy", "logarithms of all cells in blocks of pairs")
-def _(w: Workload, x: SimpleNamespace) -> Call:
+def _of_pairs_in_blocks(w: Workload, x: SimpleNamespace, terms: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Call:
+    """The sums of the terms of p and q, that of independent features, over the cells of every pair."""
     counts = x.pairs.values.reshape(-1, w.C, w.C)
 
     def run() -> Any:
@@ -1098,27 +1098,20 @@ def _(w: Workload, x: SimpleNamespace) -> Call:
         for a, b in _blocks(len(counts), max(1, IN_CACHE // w.C**2)):
             p = counts[a:b] / counts[a:b].sum(axis=(1, 2), keepdims=True)
             q = p.sum(axis=2, keepdims=True) * p.sum(axis=1, keepdims=True)
-            ratio = np.divide(p, q, out=np.ones_like(p), where=p > 0)
-            out[a:b] = (p * np.log(ratio)).sum(axis=(1, 2))
+            out[a:b] = terms(p, q).sum(axis=(1, 2))
         return out
 
     return run
+
+
+@_peer("mutual_information", "numpy", "logarithms of all cells in blocks of pairs")
+def _(w: Workload, x: SimpleNamespace) -> Call:
+    return _of_pairs_in_blocks(w, x, lambda p, q: p * np.log(np.divide(p, q, out=np.ones_like(p), where=p > 0)))
 
 
 @_peer("mutual_information", "scipy", "rel_entr in blocks of pairs")
 def _(w: Workload, x: SimpleNamespace) -> Call:
-    rel_entr = _import("scipy.special").rel_entr
-    counts = x.pairs.values.reshape(-1, w.C, w.C)
-
-    def run() -> Any:
-        out = np.empty(len(counts))
-        for a, b in _blocks(len(counts), max(1, IN_CACHE // w.C**2)):
-            p = counts[a:b] / counts[a:b].sum(axis=(1, 2), keepdims=True)
-            q = p.sum(axis=2, keepdims=True) * p.sum(axis=1, keepdims=True)
-            out[a:b] = rel_entr(p, q).sum(axis=(1, 2))
-        return out
-
-    return run
+    return _of_pairs_in_blocks(w, x, _import("scipy.special").rel_entr)
 
 
 @_peer("mutual_information", "scikit-learn", "mutual_info_score, pair by pair")

@@ -30,8 +30,11 @@ def laid_out(X, layout):
     return X
 
 
-def random_tables(rng, n_categories, parents, n_classes, order=1, zeros=0.0):
-    """Tables of probabilities, and the same as theta[k][j] flat lists."""
+def random_tables(rng, n_categories, parents, n_classes, order=1, zeros=0.0, tiny=0.0):
+    """Tables of probabilities, and the same as theta[k][j] flat lists.
+
+    A share of their cells may be zeros, or so `tiny` that products of three leave the range of plain numbers.
+    """
     arrays = []
     for j, c in enumerate(n_categories):
         context = reference.context_of(parents, j, order)
@@ -39,6 +42,9 @@ def random_tables(rng, n_categories, parents, n_classes, order=1, zeros=0.0):
         p = rng.exponential(size=shape) * (rng.random(shape) >= zeros)
         p[~p.any(axis=-1)] = 1
         p /= p.sum(axis=-1, keepdims=True)
+        if tiny:
+            p[rng.random(shape) < tiny] = 2.0**-200
+            p /= p.sum(axis=-1, keepdims=True)
         arrays.append(p if n_classes else p[0])
     tables = td.Tables.from_arrays(arrays, parents=parents, n_classes=n_classes, order=order)
     theta = [[(t[k] if n_classes else t).reshape(-1).tolist() for t in arrays] for k in range(n_classes or 1)]

@@ -141,7 +141,7 @@ def test_messages_of_several_children_where_one_class_leaves_the_range(backend, 
         assert td.log_prob_features(X, tables).tolist() == expected
 
 
-@pytest.mark.parametrize("tiny", [False, True])
+@pytest.mark.parametrize("tiny", [0.0, 0.2])
 @pytest.mark.parametrize("n_classes", [None, 2, 3, 4])
 @pytest.mark.parametrize("n_categories", [2, 3, 4, 5, 6, 7, 8, 12, (2, 5, 1, 3)])
 def test_blocks_of_which_many_cells_are_missing_equal_the_reference(backend, n_categories, n_classes, tiny):
@@ -150,17 +150,11 @@ def test_blocks_of_which_many_cells_are_missing_equal_the_reference(backend, n_c
     rng, d, n = np.random.default_rng(5), 40, 165
     sizes = np.resize(n_categories, d).tolist()
     parents = random_forest(rng, d)
-    tables, _ = random_tables(rng, sizes, parents, n_classes, zeros=0.1)
-    if tiny:  # some products of three leave the range of plain numbers
-        arrays = [np.where(rng.random(table.shape) < 0.2, 2.0**-200, table) for table in tables]
-        arrays = [table / table.sum(-1, keepdims=True) for table in arrays]
-        tables = td.Tables.from_arrays(arrays, parents=parents, n_classes=n_classes)
+    tables, theta = random_tables(rng, sizes, parents, n_classes, zeros=0.1, tiny=tiny)
     X = np.stack([rng.integers(0, c, n) for c in sizes], axis=1)
     X[rng.random(X.shape) < rng.choice([0.3, 0.6, 0.9], (n, 1))] = -1
     plain, codes = reference.combined_codes(X.tolist(), sizes, parents, 1, None, False)
     k = n_classes or 1
-    flat = [table.reshape(k, -1).tolist() for table in tables]
-    theta = [[table[c] for table in flat] for c in range(k)]
     expected = reference.log_prob_messages(plain, codes, theta, sizes, parents, [0.0] * k)
     for name in td.backend.instruction_sets():
         td.backend.use(backend, instruction_set=name)
