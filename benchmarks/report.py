@@ -81,6 +81,17 @@ def timer(call: Callable[[], Any], clock: Callable[[], float]) -> Callable[[], f
     return sample
 
 
+def rested(sample: Callable[[], float]) -> float:
+    """A sample taken once the threads of the process sleep: OpenBLAS's wait actively for a tenth of a second."""
+    busy, used = True, time.process_time()
+    deadline = time.perf_counter() + 1.0
+    while busy and time.perf_counter() < deadline:
+        time.sleep(0.005)
+        before, used = used, time.process_time()
+        busy = used - before > 0.001
+    return sample()
+
+
 def paired(ours: Callable[[], float], theirs: Callable[[], float], share: float = 1.0) -> tuple[float, float]:
     """(our seconds, median of theirs / ours); `share` is the part of our items that a call of theirs does."""
     our_times, ratios = [], []
@@ -89,9 +100,9 @@ def paired(ours: Callable[[], float], theirs: Callable[[], float], share: float 
     try:
         while len(ratios) < MOST_PAIRS and (len(ratios) < 3 or time.perf_counter() < deadline):
             if len(ratios) % 2:
-                b, a = theirs(), ours()
+                b, a = rested(theirs), rested(ours)
             else:
-                a, b = ours(), theirs()
+                a, b = rested(ours), rested(theirs)
             our_times.append(a)
             ratios.append(b / share / a)
     finally:

@@ -276,6 +276,31 @@ def test_forked_child_computes_instead_of_hanging(backend: str) -> None:
     assert done.stdout.strip() == "0 True", done.stderr
 
 
+@pytest.mark.parametrize("limit", ["1", "2"])
+def test_a_team_may_be_smaller_than_asked_for(limit: str) -> None:
+    code = """
+        import tallydraw as td
+        x = td.sample_categories([1, 2, 3], 1_000_000, rng=7, n_threads=5)
+        print((x == td.sample_categories([1, 2, 3], 1_000_000, rng=7, n_threads=1)).all())
+    """
+    assert output(code, TALLYDRAW_BACKEND="cpp", OMP_THREAD_LIMIT=limit) == "True"
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="threads cannot be listed here")
+def test_threads_may_use_the_same_processors_after_a_call() -> None:
+    code = """
+        import os, time
+        import tallydraw as td
+        before = os.sched_getaffinity(0)
+        for pause in [0, 0, 0.02, 0.05, 0.05]:  # a team that slept may be woken on one processor, and parts
+            time.sleep(pause)
+            td.sample_categories([1, 2, 3], 1_000_000, rng=7, n_threads=3)
+        threads = os.listdir("/proc/self/task")
+        print(len(threads) >= 3, all(os.sched_getaffinity(int(thread)) == before for thread in threads))
+    """
+    assert output(code, TALLYDRAW_BACKEND="cpp") == "True True"
+
+
 def test_a_daemon_thread_in_a_call_does_not_disturb_the_end(backend: str) -> None:
     code = """
         import threading, tallydraw as td

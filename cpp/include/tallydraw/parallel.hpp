@@ -5,14 +5,17 @@
 #include <algorithm>
 #include <atomic>
 #include <cstdint>
+#include <thread>
 
 #include "tallydraw/views.hpp"
 
 #ifdef _OPENMP
 #include <omp.h>
 #elif defined(TALLYDRAW_STD_THREADS)  // the thread sanitizer does not see into GCC's OpenMP run-time
-#include <thread>
 #include <vector>
+#endif
+#ifdef __linux__
+#include <sched.h>
 #endif
 
 namespace tallydraw::TALLYDRAW_ISA {
@@ -26,32 +29,95 @@ inline int max_threads() {
 #endif
 }
 
+/// Where the calling thread runs; -1 where nobody says.
+inline int current_processor() noexcept {
+#ifdef __linux__
+  return sched_getcpu();
+#else
+  return -1;
+#endif
+}
+
+/// Moves the calling thread to another of the processors it may use, where there is one; it may use the same afterwards.
+inline void leave_processor(int processor) noexcept {
+#ifdef __linux__
+  cpu_set_t allowed;
+  if (sched_getaffinity(0, sizeof allowed, &allowed) != 0) return;  // more processors than a cpu_set_t can name
+  cpu_set_t others = allowed;
+  CPU_CLR(processor, &others);
+  if (CPU_COUNT(&others) > 0 && sched_setaffinity(0, sizeof others, &others) == 0)
+    sched_setaffinity(0, sizeof allowed, &allowed);
+#else
+  (void)processor;
+#endif
+}
+
+/// Looks that a thread takes at what it waits for before it makes way: some ten microseconds.
+constexpr int patience = 1 << 14;
+
+/// What the threads of one parallel region share. A thread that slept may be woken on the processor of the one that
+/// opens the region, and then neither begins while that one works nor ends while that one waits: a scheduler can take
+/// milliseconds to part them. So the opening thread makes way, once after its first piece and for as long as it waits
+/// while somebody has not begun; and who finds itself on that processor leaves it.
+class team {
+ public:
+  team() noexcept : processor_{current_processor()} {}  // of the opening thread
+
+  /// Calls body(p) for p < n, each p on one of the threads 0 … size - 1, all of which call this, 0 the opening one.
+  template <class Body>
+  void share(index n, int thread, int size, Body&& body) noexcept {
+    const bool opens = thread == 0;
+    if (!opens) {
+      ++begun_;
+      if (processor_ >= 0 && current_processor() == processor_) leave_processor(processor_);
+    }
+    const auto all_begun = [&] { return begun_.load(std::memory_order_relaxed) == size - 1; };
+    bool first = opens;
+    for (index p = next_++; p < n; p = next_++, first = false) {
+      body(p);
+      if (first && !all_begun()) std::this_thread::yield();
+    }
+    if (!opens) {
+      ++ended_;
+      return;
+    }
+    for (int turn = 0; ended_ < size - 1; ++turn)
+      if (turn >= patience || !all_begun()) std::this_thread::yield();
+  }
+
+ private:
+  const int processor_;
+  std::atomic<index> next_{0};
+  std::atomic<int> begun_{0}, ended_{0};  // without the opening thread
+};
+
 /// Calls body(begin, end, thread) for the pieces [0, grain), [grain, 2 grain), … of [0, n), on at most `threads`
 /// threads, in any order; `thread` < threads. body must not throw.
 template <class Body>
 inline void parallel_blocks(index n, index grain, int threads, Body&& body) {
   const index pieces = (n + grain - 1) / grain;
+  const auto piece = [&](index p, int thread) { body(p * grain, std::min(n, (p + 1) * grain), thread); };
+#if defined(_OPENMP) || defined(TALLYDRAW_STD_THREADS)
+  if (threads > 1 && pieces > 1) {
+    const int wanted = static_cast<int>(std::min<index>(threads, pieces));
+    team shared;
+    const auto share = [&](int thread, int size) {
+      shared.share(pieces, thread, size, [&](index p) { piece(p, thread); });
+    };
 #ifdef _OPENMP
-  if (threads > 1 && pieces > 1) {
-    const int team = static_cast<int>(std::min<index>(threads, pieces));
-#pragma omp parallel for num_threads(team) schedule(dynamic)
-    for (index p = 0; p < pieces; ++p) body(p * grain, std::min(n, (p + 1) * grain), omp_get_thread_num());
-    return;
-  }
-#elif defined(TALLYDRAW_STD_THREADS)
-  if (threads > 1 && pieces > 1) {
-    std::atomic<index> next{0};
-    std::vector<std::thread> team;
-    for (int thread = 0; thread < static_cast<int>(std::min<index>(threads, pieces)); ++thread)
-      team.emplace_back([&, thread] {
-        for (index p = next++; p < pieces; p = next++) body(p * grain, std::min(n, (p + 1) * grain), thread);
-      });
-    for (std::thread& member : team) member.join();
+#pragma omp parallel num_threads(wanted)
+    share(omp_get_thread_num(), omp_get_num_threads());  // of which there may be fewer than wanted
+#else
+    std::vector<std::thread> others;
+    for (int thread = 1; thread < wanted; ++thread) others.emplace_back(share, thread, wanted);
+    share(0, wanted);
+    for (std::thread& other : others) other.join();
+#endif
     return;
   }
 #endif
   (void)threads;
-  for (index p = 0; p < pieces; ++p) body(p * grain, std::min(n, (p + 1) * grain), 0);
+  for (index p = 0; p < pieces; ++p) piece(p, 0);
 }
 
 /// The least index reported, or -1: the same whichever thread comes first.
@@ -77,8 +143,8 @@ class merge_lock {
  public:
   void acquire() noexcept {
     while (busy_.exchange(true, std::memory_order_acquire))
-      while (busy_.load(std::memory_order_relaxed)) {
-      }
+      for (int turn = 0; busy_.load(std::memory_order_relaxed); ++turn)
+        if (turn >= patience) std::this_thread::yield();
   }
   void release() noexcept { busy_.store(false, std::memory_order_release); }
 
