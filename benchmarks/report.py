@@ -73,6 +73,8 @@ def timer(call: Callable[[], Any], clock: Callable[[], float]) -> Callable[[], f
     loops = max(1, math.ceil(SAMPLE_SECONDS / max(once, 1e-7)))
 
     def sample() -> float:
+        if loops > 1:
+            call()  # after a pause: threads are woken, caches warm
         start = clock()
         for _ in range(loops):
             call()

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <cstring>
 #include <type_traits>
 
 #include "tallydraw/attributes.hpp"
@@ -64,11 +65,56 @@ inline void combine_steps(const U* x, index begin, index end, index order, index
   }
 }
 
+#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+constexpr bool lowest_last = true;
+#else
+constexpr bool lowest_last = false;
+#endif
+
+/// Codes in a list; as many as fill a word of 64 bits are read at once.
+template <class Z>
+struct listed {
+  using word = std::uint64_t;
+  static constexpr int together = 8 / static_cast<int>(sizeof(Z));
+
+  const Z* z;
+
+  Z operator[](index t) const { return z[t]; }
+  listed operator+(index t) const { return {z + t}; }
+  word read(index t) const {
+    word several;
+    std::memcpy(&several, z + t, sizeof several);
+    return several;
+  }
+  static index code(word several, int i) {
+    const int place = lowest_last ? together - 1 - i : i;
+    return static_cast<index>(static_cast<Z>(several >> (place * 8 * static_cast<int>(sizeof(Z)) % 64)));
+  }
+};
+
+/// Those of steps among 256 states, one a byte: the state before and its own, read where they are. Four bytes hold three.
+struct neighbours {
+  using word = std::uint32_t;
+  static constexpr int together = 3;
+
+  const std::uint8_t* x;
+
+  index operator[](index t) const { return x[t - 1] << 8 | x[t]; }
+  neighbours operator+(index t) const { return {x + t}; }
+  word read(index t) const {
+    word bytes;
+    std::memcpy(&bytes, x + t - 1, sizeof bytes);
+    if constexpr (!lowest_last) bytes = bytes << 24 | (bytes & 0xff00) << 8 | (bytes >> 8 & 0xff00) | bytes >> 24;
+    return bytes;
+  }
+  static index code(word bytes, int i) { return static_cast<std::uint16_t>(bytes >> (16 - 8 * i)); }
+};
+
 /// sums[g][w] += logs[z[g][t]][w] for t < n, for W classes of k of `paths` paths side by side, which hides the latency
-/// of sums. sums[g] begins k after the one before.
-template <int W, int paths, class Z>
-inline void add_steps(const Z* const* z, index n, const double* logs, index k, double* sums) {
-  const Z* from[paths];
+/// of sums. sums[g] begins k after the one before. Codes: listed or neighbours.
+template <int W, int paths, class Codes>
+inline void add_steps(const Codes* z, index n, const double* logs, index k, double* sums) {
+  Codes from[paths];
   doubles<W> sum[paths];
   for (int g = 0; g < paths; ++g) from[g] = z[g];
   for (int g = 0; g < paths; ++g) sum[g].load(sums + g * k);
@@ -78,19 +124,26 @@ inline void add_steps(const Z* const* z, index n, const double* logs, index k, d
 }
 
 /// The same for one class of all: two paths share a register. On its own: there are registers for little else.
-template <int paths, class Z>
-TALLYDRAW_APART inline void add_pairs(const Z* const* z, index n, const double* logs, double* sums) {
-  const Z* from[paths];
+template <int paths, class Codes>
+TALLYDRAW_APART inline void add_pairs(const Codes* z, index n, const double* logs, double* sums) {
+  Codes from[paths];
   doubles<2> sum[paths / 2];
   for (int g = 0; g < paths; ++g) from[g] = z[g];
   for (int g = 0; g < paths / 2; ++g) sum[g].load(sums + 2 * g);
-  for (index t = 0; t < n; ++t)
+  index t = 0;
+  for (; t + Codes::together <= n; t += Codes::together)
+    for (int g = 0; g < paths; g += 2) {
+      const auto first = from[g].read(t), second = from[g + 1].read(t);
+      for (int i = 0; i < Codes::together; ++i)
+        sum[g / 2].add(logs[Codes::code(first, i)], logs[Codes::code(second, i)]);
+    }
+  for (; t < n; ++t)
     for (int g = 0; g < paths; g += 2) sum[g / 2].add(logs[from[g][t]], logs[from[g + 1][t]]);
   for (int g = 0; g < paths / 2; ++g) sum[g].store(sums + 2 * g);
 }
 
-template <int paths, class Z>
-inline void add_classes(const Z* const* z, index n, const double* logs, index k, double* sums) {
+template <int paths, class Codes>
+inline void add_classes(const Codes* z, index n, const double* logs, index k, double* sums) {
   if constexpr (paths % 2 == 0)
     if (k == 1) return add_pairs<paths>(z, n, logs, sums);
   index w = 0;
@@ -125,33 +178,28 @@ inline void score_known(const chain_view& c, const U* x, index first, index n, Z
   const index begin = first < c.order ? c.order - first : 0;
   if (begin >= n) return;
   combine_steps(x, begin, n, c.order, c.n_states, z);
-  const Z* const steps = z + begin;
+  const listed<Z> steps{z + begin};
   add_classes<1>(&steps, n - begin, c.logs + c.log_offsets[c.order], c.n_classes, sums);
 }
 
-/// Whole paths side by side, no state missing: path i is x[offsets[i] - offsets[0] … offsets[i + 1] - offsets[0]).
-template <class U, class Z>
-inline void score_paths(const chain_view& c, const U* x, const index* offsets, index n_paths, Z* z, double* sums) {
+/// The steps of whole paths side by side: path i has the states offsets[i] … offsets[i + 1] - 1, and codes[t] is that of
+/// the step to state offsets[0] + t.
+template <class Codes>
+inline void add_paths(const chain_view& c, Codes codes, const index* offsets, index n_paths, double* sums) {
   const index k = c.n_classes;
-  const index states = offsets[n_paths] - offsets[0];
-  combine_steps(x, std::min(c.order, states), states, c.order, c.n_states, z);  // those across two paths are not used
   const double* logs = c.logs + c.log_offsets[c.order];
-  for (index i = 0; i < n_paths; ++i) {
-    const index at = offsets[i] - offsets[0];
-    score_start(c, x + at, offsets[i + 1] - offsets[i], sums + i * k);
-  }
   const auto steps = [&](index i) { return std::max<index>(0, offsets[i + 1] - offsets[i] - c.order); };
   const auto add_together = [&](index i, auto paths) {
     constexpr int P = decltype(paths)::value;
-    const Z* from[P];
-    index common = states;
+    Codes from[P];
+    index common = steps(i);
     for (int g = 0; g < P; ++g) {
-      from[g] = z + (offsets[i + g] - offsets[0] + c.order);
+      from[g] = codes + (offsets[i + g] - offsets[0] + c.order);
       common = std::min(common, steps(i + g));
     }
     add_classes<P>(from, common, logs, k, sums + i * k);
     for (int g = 0; g < P; ++g) {
-      const Z* const rest = from[g] + common;
+      const Codes rest = from[g] + common;
       add_classes<1>(&rest, steps(i + g) - common, logs, k, sums + (i + g) * k);
     }
   };
@@ -160,6 +208,18 @@ inline void score_paths(const chain_view& c, const U* x, const index* offsets, i
     add_together(i, std::integral_constant<int, static_cast<int>(paths_together)>{});
   for (; i + 2 <= n_paths; i += 2) add_together(i, std::integral_constant<int, 2>{});
   for (; i < n_paths; ++i) add_together(i, std::integral_constant<int, 1>{});
+}
+
+/// Whole paths, no state missing: path i is x[offsets[i] - offsets[0] … offsets[i + 1] - offsets[0]).
+template <class U, class Z>
+inline void score_paths(const chain_view& c, const U* x, const index* offsets, index n_paths, Z* z, double* sums) {
+  for (index i = 0; i < n_paths; ++i)
+    score_start(c, x + (offsets[i] - offsets[0]), offsets[i + 1] - offsets[i], sums + i * c.n_classes);
+  if constexpr (sizeof(U) == 1)
+    if (c.order == 1 && c.n_states == 256) return add_paths(c, neighbours{x}, offsets, n_paths, sums);
+  const index states = offsets[n_paths] - offsets[0];
+  combine_steps(x, std::min(c.order, states), states, c.order, c.n_states, z);  // those across two paths are not used
+  add_paths(c, listed<Z>{z}, offsets, n_paths, sums);
 }
 
 /// A run of missing states of a path of order 1: what is known of the last of them.
@@ -240,7 +300,7 @@ inline index log_prob_paths(const pieces_view& paths, const structure_view& s, c
   for (int thread = 0; thread < threads; ++thread) *reinterpret_cast<index*>(parts + thread * part) = 0;
   const index steps = n > 0 ? offsets[n] - offsets[0] : 0;
   const index share = (n + threads - 1) / threads;
-  const index some = steps <= 0 ? 1024 : 65536 * n / steps + 1;
+  const index some = steps <= 0 ? 1024 : 16384 * n / steps + 1;
   const index grain =
       std::max<index>(1, std::min(share, (some + paths_together - 1) / paths_together * paths_together));
   first_index bad;
@@ -277,7 +337,8 @@ inline index log_prob_paths(const pieces_view& paths, const structure_view& s, c
           if (last > i) {
             if constexpr (sizeof(U) == 1) {
               const U* const given = static_cast<const U*>(x.data) + offsets[i];
-              if (x.type == code_type::u8 && largest_state(given, offsets[last] - offsets[i]) < n_states) {
+              if (x.type == code_type::u8 &&
+                  (n_states > 255 || largest_state(given, offsets[last] - offsets[i]) < n_states)) {
                 score_paths(c, given, offsets + i, last - i, combined, out + i * k);  // read where they are
                 i = last;
                 continue;
