@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import numpy as np
+from numpy.random import BitGenerator, Generator, RandomState, SeedSequence
 
 RNG: TypeAlias = (
     "None | int | np.random.SeedSequence | np.random.BitGenerator | np.random.Generator | np.random.RandomState"
@@ -19,15 +20,15 @@ def key(rng: Any) -> int:
     successive calls differ. From None, an int, a sequence of ints or a SeedSequence: the first word of its state;
     None takes fresh entropy of the operating system at each call.
     """
-    bits = _bits(rng)
+    bits = rng.bit_generator if type(rng) is Generator else _bits(rng)  # most are: a call less
     if bits is None:
-        if isinstance(rng, np.random.SeedSequence):
+        if isinstance(rng, SeedSequence):
             seed = rng
         else:
             if isinstance(rng, (bool, np.bool_, float, np.floating, str, bytes)):
                 raise TypeError(_message(rng))
             try:
-                seed = np.random.SeedSequence(rng)
+                seed = SeedSequence(rng)
             except (TypeError, ValueError) as error:
                 raise type(error)(_message(rng)) from error
         return int(seed.generate_state(1, np.uint64)[0])
@@ -35,12 +36,12 @@ def key(rng: Any) -> int:
     return ((word() << 32) ^ word()) & 0xFFFF_FFFF_FFFF_FFFF
 
 
-def _bits(rng: Any) -> np.random.BitGenerator | None:
-    if isinstance(rng, np.random.Generator):
+def _bits(rng: Any) -> BitGenerator | None:
+    if isinstance(rng, Generator):
         return rng.bit_generator
-    if isinstance(rng, np.random.RandomState):
+    if isinstance(rng, RandomState):
         return rng._bit_generator
-    return rng if isinstance(rng, np.random.BitGenerator) else None
+    return rng if isinstance(rng, BitGenerator) else None
 
 
 def saved_state(rng: Any) -> Callable[[], None]:

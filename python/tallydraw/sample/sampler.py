@@ -45,7 +45,7 @@ class Sampler:
     array([0, 0, 0, 1, 1, 1, 0, 0], dtype=uint8)
     """
 
-    __slots__ = ("_dtype", "_levels", "_n_categories", "_rows", "_single", "weights")
+    __slots__ = ("_levels", "_n_categories", "_rows", "_scalar", "_single", "weights")
 
     weights: NDArray[Any] | Tables
 
@@ -71,13 +71,13 @@ class Sampler:
             put(self, "_n_categories", c)
             put(self, "_rows", None if array.ndim == 1 else len(array))
             put(self, "_single", self._levels.level if array.ndim == 1 else None)
-        put(self, "_dtype", _check.smallest_unsigned(self._n_categories - 1))
+        put(self, "_scalar", _check.smallest_unsigned(self._n_categories - 1).type)
 
     _levels: _levels.Levels
     _n_categories: int
     _rows: int | None
     _single: NDArray[np.uint64] | None  # the levels of the one distribution
-    _dtype: np.dtype[Any]
+    _scalar: type[np.unsignedinteger[Any]]  # of one draw
 
     def __setattr__(self, name: str, value: Any) -> None:
         raise AttributeError("a Sampler cannot be changed: make another")
@@ -138,15 +138,9 @@ class Sampler:
         # One draw costs little more than its key: nothing here is checked that is not given.
         if start or type(start) is not int:
             start = _check.first_number(start, 1)
-        if (
-            size is None
-            and rows is None
-            and dtype is None
-            and out is None
-            and n_threads is None
-            and self._single is not None
-        ):
-            return self._dtype.type(backend.kernels().sample_one(self._single, _check.key(rng), start))
+        level = self._single
+        if size is None and level is not None and rows is None and dtype is None and out is None and n_threads is None:
+            return self._scalar(backend.kernels().sample_one(level, _check.key(rng), start))
         n_threads = _check.thread_count(n_threads)
         if isinstance(self.weights, Tables):
             return self._sample_tables(self.weights, size, rows, rng, start, dtype, out, n_threads)
