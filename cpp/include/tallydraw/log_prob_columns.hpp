@@ -38,19 +38,34 @@ inline void combine_columns(const encoder& e, index j, const U* own, const U* ab
   for (index r = 0; r < rows; ++r) combined[r] = combine_two(above[r], n_above, n, own[r], n, whole);
 }
 
+/// Entries of a table that columns of bytes look up in registers.
+#if defined(TALLYDRAW_WIDE_LOOKUP)
+constexpr index most_looked_up = 4 * lookup_size;
+
+/// sums[r] += table[z[r]], r < rows, from a table of n entries that Parts registers hold.
+template <int Parts>
+inline void look_up_column(const std::uint8_t* z, index rows, const double* table, index n, double* sums) {
+  double entries[Parts * lookup_size] = {};
+  for (index i = 0; i < n; ++i) entries[i] = table[i];
+  wide_double held[Parts];
+  for (int p = 0; p < Parts; ++p) held[p] = wide_double_load(entries + p * lookup_size);
+  for (index r = 0; r < rows; r += lookup_size)
+    wide_double_store(wide_double_add(wide_double_load(sums + r), wide_lookup<Parts>(held, wide_bytes(z + r))),
+                      sums + r);
+}
+#else
+constexpr index most_looked_up = 0;
+#endif
+
 /// sums[r * K + class] += table[z[r] * K + class], r < rows, from a table of n entries a class.
 template <class U>
 inline void add_column(const U* z, index rows, const double* table, [[maybe_unused]] index n, index k, double* sums) {
 #if defined(TALLYDRAW_WIDE_LOOKUP)
   if constexpr (sizeof(U) == 1)
-    if (k == 1 && n <= lookup_size && rows % lookup_size == 0) {
-      double entries[lookup_size] = {};
-      for (index i = 0; i < n; ++i) entries[i] = table[i];
-      const wide_double wanted = wide_double_load(entries);
-      for (index r = 0; r < rows; r += lookup_size)
-        wide_double_store(wide_double_add(wide_double_load(sums + r), wide_lookup(wanted, wide_bytes(z + r))),
-                          sums + r);
-      return;
+    if (k == 1 && n <= most_looked_up && rows % lookup_size == 0) {
+      if (n <= lookup_size) return look_up_column<1>(z, rows, table, n, sums);
+      if (n <= 2 * lookup_size) return look_up_column<2>(z, rows, table, n, sums);
+      return look_up_column<4>(z, rows, table, n, sums);
     }
 #endif
   for (index c = 0, w = 0; c < k; c += w) {

@@ -144,6 +144,73 @@ inline void add_observed(const encoder& e, const scored_tables& tables, const co
   add_column(own, rows, observed, entries, e.s.n_classes, sums);
 }
 
+/// Entries of the tables that joined_column fills.
+constexpr index most_joined = 256;
+
+/// Whether it pays to look the totals of feature j up with what its observed cells add: where one byte tells them apart,
+/// of one class, and `tops` of the rows have one. In cycles a row and total, measured.
+template <class U>
+inline bool is_joined(const encoder& e, const family<U>& below, const totals_view& totals, index rows, index j,
+                      index tops) {
+  if (sizeof(U) > 1 || e.s.n_classes > 1 || !below.tabulated) return false;
+  const index observed = e.s.n_contexts[j] * e.s.n_categories[j] + 1;
+  const index entries = observed + totals.offsets[j + 1] - totals.offsets[j];
+  const bool leaves_registers = observed <= most_looked_up && entries > most_looked_up;
+  return entries <= most_joined && 11 * tops > (leaves_registers ? rows : rows / 4);
+}
+
+/// Adds what feature j adds to the sums of a block: observed cells as add_observed does, and missing ones whose totals
+/// are tabulated, which are numbered after them. In `rest`, the cells that have a total and no number.
+template <class U>
+inline void add_joined(const encoder& e, const family<U>& below, const scored_tables& tables, const code_columns<U>& z,
+                       index j, U* combined, std::uint64_t* rest, double* sums) {
+  const index rows = z.rows, parent = e.parent != nullptr ? e.parent[j] : j;
+  const index contexts = e.s.n_contexts[j], observed = contexts * e.s.n_categories[j] + 1;
+  const index n_totals = tables.totals.offsets[j + 1] - tables.totals.offsets[j];
+  double table[most_joined];
+  std::copy_n(tables.logs + tables.offsets[j], observed, table);
+  std::copy_n(tables.totals.logs + tables.totals.offsets[j], n_totals, table + observed);
+
+  // By bytes, all rows at once: look(r) of the family.
+  U place[most_column_rows], fits[most_column_rows], loud[most_column_rows];
+  for (index i = 0; i < below.n; ++i) {
+    const child_column<U>& child = below.child[i];
+    const U* const v = child.x;
+    const U silent = static_cast<U>(child.silent), radix = static_cast<U>(child.radix);
+    if (i == 0)
+      for (index r = 0; r < rows; ++r) {
+        place[r] = v[r];
+        fits[r] = all_if<U>(v[r] < radix);
+        loud[r] = all_if<U>(v[r] != silent);
+      }
+    else
+      for (index r = 0; r < rows; ++r) {
+        place[r] = static_cast<U>(place[r] * radix + v[r]);
+        fits[r] &= all_if<U>(v[r] < radix);
+        loud[r] |= all_if<U>(v[r] != silent);
+      }
+  }
+  const U* const own = z.x + j * rows;
+  const U* const above = z.x + parent * rows;
+  const U n = static_cast<const U*>(e.slot)[j], n_above = static_cast<const U*>(e.slot)[parent];
+  const U first = static_cast<U>(observed), each = static_cast<U>(n_totals / contexts);
+  const auto choose = [&](index r, U seen, U context, U has_context) {
+    const U top = all_if<U>(own[r] >= n) & has_context & loud[r], found = top & fits[r];
+    const U code = static_cast<U>(first + context * each + place[r]);
+    combined[r] = static_cast<U>((seen & ~found) | (code & found));
+    loud[r] = static_cast<U>(top & ~found);
+  };
+  if (parent == j) {
+    for (index r = 0; r < rows; ++r) choose(r, own[r], U{0}, static_cast<U>(~U{0}));
+  } else {
+    combine_columns(e, j, own, above, rows, combined);
+    for (index r = 0; r < rows; ++r) choose(r, combined[r], above[r], all_if<U>(above[r] < n_above));
+  }
+  for (index strip = 0; strip < z.strips; ++strip)
+    rest[strip] = bits_where(loud + 64 * strip, std::min<index>(64, rows - 64 * strip), static_cast<U>(~U{0}));
+  add_column(combined, rows, table, observed + n_totals, 1, sums);
+}
+
 /// Takes the logs of the totals that were made, and adds them.
 inline void add_made(made_totals& made, index k, double* sums) {
   if (made.n == 0) return;
@@ -168,16 +235,24 @@ inline void add_feature(const encoder& e, children_view children, const scored_t
   index n_found = 0;
   made.n = 0;
   made.scaled = false;
+  bool joined = false;
   if (Max || children.begin[j] < children.begin[j + 1]) {
     const totals_view& totals = tables.totals;
     const family<U> below = make_family(e, children, tables, z, j, columns);
+    std::uint64_t tops[most_column_rows / 64];
+    index n_tops = 0;
+    for (index strip = 0; strip < z.strips; ++strip) {
+      tops[strip] = z.gone[j * z.strips + strip];
+      if (parent != j) tops[strip] &= ~z.gone[parent * z.strips + strip];
+      n_tops += popcount(tops[strip]);
+    }
+    if constexpr (!Max) joined = is_joined(e, below, totals, rows, j, n_tops);
+    if (joined) add_joined(e, below, tables, z, j, combined, tops, sums);
     const double* const logs = below.tabulated ? totals.logs + totals.offsets[j] : nullptr;
     const index each = below.tabulated ? (totals.offsets[j + 1] - totals.offsets[j]) / e.s.n_contexts[j] : 0;
     const double* const theta = tables.cells + tables.offsets[j];
-    for (index strip = 0; strip < z.strips; ++strip) {
-      std::uint64_t tops = z.gone[j * z.strips + strip];
-      if (parent != j) tops &= ~z.gone[parent * z.strips + strip];
-      for_bits(tops, [&](index bit) {
+    for (index strip = 0; strip < z.strips; ++strip)
+      for_bits(tops[strip], [&](index bit) {
         const index r = 64 * strip + bit;
         const behind seen = Max ? behind{false, -1} : below.look(r);
         if (seen.silent) return;
@@ -193,10 +268,9 @@ inline void add_feature(const encoder& e, children_view children, const scored_t
         touch_behind(e, children, z, j, r, row, m);
         make_total<Max>(e, row, tables, r, m, made);
       });
-    }
   }
 
-  add_observed(e, tables, z, j, combined, sums);
+  if (!joined) add_observed(e, tables, z, j, combined, sums);
   for (index t = 0; t < n_found; ++t) add_vector(found[t].logs, k, sums + found[t].row * k);
   add_made(made, k, sums);
 }
