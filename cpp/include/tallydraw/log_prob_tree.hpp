@@ -70,9 +70,9 @@ inline void total_strip(const encoder& e, const scored_tables& tables, const cod
   });
 }
 
-/// Whether it is worth making them all at once, to judge by the first strip, where `unknown` missing cells have something behind them that
-/// has no number. In units of 0.6 ns (measured): one a cell and class and 13 products are what it costs; three a missing cell and
-/// 230 an unknown what it saves.
+/// Whether it is worth making them all at once, to judge by the first strip, where `unknown` missing cells have something
+/// behind them that has no number. In units of 0.6 ns (measured): one a cell and class and 13 products are what it costs;
+/// 230 an unknown what it saves, and of several classes, whose totals are added one by one, three a missing cell.
 template <class U>
 inline bool are_many(const structure_view& s, const code_columns<U>& z, index unknown) {
   index missing = 0, products = 0;
@@ -80,7 +80,8 @@ inline bool are_many(const structure_view& s, const code_columns<U>& z, index un
     missing += popcount(z.gone[j * z.strips]);
     products += s.n_contexts[j] * s.n_categories[j];
   }
-  return 3 * missing + 230 * unknown > std::min<index>(z.rows, 64) * s.n_classes * (s.d + products / 13);
+  const index one_by_one = s.n_classes > 1 ? 3 * missing : 0;
+  return one_by_one + 230 * unknown > std::min<index>(z.rows, 64) * s.n_classes * (s.d + products / 13);
 }
 
 /// Where the pieces of a thread's scratch begin, for blocks of `rows` rows, and how many words they are: the one place
