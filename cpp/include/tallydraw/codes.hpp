@@ -158,17 +158,39 @@ inline V all_if(bool condition) {  // every bit, or none
   return condition ? static_cast<V>(~V{0}) : V{0};
 }
 
+/// f(begin, n) for pieces of [0, n): whole vectors, and a last one that overlaps them, as what is left over would be done
+/// one by one.
+template <class F>
+inline void for_whole_vectors(index n, F&& f) {
+  constexpr index whole = 64;
+  for (index begin = 0; begin < n;) {
+    index some = n - begin;
+    if (some >= whole) {
+      some -= some % whole;
+    } else if (n > whole) {
+      begin = n - whole;
+      some = whole;
+    }
+    f(begin, some);
+    begin += some;
+  }
+}
+
 /// Plain codes of n cells side by side in memory; Step 1: cell i is of feature i, 0: all are of one feature.
 template <int Step, class V, class U>
 inline unsigned encode_run(const encoder& e, const char* x, index n, const V* last, const U* slot, U* out) {
   if (!e.slots) {  // no code is missing; a bad one is written as the last category: tables are never left
     V any_over = 0;
-    for (index i = 0; i < n; ++i) {
-      const V v = load<V>(x + i * static_cast<index>(sizeof(V)));
-      const V most = Step ? last[i] : last[0];
-      out[i] = static_cast<U>(v > most ? most : v);
-      any_over = static_cast<V>(any_over | all_if<V>(v > most));
-    }
+    for_whole_vectors(n, [&](index begin, index some) {
+      V over = 0;
+      for (index i = begin; i < begin + some; ++i) {
+        const V v = load<V>(x + i * static_cast<index>(sizeof(V)));
+        const V most = Step ? last[i] : last[0];
+        out[i] = static_cast<U>(v > most ? most : v);
+        over = static_cast<V>(over | all_if<V>(v > most));
+      }
+      any_over = static_cast<V>(any_over | over);
+    });
     return any_over ? met_bad : 0u;
   }
   const V missing = static_cast<V>(e.missing);
@@ -178,16 +200,21 @@ inline unsigned encode_run(const encoder& e, const char* x, index n, const V* la
   const U slot0 = slot[0];
   V any_slot = 0;
   V any_bad = 0;
-  for (index i = 0; i < n; ++i) {
-    const V v = load<V>(x + i * static_cast<index>(sizeof(V)));
-    const V is_missing = static_cast<V>(all_if<V>(v == missing) & named);
-    const V over = all_if<V>(v > (Step ? last[i] : last0));
-    const V slotted = static_cast<V>(over | is_missing);
-    const U mask = static_cast<U>(static_cast<std::make_signed_t<V>>(slotted));
-    out[i] = static_cast<U>((static_cast<U>(v) & ~mask) | ((Step ? slot[i] : slot0) & mask));
-    any_slot = static_cast<V>(any_slot | slotted);
-    any_bad = static_cast<V>(any_bad | (over & ~is_missing & all_if<V>(v <= top)));
-  }
+  for_whole_vectors(n, [&](index begin, index some) {
+    V slots = 0, bad = 0;
+    for (index i = begin; i < begin + some; ++i) {
+      const V v = load<V>(x + i * static_cast<index>(sizeof(V)));
+      const V is_missing = static_cast<V>(all_if<V>(v == missing) & named);
+      const V over = all_if<V>(v > (Step ? last[i] : last0));
+      const V slotted = static_cast<V>(over | is_missing);
+      const U mask = static_cast<U>(static_cast<std::make_signed_t<V>>(slotted));
+      out[i] = static_cast<U>((static_cast<U>(v) & ~mask) | ((Step ? slot[i] : slot0) & mask));
+      slots = static_cast<V>(slots | slotted);
+      bad = static_cast<V>(bad | (over & ~is_missing & all_if<V>(v <= top)));
+    }
+    any_slot = static_cast<V>(any_slot | slots);
+    any_bad = static_cast<V>(any_bad | bad);
+  });
   return (any_slot ? met_missing : 0u) | (any_bad && !e.unseen_is_missing ? met_bad : 0u);
 }
 
