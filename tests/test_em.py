@@ -175,5 +175,3 @@ def test_clear_errors(backend):
         model + model
     with pytest.raises(ValueError, match="missing_fit must be one of"):
         td.MarkovChain(missing_fit="best")
-    with pytest.raises(ValueError, match="not for sequences"):
-        td.MarkovChain(homogeneous=True, missing_fit="em")

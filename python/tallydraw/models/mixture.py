@@ -216,7 +216,7 @@ class Mixture(FittedByEM, Model):
         component._refuse_sparse(data, sizes, self.n_components)
         component._count(data, None, None, sizes, None, n_threads)  # a bad code raises before anything is drawn
         if isinstance(component, MarkovChain) and component.homogeneous:
-            component._refuse_gaps(data, sizes)
+            component._hidden_steps(data, sizes)
         component._fitted = None
         held_out = None
         if validation is not None:
