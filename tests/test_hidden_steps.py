@@ -141,10 +141,11 @@ def test_weights_are_repetitions_and_without_gaps_it_is_counting(backend):
     assert empty.counts_.values.sum() == 0
 
 
+@pytest.mark.filterwarnings("ignore:EM ended after 1000 iterations")
 def test_a_long_gap(backend):
     S = [[0, *[-1] * 5000, 1, 0, 1, 1, -1, 0], [-1] * 3001 + [1, 0, 0, 1]]
     model = td.MarkovChain(homogeneous=True, missing_fit="em", alpha=1).fit(S)
-    assert model.counts_.values.sum() == pytest.approx(2 + 5007 + 3004, rel=1e-9)
+    assert model.counts_.values.sum() == pytest.approx(2 + 5006 + 3004, rel=1e-9)
     assert np.diff(model.objective_).min() >= -1e-9
 
 
@@ -154,7 +155,7 @@ def test_other_codes_that_are_missing_and_what_is_refused(backend):
     named = td.MarkovChain(homogeneous=True, missing_fit="em", missing=7, n_categories=2, unseen="missing")
     assert named.fit(np.array([[0, 1, 7, 1, 1, 0], [1, 9, 7, 0, 1, 1]], np.uint8)).counts_ == one.counts_
     with pytest.raises(
-        ValueError, match=r"X\[0, 2\] is -1, a missing state: EM of sequences expects it at order 1, not 2"
+        ValueError, match=r"X\[0\]\[2\] is -1, a missing state: EM of sequences expects it at order 1, not 2"
     ):
         td.MarkovChain(homogeneous=True, missing_fit="em", order=2).fit(S)
     with pytest.raises(ValueError, match="needs all rows at once"):

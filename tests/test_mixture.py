@@ -428,6 +428,19 @@ def test_the_scale_of_weights_does_not_matter(backend, model, scale):
     assert np.array_equal(one, other)
 
 
+@pytest.mark.parametrize(
+    ("validation", "match"),
+    [
+        ([[0, 1], [0, 5]], r"validation\[1\]\[1\] is 5, but there are 2 states"),
+        ([0, 1], "validation must be 2-D, a list of sequences"),
+        ([], "validation has no rows"),
+    ],
+)
+def test_errors_name_held_out_sequences(validation, match):
+    with pytest.raises(ValueError, match=match):
+        td.Mixture(td.MarkovChain(homogeneous=True), 2).fit([[0, 1], [1, 0]], validation=validation, rng=1)
+
+
 def test_gaps_are_refused_at_a_higher_order(backend):
     mixture = td.Mixture(td.MarkovChain(homogeneous=True, alpha=1, order=2), 2)
     with pytest.raises(ValueError, match=r"X\[1\]\[2\] is -1, a missing state: EM of .* order 1, not 2; split"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import pickle
 
 import numpy as np
@@ -59,6 +60,20 @@ def test_cells_of_any_layout_are_copied_and_left_as_they_are(backend):
 def test_what_is_no_tables_is_refused(values, n_categories, more, error, match):
     with pytest.raises(error, match=match):
         td.Tables(values, n_categories, **more)
+
+
+def test_one_feature_is_a_chain_with_or_without_parents(backend):
+    alone, chain = td.Tables.from_arrays([[0.25, 0.75]]), td.Tables.from_arrays([[0.25, 0.75]], parents=[-1])
+    assert alone == chain
+    assert alone != td.Tables.from_arrays([[0.75, 0.25]], parents=[-1])
+    counts = td.Tables.from_arrays([[1, 2]])
+    assert (counts + td.Tables.from_arrays([[3, 4]], parents=[-1]))[0].tolist() == [4, 6]
+    kinds = [(td.MarkovChain, {}), (td.MarkovChain, {"order": 3}), (td.NaiveBayes, {}), (td.ChowLiuTree, {})]
+    for (kind, params), tables in itertools.product(kinds, (alone, chain)):
+        model = kind.from_probabilities(tables, **params)
+        assert np.exp(model.log_prob([[1], [0], [-1]])) == pytest.approx([0.75, 0.25, 1.0])
+    with pytest.raises(ValueError, match=r"parents None and \[-1, 0\] \(given, wanted\)"):
+        td.MarkovChain.from_probabilities(td.Tables.from_arrays([[0.5, 0.5]] * 2))
 
 
 def test_pairs_of_any_dtype_and_layout(backend):

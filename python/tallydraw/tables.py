@@ -428,12 +428,14 @@ class Tables(Sequence[NDArray[Any]]):
             return f"n_categories {self.n_categories.tolist()} and {other.n_categories.tolist()}"
         if self.n_classes != other.n_classes:
             return f"n_classes {self.n_classes} and {other.n_classes}"
+        a, b = self._structure, other._structure
+        # Contexts are all that parents and order say: parents of -1 alone are none, of whatever order.
+        if np.array_equal(a.context_begin, b.context_begin) and np.array_equal(a.context, b.context):
+            return None
         mine, theirs = (t.parents.tolist() if t.parents is not None else None for t in (self, other))
         if mine != theirs:
             return f"parents {mine} and {theirs}"
-        if self.order != other.order:
-            return f"order {self.order} and {other.order}"
-        return None
+        return f"order {self.order} and {other.order}"
 
     def _require_same(self, other: Tables, sign: str) -> None:
         difference = self._difference(other)

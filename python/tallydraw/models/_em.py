@@ -22,9 +22,9 @@ from tallydraw.tables import Tables
 
 MISSING_FITS = ("available", "em")
 
-# EM ends when the penalised log-likelihood gains less than this a row, in nats, or after so many iterations.
+# EM of missing cells ends when the penalised log-likelihood gains less than this a row, in nats, or after so many
+# iterations.
 TOLERANCE, MOST_ITERATIONS = 1e-9, 1000
-LIMIT_REMEDY = "objective_ tells how much it still gained; an alpha above 0 ends sooner"
 
 
 class FittedByEM(Kept):
@@ -58,6 +58,12 @@ def make_history(objective: Sequence[float], validation: Sequence[float], kept: 
     for past in history[:2]:
         past.flags.writeable = False
     return history._replace(converged=settled and bool(np.all(np.isfinite(objective[-1:]))))
+
+
+def warn_of_missing_cells(history: History) -> None:
+    """Tell the user that EM of missing cells did not converge within its limit."""
+    remedy = "objective_ tells how much it still gained; an alpha above 0 ends sooner"
+    warn_unless_converged(history, str(MOST_ITERATIONS), TOLERANCE, remedy)
 
 
 def warn_unless_converged(history: History, limit: str, tol: float, remedy: str) -> None:

@@ -294,7 +294,7 @@ class MarkovChain(FittedByEM, TreeModel):
             if offsets is not None:
                 raise ValueError("offsets= is for sequences: make the MarkovChain with homogeneous=True")
             return X
-        return SequenceData(X, offsets, self.missing)
+        return SequenceData(X, offsets, self.missing, self._data_name)
 
     def _check_length(self, length: Any) -> int | None:
         if self.homogeneous:
@@ -319,7 +319,7 @@ class MarkovChain(FittedByEM, TreeModel):
     def _read(self, X: Any) -> Any:
         if isinstance(X, SequenceData):
             return X
-        return SequenceData(X, None, self.missing) if self.homogeneous else super()._read(X)
+        return self._with_offsets(X, None) if self.homogeneous else super()._read(X)
 
     def _infer_sizes(self, data: Any) -> NDArray[np.int64]:
         if not self.homogeneous:
@@ -464,7 +464,7 @@ class MarkovChain(FittedByEM, TreeModel):
         return float(np.cumsum(prepared.fitted.counts.values)[-1]) if self.homogeneous else super()._n_rows(prepared)
 
     def _coverage(self, prepared: Prepared) -> Coverage:
-        return Coverage(None) if self.homogeneous else super()._coverage(prepared)
+        return Coverage(None, states=self._n_rows(prepared)) if self.homogeneous else super()._coverage(prepared)
 
     def _leave_one_out(
         self, prepared: Prepared, data: Any, y: NDArray[np.int64] | None, n_threads: int | None
@@ -532,8 +532,8 @@ class SequenceData(Sequences):
     names = None
     _skip = "set unseen='missing'"
 
-    def __init__(self, X: Any, offsets: Any, missing: int | None) -> None:
-        super().__init__(X, offsets, "X", "pass a larger n_categories (a model keeps that of its first fit)")
+    def __init__(self, X: Any, offsets: Any, missing: int | None, name: str = "X") -> None:
+        super().__init__(X, offsets, name, "pass a larger n_categories (a model keeps that of its first fit)")
         self._missing = missing
         self._n_states: int | None = None
         self._hidden: HiddenSteps | None = None
