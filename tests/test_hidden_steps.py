@@ -7,13 +7,9 @@ import itertools
 import numpy as np
 import pytest
 import tallydraw as td
+from strategies import random_rows
 from tallydraw.models._hidden_steps import HiddenSteps
 from tallydraw.models.markov import SequenceData
-
-
-def with_gaps(rng, n, length, states, share=0.3):
-    S = rng.integers(0, states, (n, length))
-    return np.where(rng.random(S.shape) < share, -1, S)
 
 
 def by_completion(sequences, weights, start, step):
@@ -70,7 +66,7 @@ def test_what_is_impossible_is_not_expected(backend):
 @pytest.mark.parametrize("alpha", [0.0, 0.7])
 def test_the_objective_never_falls_and_ends_at_a_maximum(backend, alpha):
     rng = np.random.default_rng(3)
-    S, y = with_gaps(rng, 80, 9, 3), rng.integers(0, 2, 80)
+    S, y = random_rows(rng, [3] * 9, 80, 0.3), rng.integers(0, 2, 80)
     model = td.MarkovChain(homogeneous=True, missing_fit="em", alpha=alpha).fit(S, y)
     assert model.converged_ and len(model.objective_) == model.n_iter_ > 3
     assert np.diff(model.objective_).min() >= -1e-9
@@ -95,7 +91,7 @@ def test_the_objective_never_falls_and_ends_at_a_maximum(backend, alpha):
 
 
 def test_bits_do_not_depend_on_threads_or_backend(backend):
-    S = with_gaps(np.random.default_rng(4), 400, 30, 5)
+    S = random_rows(np.random.default_rng(4), [5] * 30, 400, 0.3)
     first = td.MarkovChain(homogeneous=True, missing_fit="em").fit(S, n_threads=1)
     for name in ("cpp", "numba"):
         td.backend.use(name)
@@ -116,7 +112,7 @@ def test_missing_at_random_is_unbiased_where_available_cases_are_not(backend):
 
 def test_what_ends_a_sequence_says_nothing(backend):
     rng = np.random.default_rng(5)
-    pieces = [s[: np.flatnonzero(s >= 0)[-1] + 1] for s in with_gaps(rng, 50, 8, 3) if (s >= 0).any()]
+    pieces = [s[: np.flatnonzero(s >= 0)[-1] + 1] for s in random_rows(rng, [3] * 8, 50, 0.3) if (s >= 0).any()]
     padded = np.full((len(pieces), 12), -1)
     for row, piece in zip(padded, pieces, strict=True):
         row[: len(piece)] = piece
@@ -128,7 +124,7 @@ def test_what_ends_a_sequence_says_nothing(backend):
 
 def test_weights_are_repetitions_and_without_gaps_it_is_counting(backend):
     rng = np.random.default_rng(6)
-    S, weights = with_gaps(rng, 60, 8, 3), rng.integers(0, 3, 60)
+    S, weights = random_rows(rng, [3] * 8, 60, 0.3), rng.integers(0, 3, 60)
     one = td.MarkovChain(homogeneous=True, missing_fit="em", alpha=0.5).fit(S, sample_weight=weights)
     two = td.MarkovChain(homogeneous=True, missing_fit="em", alpha=0.5).fit(np.repeat(S, weights, axis=0))
     assert one.probabilities_.values == pytest.approx(two.probabilities_.values, abs=1e-9)
