@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tallydraw as td
 from strategies import random_rows
+from tallydraw.models import _hidden_steps
 from tallydraw.models._hidden_steps import HiddenSteps
 from tallydraw.models.markov import SequenceData
 
@@ -34,8 +35,10 @@ def by_completion(sequences, weights, start, step):
     return starts, steps, total
 
 
+@pytest.mark.parametrize("halved", [False, True])
 @pytest.mark.parametrize("seed", range(4))
-def test_equal_to_sums_over_completions(backend, seed):
+def test_equal_to_sums_over_completions(backend, seed, halved, monkeypatch):
+    monkeypatch.setattr(_hidden_steps, "_are_halved", lambda *sizes: halved)
     rng = np.random.default_rng(seed)
     c, k = 2 + seed % 2, 1 + seed % 3
     sequences = [rng.integers(-1, c, n) for n in (1, 2, 5, 7, 8, 8)]

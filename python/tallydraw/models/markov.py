@@ -74,8 +74,8 @@ class MarkovChain(FittedByEM, TreeModel):
     Sequences (`homogeneous`) are a 2-D array, a list of 1-D arrays, or one flat array with ``offsets=``: sequence i is
     ``X[offsets[i]:offsets[i + 1]]``. A missing state breaks its sequence: no transition touches it, and what follows
     it is not a start; scores sum it out at order 1. With ``missing_fit="em"`` it is expected (Baum et al., 1970), but
-    for those after the last known state, which say nothing: an iteration costs O(C**3 log(length)) for each length of a
-    gap, however many sequences have it.
+    for those after the last known state, which say nothing: an iteration costs O(C**2) for each step of the longest gap
+    and each state that follows a gap, or less, however many sequences there are.
 
     Examples
     --------
