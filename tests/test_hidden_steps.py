@@ -96,7 +96,7 @@ def test_the_objective_never_falls_and_ends_at_a_maximum(backend, alpha):
 def test_bits_do_not_depend_on_threads_or_backend(backend):
     S = random_rows(np.random.default_rng(4), [5] * 30, 400, 0.3)
     first = td.MarkovChain(homogeneous=True, missing_fit="em").fit(S, n_threads=1)
-    for name in ("cpp", "numba"):
+    for name in td.backend.available():
         td.backend.use(name)
         again = td.MarkovChain(homogeneous=True, missing_fit="em").fit(list(S), n_threads=3)
         assert again.counts_ == first.counts_
