@@ -61,6 +61,20 @@ def random_forest(rng, d):
     return parents
 
 
+def random_rows(rng, n_categories, n, missing):
+    """(n, d) codes of which a share is `missing`; of several shares each row has one."""
+    X = np.stack([rng.integers(0, c, n) for c in n_categories], axis=1)
+    X[rng.random(X.shape) < (rng.choice(missing, (n, 1)) if np.ndim(missing) else missing)] = -1
+    return X
+
+
+def random_task(rng, n_categories, d, n_classes, tiny, n, missing):
+    """(sizes, parents, tables, theta, X) of a forest of d features, which have `n_categories` in turn."""
+    sizes, parents = np.resize(n_categories, d).tolist(), random_forest(rng, d)
+    tables, theta = random_tables(rng, sizes, parents, n_classes, zeros=0.1, tiny=tiny)
+    return sizes, parents, tables, theta, random_rows(rng, sizes, n, missing)
+
+
 def completions(row, theta, n_categories, parents, order=1):
     """(x, p(x)) of every completion of a row whose missing cells are negative."""
     for x in itertools.product(*(range(c) if v < 0 else [v] for v, c in zip(row, n_categories, strict=True))):
@@ -99,7 +113,6 @@ def tasks(draw):
     tables, theta = random_tables(rng, n_categories, parents, n_classes, order, draw(st.sampled_from([0.0, 0.4])))
     if draw(st.booleans()):  # numbers that need exponents of their own
         tables, theta = with_tiny_entries(rng, tables, theta)
-    X = np.stack([rng.integers(0, c, n) for c in n_categories], axis=1)
-    X[rng.random(X.shape) < draw(st.sampled_from([0.1, 0.5, 0.9]))] = -1
+    X = random_rows(rng, n_categories, n, draw(st.sampled_from([0.1, 0.5, 0.9])))
     X = laid_out(X.astype(np.int16), draw(st.sampled_from(["C", "F", "strided"])))
     return X, n_categories, parents, order, tables, theta, draw(st.sampled_from([1, 2, 7]))

@@ -8,7 +8,7 @@ import reference
 import tallydraw as td
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from strategies import completions, random_forest, random_tables, tasks
+from strategies import completions, random_forest, random_rows, random_tables, tasks
 from tallydraw.models._evidence import expected_counts
 
 
@@ -47,8 +47,7 @@ def test_equals_brute_force(backend, order):
     rng = np.random.default_rng(order)
     n_categories, parents = [2, 3, 1, 3, 2], random_forest(rng, 5)
     tables, theta = random_tables(rng, n_categories, parents, None, order)
-    X = np.stack([rng.integers(0, c, 30) for c in n_categories], axis=1)
-    X[rng.random(X.shape) < 0.5] = -1
+    X = random_rows(rng, n_categories, 30, 0.5)
     exact = [np.zeros(len(t)) for t in theta[0]]
     for row in X.tolist():
         filled = list(completions(row, theta[0], n_categories, parents, order))

@@ -12,6 +12,7 @@ import reference
 import tallydraw as td
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from strategies import random_rows
 from tallydraw._structure import make_structure
 from tallydraw.models._products import MOST_HALVINGS, _grid, halvings_of
 
@@ -30,8 +31,7 @@ def problem(
     rng: np.random.Generator, n: int, sizes: list[int], k: int, impossible: float, missing: float, spread: float = 4.0
 ) -> Problem:
     """Probabilities are about e^-spread of each other, none below 2^-128, the least that products are made of."""
-    X = np.stack([rng.integers(0, c, n) for c in sizes], axis=1)
-    X[rng.random(X.shape) < missing] = -1
+    X = random_rows(rng, sizes, n, missing)
     theta = [np.maximum(np.exp(-spread * rng.exponential(size=(k, c))), 2.0**-MOST_HALVINGS) for c in sizes]
     for table in theta:
         table[rng.random(table.shape) < impossible] = 0.0

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tallydraw as td
 from strategies import random_tables
-from tallydraw.models import _em, base
+from tallydraw.models import _em
 from tallydraw.models._em import expected_tables
 
 
@@ -157,7 +157,6 @@ def test_how_em_went(backend, make, monkeypatch):
         with pytest.raises(AttributeError, match="was not fitted by EM"):
             getattr(counted, name)
     monkeypatch.setattr(_em, "MOST_ITERATIONS", 2)
-    monkeypatch.setattr(base, "MOST_ITERATIONS", 2)
     with pytest.warns(
         RuntimeWarning, match="EM ended after 2 iterations without having converged to tol=1e-09"
     ) as caught:
@@ -175,5 +174,3 @@ def test_clear_errors(backend):
         model + model
     with pytest.raises(ValueError, match="missing_fit must be one of"):
         td.MarkovChain(missing_fit="best")
-    with pytest.raises(ValueError, match="not for sequences"):
-        td.MarkovChain(homogeneous=True, missing_fit="em")

@@ -360,6 +360,16 @@ def test_shapes_that_do_not_fit_raise() -> None:
         td.entropy(["a", "b"])
     with pytest.raises(ValueError, match="n_threads must be at least 1"):
         td.entropy([0.5, 0.5], n_threads=0)
+    ragged = td.Tables.from_arrays([[0.5, 0.5], [0.2, 0.3, 0.5]])
+    with pytest.raises(ValueError, match=r"p is a stack of tables of different shapes: pass one of them, p\[j\]"):
+        td.entropy(ragged)
+    with pytest.raises(ValueError, match="q is a stack of tables of different shapes"):
+        td.kl_divergence([0.5, 0.5], ragged)
+    with pytest.raises(ValueError, match="joint is a stack of tables of different shapes"):
+        td.mutual_information(ragged)
+    with pytest.raises(ValueError, match="q has rows of different lengths"):
+        td.cross_entropy([0.5, 0.5], [[0.5, 0.5], [1.0]])
+    assert td.entropy(td.Tables.from_arrays([[0.5, 0.5], [1.0, 0.0]])) == pytest.approx([LOG2, 0.0])
 
 
 def test_both_backends_have_the_same_bits() -> None:

@@ -11,7 +11,7 @@ import reference
 import tallydraw as td
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from strategies import completions, random_forest, random_tables, tasks
+from strategies import completions, random_forest, random_rows, random_tables, random_task, tasks
 from tallydraw.log_prob import score_features
 
 
@@ -79,8 +79,7 @@ def test_totals_that_are_looked_up_are_those_of_messages(backend, shape, n_class
     n_categories[5] = 19
     parents = {"chain": list(range(-1, d - 1)), "forest": random_forest(rng, d), "star": [-1] + [0] * (d - 1)}[shape]
     tables, _ = random_tables(rng, n_categories, parents, n_classes, zeros=0.3)
-    X = np.stack([rng.integers(0, c, n) for c in n_categories], axis=1)
-    X[rng.random(X.shape) < rng.choice([0.05, 0.3, 0.7], (n, 1))] = -1
+    X = random_rows(rng, n_categories, n, [0.05, 0.3, 0.7])
     few = [td.log_prob_features(X[i : i + 1], tables) for i in range(0, n, 10)]
     assert tables.totals(0) is None
     assert shape == "star" or len(tabulated(tables).values)
@@ -112,8 +111,7 @@ def test_totals_of_a_few_features_only(backend):
     totals = tabulated(tables)
     assert np.flatnonzero(np.diff(totals.offsets)).tolist() == [0, 2]
     theta = [[table[k].reshape(-1).tolist() for table in tables] for k in range(2)]
-    X = np.stack([rng.integers(0, c, 400) for c in n_categories], axis=1)
-    X[rng.random(X.shape) < 0.3] = -1
+    X = random_rows(rng, n_categories, 400, 0.3)
     plain, codes = reference.combined_codes(X.tolist(), n_categories, parents, 1, None, False)
     expected = reference.log_prob_messages(plain, codes, theta, n_categories, parents, [0.0, 0.0])
     assert td.log_prob_features(X, tables).tolist() == expected
@@ -148,11 +146,7 @@ def test_blocks_of_which_many_cells_are_missing_equal_the_reference(backend, n_c
     if n_classes and n_categories not in (2, (2, 5, 1, 3)):
         n_categories = (n_categories, 2)
     rng, d, n = np.random.default_rng(5), 40, 165
-    sizes = np.resize(n_categories, d).tolist()
-    parents = random_forest(rng, d)
-    tables, theta = random_tables(rng, sizes, parents, n_classes, zeros=0.1, tiny=tiny)
-    X = np.stack([rng.integers(0, c, n) for c in sizes], axis=1)
-    X[rng.random(X.shape) < rng.choice([0.3, 0.6, 0.9], (n, 1))] = -1
+    sizes, parents, tables, theta, X = random_task(rng, n_categories, d, n_classes, tiny, n, [0.3, 0.6, 0.9])
     plain, codes = reference.combined_codes(X.tolist(), sizes, parents, 1, None, False)
     k = n_classes or 1
     expected = reference.log_prob_messages(plain, codes, theta, sizes, parents, [0.0] * k)
@@ -168,8 +162,7 @@ def test_codes_at_the_edge_of_a_byte(backend, c):
     rng = np.random.default_rng(c)
     tables, theta = random_tables(rng, [1, c, 2, 2], [-1, 0, 1, 2], None)
     tabulated(tables)
-    X = np.stack([rng.integers(0, n, 300) for n in (1, c, 2, 2)], axis=1)
-    X[rng.random(X.shape) < 0.4] = -1
+    X = random_rows(rng, (1, c, 2, 2), 300, 0.4)
     plain, codes = reference.combined_codes(X.tolist(), [1, c, 2, 2], [-1, 0, 1, 2], 1, None, False)
     expected = reference.log_prob_messages(plain, codes, theta, [1, c, 2, 2], [-1, 0, 1, 2], [0.0])
     assert td.log_prob_features(X, tables).tolist() == [row[0] for row in expected]

@@ -20,6 +20,7 @@ X = np.stack([(R.random(400) < TRUTH[HIDDEN, j, 1]).astype(np.uint8) for j in ra
 WIDE = np.stack([R.integers(0, c, 300) for c in (2, 3, 5, 4, 2)], axis=1).astype(np.int8)
 HOLES = np.where(R.random(WIDE.shape) < 0.2, -1, WIDE).astype(np.int8)
 SEQUENCES = R.integers(0, 3, (60, 12))
+GAPS = np.where(R.random(SEQUENCES.shape) < 0.3, -1, SEQUENCES)
 
 MODELS: dict[str, Any] = {
     "products": (lambda **p: td.NaiveBayes(**p), WIDE),
@@ -32,6 +33,7 @@ MODELS: dict[str, Any] = {
     "one tree, missing cells": (lambda **p: td.ChowLiuTree(**p), HOLES),
     "categoricals": (lambda **p: td.Categorical(**p), WIDE[:, 2]),
     "sequences": (lambda **p: td.MarkovChain(homogeneous=True, **p), SEQUENCES),
+    "sequences, gaps": (lambda **p: td.MarkovChain(homogeneous=True, **p), GAPS),
 }
 
 
@@ -212,7 +214,7 @@ def test_components_are_models_of_their_own(kind: Any, backend: str) -> None:
     parts = model.components_
     joint = np.log(model.weights_) + np.stack([part.log_prob(kind[1]) for part in parts], axis=1)
     assert model.log_prob(kind[1]) == pytest.approx(np.logaddexp.reduce(joint, axis=1), rel=1e-12)
-    length = {"length": 6} if kind is MODELS["sequences"] else {}
+    length = {"length": 6} if kind[1] is SEQUENCES or kind[1] is GAPS else {}
     theta = model.probabilities_
     for k, part in enumerate(parts):
         assert repr(part) == repr(model.model) and part.classes_ is None
@@ -426,10 +428,23 @@ def test_the_scale_of_weights_does_not_matter(backend, model, scale):
     assert np.array_equal(one, other)
 
 
-def test_sequences_with_gaps_are_refused(backend):
-    mixture = td.Mixture(td.MarkovChain(homogeneous=True, alpha=1), 2)
-    with pytest.raises(ValueError, match=r"X\[1\]\[2\] is -1, a missing state: EM of sequences needs whole ones"):
+@pytest.mark.parametrize(
+    ("validation", "match"),
+    [
+        ([[0, 1], [0, 5]], r"validation\[1\]\[1\] is 5, but there are 2 states"),
+        ([0, 1], "validation must be 2-D, a list of sequences"),
+        ([], "validation has no rows"),
+    ],
+)
+def test_errors_name_held_out_sequences(validation, match):
+    with pytest.raises(ValueError, match=match):
+        td.Mixture(td.MarkovChain(homogeneous=True), 2).fit([[0, 1], [1, 0]], validation=validation, rng=1)
+
+
+def test_gaps_are_refused_at_a_higher_order(backend):
+    mixture = td.Mixture(td.MarkovChain(homogeneous=True, alpha=1, order=2), 2)
+    with pytest.raises(ValueError, match=r"X\[1\]\[2\] is -1, a missing state: EM of .* order 1, not 2; split"):
         mixture.fit([[0, 1], [1, 0, -1, 1]], rng=1)
-    named = td.Mixture(td.MarkovChain(homogeneous=True, alpha=1, missing=9), 2)
-    with pytest.raises(ValueError, match=r"X\[0\]\[1\] is 9, a missing state"):
-        named.fit([[0, 9], [1, 0]], rng=1)
+    named = td.Mixture(td.MarkovChain(homogeneous=True, alpha=1, missing=9, order=2), 2)
+    with pytest.raises(ValueError, match=r"X\[0\]\[0\] is 9, a missing state"):
+        named.fit([[9, 0], [1, 0]], rng=1)

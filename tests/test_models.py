@@ -759,6 +759,7 @@ def test_models_and_stacks_are_no_arrays(call: Any, match: str) -> None:
         call(MODEL)
 
 
+@pytest.mark.filterwarnings("ignore:alpha is at its largest")
 def test_the_stacks_of_a_mixture_of_trees() -> None:
     stacks, prior = TREES.probabilities_, TREES.weights_
     for params in ({}, {"model": td.ChowLiuTree()}, {"model": td.MarkovChain()}):

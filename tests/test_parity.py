@@ -412,6 +412,7 @@ CALLS: dict[str, list[Call]] = {
         lambda: mixed(td.Mixture(td.NaiveBayes(), 2, n_init=3).fit(HOLES[:300], validation=HOLES[300:], rng=KEY)),
         lambda: mixed(td.Mixture(td.MarkovChain(alpha=1), 4, max_iter=5, tol=0).fit(X, rng=KEY)),
         lambda: mixed(td.Mixture(td.MarkovChain(homogeneous=True), 2, start="random").fit(S, rng=KEY), length=7),
+        lambda: mixed(td.Mixture(td.MarkovChain(homogeneous=True), 2, max_iter=9, tol=0).fit(GAPS, rng=KEY), length=7),
         lambda: td.Mixture(td.NaiveBayes(), 3).fit(X, Y),
         lambda: td.Mixture(td.NaiveBayes(n_categories=4), 3).fit(ONE_BAD),
         lambda: td.Mixture(td.NaiveBayes(), 3).fit(X, rng=KEY).log_joint(X),
@@ -457,6 +458,9 @@ MODELS: dict[str, list[Call]] = {
         "MarkovChain": lambda **options: td.MarkovChain(**options),
         "MarkovChain of order 2": lambda **options: td.MarkovChain(order=2, **options),
         "MarkovChain by EM": lambda **options: td.MarkovChain(order=2, missing_fit="em", **options),
+        "MarkovChain, homogeneous, by EM": lambda **options: td.MarkovChain(
+            homogeneous=True, missing_fit="em", **options
+        ),
         "MarkovChain, homogeneous": lambda **options: td.MarkovChain(homogeneous=True, **options),
         "Categorical": lambda **options: OneColumn(**options),
     }.items()
@@ -564,6 +568,7 @@ def cases() -> list[Any]:
     ]
 
 
+@pytest.mark.filterwarnings("ignore:alpha .*is at its largest")
 @pytest.mark.skipif(len(td.backend.available()) < 2, reason="one backend is not installed")
 @pytest.mark.parametrize("call", cases())
 def test_both_backends_end_alike(call: Call) -> None:
@@ -578,6 +583,7 @@ def test_both_backends_end_alike(call: Call) -> None:
     assert_same(*ends)
 
 
+@pytest.mark.filterwarnings("ignore:alpha .*is at its largest")
 @pytest.mark.skipif("cpp" not in td.backend.available(), reason="the compiled backend is not installed")
 @pytest.mark.parametrize("call", cases())
 def test_every_instruction_set_ends_alike(call: Call) -> None:

@@ -260,6 +260,7 @@ def test_evidence_of_more_combinations_than_float64_holds(backend: str) -> None:
     assert model.log_evidence() == pytest.approx(expected, rel=1e-14)
 
 
+@pytest.mark.filterwarnings("ignore:alpha is at its largest")
 def test_an_estimated_alpha_maximises_the_evidence(backend: str) -> None:
     model = td.NaiveBayes(n_categories=SIZES, alpha=1).fit(X)
     model.alpha = td.estimate_alpha(model.counts_)
@@ -413,6 +414,26 @@ def test_a_comparison_says_which_criteria_are_not_to_be_compared() -> None:
     assert notes(one=one, two=two) == []
 
 
+def test_a_comparison_of_sequences_says_what_their_gaps_do() -> None:
+    def notes(rows: Any, **params: Any) -> tuple[str, ...]:
+        models = {
+            name: td.MarkovChain(homogeneous=True, alpha=1, n_categories=4, **more).fit(rows)
+            for name, more in {"first": {}, "other": params}.items()
+        }
+        return td.compare(models, np.tile(X, 3))._notes
+
+    whole, gaps = np.tile(X, 3), np.tile(HOLES, 3)
+    assert notes(whole, order=2) == notes(whole, missing_fit="em") == notes(gaps) == ()
+    for params in ({"order": 2}, {"missing_fit": "em"}):
+        (note,) = notes(gaps, **params)
+        assert "are not comparable: the fits counted different numbers of states, by missing ones or" in note
+    chain = td.MarkovChain(homogeneous=True, alpha=1, n_categories=4, missing_fit="em")
+    mixture = td.Mixture(chain, 2, max_iter=5, tol=0).fit(gaps, rng=1)
+    assert td.compare({"chain": chain.fit(gaps), "mixture": mixture}, whole)._notes == ()
+    more = math.log(mixture.counts_.values.sum()) - 2
+    assert mixture.bic() - mixture.aic() == pytest.approx(mixture.n_parameters * more)
+
+
 def test_a_comparison_is_a_sequence_and_columns() -> None:
     table = compared()[1]
     assert isinstance(table, tuple)
@@ -462,5 +483,9 @@ def test_hostile_comparisons() -> None:
         td.compare({"a": model}, X, Y[1:])
     with pytest.raises(ValueError, match="none of the 3 classes"):
         td.compare({"a": model}, X, np.where(Y == "no", "never", Y))
-    with pytest.raises(AttributeError, match="not fitted"):
-        td.compare({"a": td.NaiveBayes()}, X)
+    with pytest.raises(AttributeError, match="model 'b': this NaiveBayes is not fitted"):
+        td.compare({"a": model, "b": td.NaiveBayes()}, X)
+    with pytest.raises(ValueError, match="model 'tree': X has 3 features, but this ChowLiuTree has 2"):
+        td.compare({"a": model, "tree": td.ChowLiuTree().fit(X[:, :2])}, X)
+    with pytest.raises(ValueError, match=r"model 'a': y\[0\] is 7, which is none of the 3 classes"):
+        td.compare({"a": td.NaiveBayes().fit(X, np.arange(N) % 3)}, X, [7] * N)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -40,9 +41,9 @@ def estimate_alpha(tables: Any, *, per_feature: bool = False, n_threads: int | N
     -------
     float, or ndarray of float64, shape (d,)
         To be passed on as ``alpha=``. A maximum between 2**-30 and 2**20 is found to a relative 2**-40 (less where the
-        likelihood is too flat for float64). 0.0: it is below, as where every table row has a single category. 2.0**20:
-        it is above, as where the rows are no less even than the uniform distribution would make them. 1.0: all alpha
-        are equally likely, because no table row has two counts.
+        likelihood is too flat for float64). 0.0: it is below, as where every table row has a single category. 2.0**20,
+        with a warning: it is above, as where the rows are no less even than the uniform distribution would make them.
+        1.0: all alpha are equally likely, because no table row has two counts.
 
     Raises
     ------
@@ -52,6 +53,11 @@ def estimate_alpha(tables: Any, *, per_feature: bool = False, n_threads: int | N
         A table that is not numeric, or `per_feature` that is no bool.
     OverflowError
         Weights that sum to infinity.
+
+    Warns
+    -----
+    RuntimeWarning
+        An alpha of 2.0**20: the counts are that even, or rows of data were taken for counts.
 
     Notes
     -----
@@ -67,14 +73,24 @@ def estimate_alpha(tables: Any, *, per_feature: bool = False, n_threads: int | N
     >>> counts = td.Tables.from_arrays([[[8, 1], [0, 9], [5, 5]]], n_classes=3)
     >>> round(td.estimate_alpha(counts), 3)
     0.544
-    >>> td.estimate_alpha([[5, 0], [0, 7]]), td.estimate_alpha([[5, 5], [7, 7]])
-    (0.0, 1048576.0)
+    >>> td.estimate_alpha([[5, 0], [0, 7]]), round(td.estimate_alpha([[5, 5], [2, 9]]), 3)
+    (0.0, 3.61)
     """
     if not isinstance(per_feature, (bool, np.bool_)):
         raise TypeError(f"per_feature must be a bool, got {per_feature!r}")
     _check.thread_count(n_threads)
     counts = _one_stack(tables)
     best = _maximise(_histogram(counts, bool(per_feature)), len(counts) if per_feature else 1)
+    even = np.flatnonzero(best == 2.0**_MOST)
+    if even.size:
+        whose = f" of table {even[0]}" if per_feature else ""
+        warnings.warn(
+            f"alpha{whose} is at its largest, 2**{_MOST}: the counts are at least as even as draws from the uniform "
+            "distribution, and the likelihood grows with alpha without end; take any large alpha, or, where these are "
+            "rows of data and no counts, pass td.count_features(X)",
+            RuntimeWarning,
+            stacklevel=2,
+        )
     return best if per_feature else float(best[0])
 
 

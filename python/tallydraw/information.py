@@ -341,7 +341,10 @@ def _pair(p: Any, q: Any, axis: int) -> tuple[Floats, Floats]:
     """Both checked and broadcast, categories last."""
     for name, given in (("p", p), ("q", q)):
         _check.refuse_model(name, given, "not its probabilities: call its own entropy() or kl_divergence(other)")
-    ndim = max(np.ndim(p), np.ndim(q), 1)
+    same = q is p
+    p = _check.unmasked("p", p)
+    q = p if same else _check.unmasked("q", q)
+    ndim = max(p.ndim, q.ndim, 1)
     last = _distributions.axis_of(axis, ndim)
     arrays = []
     for name, given in (("p", p), ("q", q)):

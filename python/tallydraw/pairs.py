@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from tallydraw import _check, backend
 from tallydraw._structure import make_structure, pair_begins, parent_array, tree_structure
-from tallydraw.tables import Tables, class_cells
+from tallydraw.tables import Tables, class_cells, flat_cells
 
 __all__ = ["PairTables"]
 
@@ -59,11 +59,16 @@ class PairTables:
     _offsets: NDArray[np.int64] | None
 
     def __init__(self, values: NDArray[Any], marginals: Tables) -> None:
-        """Wrap a flat buffer that is checked already; users call :func:`tallydraw.count_pairs`."""
+        """Wrap a flat buffer of checked cells; users call :func:`tallydraw.count_pairs`."""
+        if not isinstance(marginals, Tables) or marginals.parents is not None:
+            raise TypeError(f"marginals must be Tables of features without parents, got {marginals!r}")
         one = alike(marginals.n_categories)
-        cells = pair_cells(marginals.n_categories, marginals.n_classes, one)
-        if values.shape != (cells,):
-            raise ValueError(f"values must have {cells} cells, got shape {values.shape}")
+        values = flat_cells("values", values, pair_cells(marginals.n_categories, marginals.n_classes, one))
+        if values.dtype != marginals.values.dtype:
+            raise TypeError(
+                f"values have dtype {values.dtype}, but the marginals {marginals.values.dtype}: counts of pairs and of "
+                "features are both int64, or both float64"
+            )
         values.flags.writeable = False  # the buffer itself: a view could be made writable again
         put = object.__setattr__  # what nobody has yet
         put(self, "values", values.view())

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from typing import Any, NamedTuple
 
@@ -101,18 +102,18 @@ def compare(models: Mapping[str, Model], X: Any, y: Any = None, *, n_threads: in
     TypeError
         `models` is no mapping of names to models.
     ValueError
-        No models, no rows, or what a model says of `X` or `y`.
+        No models, no rows, or what a model, which the message names, says of `X` or `y`.
     AttributeError
-        A model is not fitted.
+        A model is not fitted, naming it.
 
     Examples
     --------
     >>> import tallydraw as td
     >>> X = [[0, 0], [0, 0], [1, 1], [1, 1], [0, 1]] * 20
-    >>> models = {"independent": td.NaiveBayes(alpha=1).fit(X), "chain": td.MarkovChain(alpha=1).fit(X)}
-    >>> table = td.compare(models, X)
+    >>> models = {"independent": td.NaiveBayes(alpha=1).fit(X[:50]), "chain": td.MarkovChain(alpha=1).fit(X[:50])}
+    >>> table = td.compare(models, X[50:])
     >>> [row.name for row in table], round(table[1].difference, 4)
-    (['chain', 'independent'], -0.2814)
+    (['chain', 'independent'], -0.2724)
     """
     if not isinstance(models, Mapping):
         raise TypeError(
@@ -126,7 +127,10 @@ def compare(models: Mapping[str, Model], X: Any, y: Any = None, *, n_threads: in
         if not isinstance(model, Model):
             raise TypeError(f"models[{name!r}] must be a Model, got {type(model).__name__}")
     wanted = _check.thread_count(n_threads)
-    scores = {name: model.log_prob(X, n_threads=wanted) for name, model in models.items()}
+    scores = {}
+    for name, model in models.items():
+        with _named(name):
+            scores[name] = model.log_prob(X, n_threads=wanted)
     n = len(next(iter(scores.values())))
     if n == 0:
         raise ValueError("X has no rows to compare the models on")
@@ -141,6 +145,8 @@ def compare(models: Mapping[str, Model], X: Any, y: Any = None, *, n_threads: in
         difference, difference_error = (0.0, 0.0) if log_p is best else _mean_difference(log_p, best)
         cells = model._n_cells(model._read(X))
         per_cell = -running_sum(log_p) / cells if cells else 0.0
+        with _named(name):
+            accuracy, criteria = _accuracy(model, X, labels, wanted), _criteria(model)
         rows.append(
             ComparedModel(
                 name,
@@ -151,13 +157,23 @@ def compare(models: Mapping[str, Model], X: Any, y: Any = None, *, n_threads: in
                 difference_error,
                 float(exp([per_cell])[0]) if per_cell < 700 else math.inf,
                 impossible[name],
-                _accuracy(model, X, labels, wanted),
-                *_criteria(model),
+                accuracy,
+                *criteria,
             )
         )
     comparison = Comparison(rows)
     comparison._notes = _notes({name: models[name] for name in order})
     return comparison
+
+
+@contextlib.contextmanager
+def _named(name: str) -> Iterator[None]:
+    """Errors name the model that raised them."""
+    try:
+        yield
+    except (ValueError, TypeError, AttributeError, OverflowError, MemoryError) as error:
+        error.args = (f"model {name!r}: {error}",)
+        raise
 
 
 def _notes(models: Mapping[str, Model]) -> tuple[str, ...]:
@@ -170,7 +186,11 @@ def _notes(models: Mapping[str, Model]) -> tuple[str, ...]:
         notes.append(f"{_CRITERIA} of {', '.join(labelled)} are of rows and classes, those of the others of rows alone")
     if any(not a.same(b) for a, b in itertools.combinations(covered.values(), 2)):
         some = [name for name, cells in covered.items() if cells.counted is not None]
-        reason = f"missing cells made {', '.join(some)} leave out others" if some else "the fits were to different rows"
+        reason = "the fits were to different rows"
+        if some:
+            reason = f"missing cells made {', '.join(some)} leave out others"
+        elif any(cells.states is not None for cells in covered.values()):
+            reason = "the fits counted different numbers of states, by missing ones or of other sequences"
         notes.append(f"{_CRITERIA} are not comparable: {reason}")
     return tuple(notes)
 

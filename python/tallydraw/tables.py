@@ -16,6 +16,8 @@ from tallydraw._totals import Totals
 
 __all__ = ["Tables"]
 
+_CELL_DTYPES = (np.dtype(np.int64), np.dtype(np.float64))
+
 
 class Logs(NamedTuple):
     """Logs of probabilities with classes innermost, ready to gather.
@@ -99,10 +101,25 @@ class Tables(Sequence[NDArray[Any]]):
         exact_weights: NDArray[np.int64] | None = None,
         structure: Structure | None = None,
     ) -> None:
-        """Wrap a flat buffer that is checked already; users call :meth:`from_arrays`."""
-        structure = structure or make_structure(n_categories, parents, n_classes, order)
-        if values.shape != (int(structure.offsets[-1]),):
-            raise ValueError(f"values must have {int(structure.offsets[-1])} cells, got shape {values.shape}")
+        """Wrap a flat buffer of checked cells; users call :meth:`from_arrays`.
+
+        Kernels address cells as the structure says. So everything is checked here but a `structure`, which the library
+        hands on with a buffer of its own; without one the buffer is copied, and is nobody else's.
+        """
+        if structure is None:
+            values = np.array(_check.unmasked("values", values))
+            sizes = np.asarray(n_categories)
+            if sizes.ndim != 1:
+                raise ValueError(f"n_categories must have one number a feature, got shape {sizes.shape}")
+            sizes = _check.category_counts(sizes, len(sizes))
+            parents = None if parents is None else parent_array(parents, len(sizes))
+            n_classes = None if n_classes is None else _check.natural("n_classes", n_classes, least=1)
+            order = _check.natural("order", order, least=1)
+            structure = make_structure(sizes, parents, n_classes, order)
+        cells = int(structure.offsets[-1])
+        values = flat_cells("values", values, cells)
+        if exact_weights is not None:
+            exact_weights = flat_cells("exact_weights", exact_weights, cells)
         values.flags.writeable = False  # the buffer itself: a view could be made writable again
         put = object.__setattr__  # what nobody has yet
         put(self, "_structure", structure)
@@ -411,12 +428,14 @@ class Tables(Sequence[NDArray[Any]]):
             return f"n_categories {self.n_categories.tolist()} and {other.n_categories.tolist()}"
         if self.n_classes != other.n_classes:
             return f"n_classes {self.n_classes} and {other.n_classes}"
+        a, b = self._structure, other._structure
+        # Contexts are all that parents and order say: parents of -1 alone are none, of whatever order.
+        if np.array_equal(a.context_begin, b.context_begin) and np.array_equal(a.context, b.context):
+            return None
         mine, theirs = (t.parents.tolist() if t.parents is not None else None for t in (self, other))
         if mine != theirs:
             return f"parents {mine} and {theirs}"
-        if self.order != other.order:
-            return f"order {self.order} and {other.order}"
-        return None
+        return f"order {self.order} and {other.order}"
 
     def _require_same(self, other: Tables, sign: str) -> None:
         difference = self._difference(other)
@@ -505,6 +524,17 @@ class Tables(Sequence[NDArray[Any]]):
         return values
 
 
+def flat_cells(name: str, values: Any, cells: int) -> NDArray[Any]:
+    """(cells,) int64 or float64 as kernels read them: the array itself where it is one, else a copy."""
+    array: NDArray[Any] = values
+    plain = type(values) is np.ndarray and values.dtype in _CELL_DTYPES
+    if not (plain and values.flags.c_contiguous and values.flags.aligned):
+        array = np.require(_check.weights(name, values), None, ["C", "A"])
+    if array.shape != (cells,):
+        raise ValueError(f"{name} must have {cells} cells, got shape {array.shape}")
+    return array
+
+
 def class_cells(values: NDArray[Any], offsets: NDArray[np.int64], alone: NDArray[np.int64], k: int) -> NDArray[Any]:
     """Class k's cells of flat tables that begin at `offsets`, or at `alone` where there is one class."""
     size = np.diff(alone)
@@ -539,7 +569,17 @@ def _restore(
     order: int,
     exact_weights: NDArray[np.int64] | None,
 ) -> Tables:
-    return Tables(values, n_categories, parents=parents, n_classes=n_classes, order=order, exact_weights=exact_weights)
+    parents = None if parents is None else parent_array(parents, len(n_categories))
+    structure = make_structure(n_categories, parents, n_classes, order)
+    return Tables(
+        values,
+        n_categories,
+        parents=parents,
+        n_classes=n_classes,
+        order=order,
+        exact_weights=exact_weights,
+        structure=structure,
+    )
 
 
 def estimate(structure: Structure, weights: NDArray[Any], alpha: Any) -> NDArray[np.float64] | None:

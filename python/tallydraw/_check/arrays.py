@@ -134,6 +134,8 @@ def unmasked(name: str, x: Any) -> NDArray[Any]:
     except ValueError as error:
         if "inhomogeneous" not in str(error):
             raise
+        if hasattr(type(x), "of_class"):
+            raise ValueError(f"{name} is a stack of tables of different shapes: pass one of them, {name}[j]") from None
         raise ValueError(
             f"{name} has rows of different lengths: sequences of any length are for count_transitions, log_prob_paths "
             "and MarkovChain(homogeneous=True)"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,9 +22,9 @@ from tallydraw.tables import Tables
 
 MISSING_FITS = ("available", "em")
 
-# EM ends when the penalised log-likelihood gains less than this a row, in nats, or after so many iterations.
+# EM of missing cells ends when the penalised log-likelihood gains less than this a row, in nats, or after so many
+# iterations.
 TOLERANCE, MOST_ITERATIONS = 1e-9, 1000
-LIMIT_REMEDY = "objective_ tells how much it still gained; an alpha above 0 ends sooner"
 
 
 class FittedByEM(Kept):
@@ -60,6 +60,12 @@ def make_history(objective: Sequence[float], validation: Sequence[float], kept: 
     return history._replace(converged=settled and bool(np.all(np.isfinite(objective[-1:]))))
 
 
+def warn_of_missing_cells(history: History) -> None:
+    """Tell the user that EM of missing cells did not converge within its limit."""
+    remedy = "objective_ tells how much it still gained; an alpha above 0 ends sooner"
+    warn_unless_converged(history, str(MOST_ITERATIONS), TOLERANCE, remedy)
+
+
 def warn_unless_converged(history: History, limit: str, tol: float, remedy: str) -> None:
     """Tell the user who called a model, from the line of the call, that EM did not converge within its limit."""
     if history.converged:
@@ -92,9 +98,9 @@ def expected_tables(
 ) -> tuple[Tables, History]:
     """Expected counts of all cells at the maximum of the likelihood of what is observed, times theta**alpha.
 
-    EM (Dempster, Laird & Rubin, 1977): counts expected under theta, theta from the counts and alpha, and again. It
-    begins at the `available` counts plus one row's weight, so that no cell begins at zero. The objective, the penalised
-    log-likelihood before each iteration, never falls but by rounding. Without a missing cell: the counts as they are.
+    EM (Dempster, Laird & Rubin, 1977): counts expected under theta, theta from the counts and alpha, and again. The
+    objective, the penalised log-likelihood before each iteration, never falls but by rounding. Without a missing cell:
+    the counts as they are.
     """
     lenient = _check.unseen_rule(unseen)
     gone = missing_cells(codes, available.n_categories, missing, lenient).any(axis=1)
@@ -118,15 +124,36 @@ def expected_tables(
     by_class = np.zeros((len(rows), k))
     by_class[np.arange(len(rows)), classes] = row_weights
     total = len(codes) if weights is None else weighted_sum(weights, 1.0)
-    alphas = flat_alpha(alpha, available)
 
-    theta = available._like(available.values + one_row(total, len(codes))).normalize()
+    def expect(theta: Tables) -> tuple[NDArray[np.float64], float]:
+        counts = expected_counts(some, theta, by_class, missing=missing, lenient=lenient, n_threads=n_threads)
+        scores = score_features(some, theta, np.zeros(k), missing=missing, unseen=unseen, n_threads=n_threads)
+        return counts, weighted_sum(row_weights, scores[np.arange(len(rows)), classes])
+
+    return climb(available, known, expect, alpha, total, len(codes))
+
+
+def climb(
+    available: Tables,
+    known: NDArray[Any],
+    expect: Callable[[Tables], tuple[NDArray[np.float64], float]],
+    alpha: Any,
+    total: float,
+    n: int,
+) -> tuple[Tables, History]:
+    """EM of n rows that weigh `total`: the expected counts where it ends, and how it went.
+
+    It begins at the `available` counts plus one row's weight, so that no cell begins at zero. `expect` has, under the
+    tables of a moment, the expected counts that come to those `known` for certain, and the log-likelihood that comes to
+    theirs.
+    """
+    alphas = flat_alpha(alpha, available)
+    theta = available._like(available.values + one_row(total, n)).normalize()
     objective: list[float] = []
     settled = False
     for _ in range(MOST_ITERATIONS):
-        counts = known + expected_counts(some, theta, by_class, missing=missing, lenient=lenient, n_threads=n_threads)
-        scores = score_features(some, theta, np.zeros(k), missing=missing, unseen=unseen, n_threads=n_threads)
-        now = weighted_sum(row_weights, scores[np.arange(len(rows)), classes])
+        more, now = expect(theta)
+        counts = known + more
         now += weighted_sum(known + alphas, log(theta.values))
         objective.append(now)
         # Two objectives of -inf differ by NaN: that ends it as well.

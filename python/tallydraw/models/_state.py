@@ -65,9 +65,12 @@ class Coverage(NamedTuple):
 
     rows: float | None  # of so many rows; None where the counts do not tell
     counted: NDArray[Any] | None = None  # how often each table was counted, where that is not every cell seen
+    states: float | None = None  # of sequences: how many, expected ones included
 
     def same(self, other: Coverage) -> bool:
         """Whether both can be of the same cells."""
+        if self.states is not None and other.states is not None:
+            return bool(np.isclose(self.states, other.states))
         mine, theirs = self.counted, other.counted
         if mine is not None or theirs is not None:
             return mine is not None and theirs is not None and mine.shape == theirs.shape and np.allclose(mine, theirs)

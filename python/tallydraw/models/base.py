@@ -13,7 +13,7 @@ from numpy.typing import DTypeLike, NDArray
 from tallydraw import _check, backend
 from tallydraw._structure import make_structure
 from tallydraw.count import count_cells
-from tallydraw.models._em import LIMIT_REMEDY, MOST_ITERATIONS, TOLERANCE, all_at_once, warn_unless_converged
+from tallydraw.models._em import all_at_once, warn_of_missing_cells
 from tallydraw.models._evidence import class_posterior, draw_classes, sample_classes
 from tallydraw.models._fits import require_same_categories, require_same_labels
 from tallydraw.models._kind import Kind
@@ -96,7 +96,8 @@ class Model(Kind):
         X : array_like of int, shape (n, d), or (n,) for a Categorical
             Codes; negative ones and `missing` are missing and not counted. A data frame's column names are kept.
         y : array_like, shape (n,), optional
-            A label a row, of any dtype that sorts. None: the model has no class.
+            A label a row, of any dtype that sorts; -1 is a label like any other, None, NaN and NaT are missing ones.
+            None: the model has no class.
         sample_weight : array_like, shape (n,), optional
             Finite and non-negative, of a sum of at most 2**1000; counts are then float64.
         n_threads : int, optional
@@ -122,7 +123,7 @@ class Model(Kind):
         """
         fitted = self._fitted = self._count_data(self._read(X), y, None, None, sample_weight, n_threads)
         if fitted.history is not None:
-            warn_unless_converged(fitted.history, str(MOST_ITERATIONS), TOLERANCE, LIMIT_REMEDY)
+            warn_of_missing_cells(fitted.history)
         return self
 
     def partial_fit(

@@ -62,7 +62,10 @@ class ChowLiuTree(FittedByEM, TreeModel):
     missing_fit : {"available", "em"}, default "available"
         How the tables of the tree are made of rows with missing cells; the tree is that of the pairs seen together.
         "available" counts each pair where both are observed; "em" is the maximum of the likelihood of all that is
-        observed (with `alpha`, penalised), right where cells are missing at random, for one call of ``fit``.
+        observed (with `alpha`, penalised), right where cells are missing at random, for one call of ``fit``. Where
+        the tree is not the truth, complete held-out rows may fit worse than with "available": whole rows are most
+        probable under the tables of the pairs, which available cases are, while EM bends them so that pairs that are no
+        arcs agree across missing cells.
 
     Attributes
     ----------

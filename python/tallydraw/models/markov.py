@@ -13,11 +13,11 @@ from tallydraw._sequences import Block, Sequences
 from tallydraw._structure import Structure, make_structure
 from tallydraw.count import count_cells, count_soft_cells, count_steps, infer_states, refuse_sparse_states
 from tallydraw.log_prob import score_paths
-from tallydraw.models._em import FittedByEM, check_missing_fit, expected_tables
-from tallydraw.models._evidence import missing_cells
+from tallydraw.models._em import FittedByEM, check_missing_fit, climb, expected_tables, make_history, one_row
+from tallydraw.models._hidden_steps import HiddenSteps
 from tallydraw.models._leave_one_out import NOT_OF_THE_FIT, log_prob_without_own
 from tallydraw.models._state import Coverage, Draw, Fitted, Prepared
-from tallydraw.models._sums import log
+from tallydraw.models._sums import log, running_sum, weighted_sum
 from tallydraw.models._tree_model import TreeModel
 from tallydraw.models.base import Model
 from tallydraw.sample.paths import write_paths
@@ -45,9 +45,10 @@ class MarkovChain(FittedByEM, TreeModel):
         False: rows of d features and a table for each position. True: sequences of states, one table for the first
         state, the second, …, the k-th, and one for every later step.
     missing_fit : {"available", "em"}, default "available"
-        What a fit to rows with missing cells is: "available" counts the cells whose predecessors are observed; "em" is
-        the maximum of the likelihood of all that is observed (with `alpha`, penalised), right where cells are missing
-        at random: ``counts_`` are then expected counts, float64.
+        What a fit to rows with missing cells, or to sequences with missing states, is: "available" counts the cells
+        whose predecessors are observed; "em" is the maximum of the likelihood of all that is observed (with `alpha`,
+        penalised), right where cells are missing at random: ``counts_`` are then expected counts, float64. Of
+        sequences at order 1 alone.
 
     Attributes
     ----------
@@ -66,11 +67,15 @@ class MarkovChain(FittedByEM, TreeModel):
     2**n - 1 at order n - 1. A table row of a state that was never left is uniform.
 
     Scores, completions and marginals sum missing cells out exactly at every order. With ``missing_fit="em"`` (Dempster,
-    Laird & Rubin, 1977) an iteration costs about three scores of the rows with missing cells.
+    Laird & Rubin, 1977) an iteration costs about three scores of the rows with missing cells. Where the chain is not
+    the truth, complete held-out rows may fit worse than with "available": whole rows are most probable under the tables
+    of neighbours, which available cases are, while EM bends them so that cells further apart agree across the gaps.
 
     Sequences (`homogeneous`) are a 2-D array, a list of 1-D arrays, or one flat array with ``offsets=``: sequence i is
     ``X[offsets[i]:offsets[i + 1]]``. A missing state breaks its sequence: no transition touches it, and what follows
-    it is not a start.
+    it is not a start; scores sum it out at order 1. With ``missing_fit="em"`` it is expected (Baum et al., 1970), but
+    for those after the last known state, which say nothing: an iteration costs O(C**2) for each step of the longest gap
+    and each state that follows a gap, or less, however many sequences there are.
 
     Examples
     --------
@@ -109,8 +114,6 @@ class MarkovChain(FittedByEM, TreeModel):
             return _check.natural("order", value, least=1, most=62)
         if name == "missing_fit":
             check_missing_fit(value)
-            if value == "em" and self.homogeneous:
-                raise ValueError('missing_fit="em" is for rows of features, not for sequences (homogeneous=True)')
         return bool(value) if name == "homogeneous" else super()._checked(name, value)
 
     # Sequences come in three forms: all methods that take them take offsets= ------------------------------------------
@@ -291,7 +294,7 @@ class MarkovChain(FittedByEM, TreeModel):
             if offsets is not None:
                 raise ValueError("offsets= is for sequences: make the MarkovChain with homogeneous=True")
             return X
-        return SequenceData(X, offsets, self.missing)
+        return SequenceData(X, offsets, self.missing, self._data_name)
 
     def _check_length(self, length: Any) -> int | None:
         if self.homogeneous:
@@ -316,7 +319,7 @@ class MarkovChain(FittedByEM, TreeModel):
     def _read(self, X: Any) -> Any:
         if isinstance(X, SequenceData):
             return X
-        return SequenceData(X, None, self.missing) if self.homogeneous else super()._read(X)
+        return self._with_offsets(X, None) if self.homogeneous else super()._read(X)
 
     def _infer_sizes(self, data: Any) -> NDArray[np.int64]:
         if not self.homogeneous:
@@ -329,14 +332,16 @@ class MarkovChain(FittedByEM, TreeModel):
         elif self._finds_sizes():
             refuse_sparse_states(data, int(sizes[0]), self._n_table_cells(sizes, k), "n_categories=")
 
-    def _refuse_gaps(self, sequences: Any, sizes: NDArray[np.int64]) -> None:
-        """Raise for a missing state: scores sum it out, but no transition beside it is counted."""
-        lenient = _check.unseen_rule(self.unseen)
-        for block in sequences.blocks():
-            gone = np.flatnonzero(missing_cells(block.states, sizes, self.missing, lenient))
+    def _hidden_steps(self, sequences: Any, sizes: NDArray[np.int64]) -> HiddenSteps | None:
+        """What missing states hide of checked sequences, if anything; ValueError for one where the order is not 1."""
+        data = sequences.within(int(sizes[0]), self.unseen)
+        for block in data.blocks() if self.order > 1 else ():
+            gone = np.flatnonzero(block.states < 0)
             if gone.size:
-                remedy = "EM of sequences needs whole ones: break them there, or leave them out"
-                raise sequences.missing_state(block, int(gone[0]), remedy)
+                remedy = f"EM of sequences expects it at order 1, not {self.order}; split the sequence there"
+                raise data.missing_state(block, int(gone[0]), remedy)
+        hidden: HiddenSteps | None = data.hidden_steps(int(sizes[0])) if self.order == 1 else None
+        return hidden
 
     def _asked_sizes(self, d: int) -> NDArray[np.int64]:
         if not self.homogeneous:
@@ -385,12 +390,41 @@ class MarkovChain(FittedByEM, TreeModel):
     ) -> Fitted:
         if self.missing_fit == "available":
             return fitted
+        if self.homogeneous:
+            return self._sequences_by_em(fitted, data, y, weights, n_threads)
         rules: dict[str, Any] = {"missing": self.missing, "unseen": self.unseen, "n_threads": n_threads}
         expected, history = expected_tables(data.codes, y, fitted.counts, alpha=self.alpha, weights=weights, **rules)
         fitted = fitted._replace(history=history)
         if expected is fitted.counts:
             return fitted
         return self._with_likelihood(fitted._replace(counts=expected), data, y, weights, n_threads)
+
+    def _sequences_by_em(
+        self,
+        fitted: Fitted,
+        data: Any,
+        y: NDArray[np.int64] | None,
+        weights: NDArray[np.float64] | None,
+        n_threads: int | None,
+    ) -> Fitted:
+        hidden = self._hidden_steps(data, fitted.sizes)
+        if hidden is None:
+            return fitted._replace(history=make_history([], [], 0, True))
+        each = np.ones(len(data)) if weights is None else weights
+        by_class = np.zeros((len(data), fitted.n_classes or 1))
+        by_class[np.arange(len(data)), 0 if y is None else y] = each
+        gaps = hidden.weights(by_class)
+        available = fitted.counts
+        expected, history = climb(
+            available,
+            available.values,
+            lambda theta: hidden.expected(theta, *gaps, n_threads),
+            self.alpha,
+            weighted_sum(each, 1.0),
+            len(data),
+        )
+        fitted = fitted._replace(counts=expected, history=history)
+        return self._with_likelihood(fitted, data, y, weights, n_threads)
 
     def _expected_counts(
         self,
@@ -409,7 +443,13 @@ class MarkovChain(FittedByEM, TreeModel):
         steps = [_weighted_steps(data, None, one, np.ascontiguousarray(w), n_threads) for w in weights.T]
         first = make_structure(sizes[:-1], self._parents(self.order), k, self.order)
         starts = count_soft_cells(_first_states(data, self.order), first, weights, n_threads=n_threads)
-        return self._tables(np.concatenate([starts, *steps]), sizes, k, structure)
+        counts = np.concatenate([starts, *steps])
+        hidden = self._hidden_steps(data, sizes)
+        if hidden is not None and prepared is None:  # a row more in every cell, so that none begins at zero
+            counts += one_row(running_sum(weights.reshape(-1)), len(weights))
+        elif hidden is not None and prepared is not None:
+            counts += hidden.expected(prepared.probabilities, *hidden.weights(weights), n_threads)[0]
+        return self._tables(counts, sizes, k, structure)
 
     def _score(self, prepared: Prepared, data: Any, n_threads: int | None) -> NDArray[np.float64]:
         if not self.homogeneous:
@@ -424,7 +464,7 @@ class MarkovChain(FittedByEM, TreeModel):
         return float(np.cumsum(prepared.fitted.counts.values)[-1]) if self.homogeneous else super()._n_rows(prepared)
 
     def _coverage(self, prepared: Prepared) -> Coverage:
-        return Coverage(None) if self.homogeneous else super()._coverage(prepared)
+        return Coverage(None, states=self._n_rows(prepared)) if self.homogeneous else super()._coverage(prepared)
 
     def _leave_one_out(
         self, prepared: Prepared, data: Any, y: NDArray[np.int64] | None, n_threads: int | None
@@ -492,10 +532,11 @@ class SequenceData(Sequences):
     names = None
     _skip = "set unseen='missing'"
 
-    def __init__(self, X: Any, offsets: Any, missing: int | None) -> None:
-        super().__init__(X, offsets, "X", "pass a larger n_categories (a model keeps that of its first fit)")
+    def __init__(self, X: Any, offsets: Any, missing: int | None, name: str = "X") -> None:
+        super().__init__(X, offsets, name, "pass a larger n_categories (a model keeps that of its first fit)")
         self._missing = missing
         self._n_states: int | None = None
+        self._hidden: HiddenSteps | None = None
 
     @property
     def n_features(self) -> int:
@@ -503,8 +544,16 @@ class SequenceData(Sequences):
 
     def within(self, n_states: int, unseen: str) -> SequenceData:
         """The same with states that are none of `n_states` missing, where `unseen` says so."""
-        self._n_states = n_states if _check.unseen_rule(unseen) else None
+        limit = n_states if _check.unseen_rule(unseen) else None
+        if limit != self._n_states:
+            self._n_states, self._hidden = limit, None
         return self
+
+    def hidden_steps(self, n_states: int) -> HiddenSteps | None:
+        """What missing states hide, if anything, found once."""
+        if self._hidden is None or self._hidden.n_states != n_states:
+            self._hidden = HiddenSteps(self, n_states)
+        return self._hidden if len(self._hidden) else None
 
     def largest(self) -> int:
         """The largest state, or -1 where there is none."""

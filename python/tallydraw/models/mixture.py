@@ -15,7 +15,7 @@ from tallydraw.models._names import check_names
 from tallydraw.models._parameters import stated_prior
 from tallydraw.models._progress import progress_bar
 from tallydraw.models._starts import nearest_start, random_start
-from tallydraw.models._state import Data, Draw, Fitted, History, Prepared
+from tallydraw.models._state import Coverage, Data, Draw, Fitted, History, Prepared
 from tallydraw.models._steps import Steps, make_steps, posterior_of
 from tallydraw.models._sums import running_sum
 from tallydraw.models._tree_model import TreeModel
@@ -216,7 +216,7 @@ class Mixture(FittedByEM, Model):
         component._refuse_sparse(data, sizes, self.n_components)
         component._count(data, None, None, sizes, None, n_threads)  # a bad code raises before anything is drawn
         if isinstance(component, MarkovChain) and component.homogeneous:
-            component._refuse_gaps(data, sizes)
+            component._hidden_steps(data, sizes)
         component._fitted = None
         held_out = None
         if validation is not None:
@@ -489,6 +489,12 @@ class Mixture(FittedByEM, Model):
 
     def _n_cells(self, data: Any) -> int:
         return self._kind._n_cells(data)
+
+    def _n_rows(self, prepared: Prepared) -> float:
+        return self._fitted_component()._n_rows(prepared)
+
+    def _coverage(self, prepared: Prepared) -> Coverage:
+        return self._fitted_component()._coverage(prepared)
 
     def __repr__(self) -> str:
         plain = Mixture(self._kind, self.n_components)
