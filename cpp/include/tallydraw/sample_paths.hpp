@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <optional>
 
 #include "tallydraw/levels.hpp"
 #include "tallydraw/outcomes.hpp"
@@ -18,6 +19,8 @@ namespace tallydraw::TALLYDRAW_ISA {
 
 /// Paths of a tile, where there are as many.
 constexpr index max_tile_paths = 64;
+/// Paths of which a step is searched for in registers, where that is possible (measured).
+constexpr index least_side_by_side = 16;
 
 /// Steps [step, step + length) of n <= max_tile_paths paths, the first of which is row `first` of the stream.
 template <class T>
@@ -32,16 +35,20 @@ inline void draw_paths(const structure_view& s, const levels_view& levels, const
   const index steps = tile_cells<T> / stride < 256 ? tile_cells<T> / stride : 256;
 
   std::uint32_t words[2048 + 4 * max_tile_paths + group_size] = {};
-  T codes[tile_cells<T>] = {};
+  T codes[tile_cells<T> + group_size] = {};
   T other[tile_cells<T>] = {};
   std::uint64_t rows[max_tile_paths < lanes ? lanes : max_tile_paths] = {};
   index context[max_tile_paths] = {};
   if (step > 0)
     for (index i = 0; i < n; ++i)
       for (index t = 0; t < order; ++t) context[i] = context[i] * categories + initial[i * order + t];
+  // Every later step is drawn from the same table rows.
+  std::optional<row_search<T>> search;
+  if (const auto f = feature_of<T>(s, levels, order); n >= least_side_by_side && row_search<T>::pays(f, n * length))
+    search.emplace(f);
   // Of order 1 without a class the state before is the table row.
   const bool simple = order == 1 && !y;
-  T last[max_tile_paths];
+  T last[max_tile_paths] = {};
   const T* previous = nullptr;
   for (index i = 0; i < n; ++i) rows[i] = first + static_cast<std::uint64_t>(i);
 
@@ -57,26 +64,28 @@ inline void draw_paths(const structure_view& s, const levels_view& levels, const
         for (index i = 0; i < n; ++i) code[i] = static_cast<T>(initial[i * order + t]);
       } else {
         const auto f = feature_of<T>(s, levels, j);
+        const row_search<T>* const of = search && j == order ? &*search : nullptr;
         const std::uint32_t* const word = words + (skip + p) * stride;
-        const auto low = [key, t, of = static_cast<const std::uint64_t*>(rows)](index i) {
-          return one_word(key, tag + 1, of[i], static_cast<std::uint64_t>(t));
+        const auto low = [key, t, row = static_cast<const std::uint64_t*>(rows)](index i) {
+          return one_word(key, tag + 1, row[i], static_cast<std::uint64_t>(t));
         };
         if (previous && j == order) {
-          outcomes_from_rows(f, previous, word, n, code, low);
+          outcomes_from_rows(f, previous, word, n, code, low, of);
         } else {
           index table_row[max_tile_paths];
           for (index i = 0; i < n; ++i) table_row[i] = (y ? y[i] * s.n_contexts[j] : 0) + context[i];
-          outcomes_from_rows(f, table_row, word, n, code, low);
+          outcomes_from_rows(f, table_row, word, n, code, low, of);
         }
       }
       if (simple) {
         previous = code;
         continue;
       }
-      for (index i = 0; i < n; ++i) {
-        const index older = t < order ? context[i] : context[i] % oldest;
-        context[i] = order > 0 ? older * categories + static_cast<index>(code[i]) : 0;
-      }
+      if (order == 1)
+        for (index i = 0; i < n; ++i) context[i] = static_cast<index>(code[i]);
+      else if (order > 1)
+        for (index i = 0; i < n; ++i)
+          context[i] = (t < order ? context[i] : context[i] % oldest) * categories + static_cast<index>(code[i]);
     }
     if (previous && begin + m < length) {
       for (index i = 0; i < n; ++i) last[i] = previous[i];

@@ -16,13 +16,6 @@ template <class T>
 constexpr index tile_cells = sizeof(T) <= 2 ? 2048 : 512;
 constexpr index max_tile_rows = 512;
 
-/// The least power of two that is not below n.
-inline index power_of_two(index n) {
-  index p = 1;
-  while (p < n) p *= 2;
-  return p;
-}
-
 /// words[f * stride + i] = the word of row rows[i] and feature 4 block0 + f, for i < n and f < 4 blocks. `stride` is a
 /// power of two; `rows` is readable up to the next multiple of `lanes`.
 inline void fill_tile(std::uint64_t key, std::uint32_t tag, const std::uint64_t* rows, index n, std::uint32_t block0,
