@@ -233,35 +233,35 @@ void pieces::outcomes() const {
   }
 }
 
-/// Conditional binomials, rows side by side: both probabilities and what comparisons alone decide; and the last
-/// comparison, which the others need.
+/// Conditional binomials, rows of one table row side by side: both probabilities and what comparisons alone decide; and
+/// the last comparison, which the others need.
 void pieces::binomials() const {
   using k::counts::together;
   const auto make = [](auto curve) {
     return [curve](int) {
       auto rows = std::make_shared<k::counts::lanes_of_rows>();
       for (index l = 0; l < together; ++l) {
-        rows->trials[l] = 1e5 + static_cast<double>(l);
-        rows->level[l] = (UINT64_MAX >> 3) + static_cast<std::uint64_t>(l);
-        rows->here[l] = (UINT64_MAX >> 2) + static_cast<std::uint64_t>(l);
-        rows->u[l] = (static_cast<double>(l) + 0.5) / together;
-        rows->v[l] = 0.9;
+        rows->level[l] = UINT64_MAX >> 3;
+        rows->here[l] = UINT64_MAX >> 2;
+        rows->first.trials[l] = 1e5 + static_cast<double>(l);
+        rows->first.u[l] = (static_cast<double>(l) + 0.5) / together;
+        rows->first.v[l] = 0.9;
       }
-      k::counts::share(*rows, together);
-      k::counts::try_first(*rows, together);
+      k::counts::share_alike(*rows, together);
+      k::counts::try_once(rows->first, together);
       return [rows] {
         if constexpr (decltype(curve)::value) {
-          k::counts::try_curve(*rows, together);
+          k::counts::try_curve<true>(rows->first, together);
         } else {
-          k::counts::share(*rows, together);
-          k::counts::try_first(*rows, together);
+          k::counts::share_alike(*rows, together);
+          k::counts::try_once(rows->first, together);
         }
         use(rows.get());
       };
     };
   };
-  show("binomial_try", together, 4000, make(std::false_type{}));
-  show("binomial_curve", together, 4000, make(std::true_type{}));
+  show("binomial_try", together, 1000, make(std::false_type{}));
+  show("binomial_curve", together, 1000, make(std::true_type{}));
 }
 
 void pieces::counts() const {

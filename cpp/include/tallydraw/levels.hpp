@@ -231,7 +231,7 @@ constexpr index least_searched = 512;
 
 /// Whether outcomes_from_row is a search.
 template <class T>
-inline bool is_searched(const feature_levels<T>& f, index n) {
+inline bool is_searched(feature_levels<T> f, index n) {
   constexpr index rather = 64;  // than by the guide
   return has_search<T> && f.n <= most_searched &&
          n >= (f.n <= few_categories ? least_searched
@@ -242,8 +242,8 @@ inline bool is_searched(const feature_levels<T>& f, index n) {
 /// The search of all table rows of a feature, prepared for many draws: where there is one.
 template <class T>
 struct row_search {
-  static constexpr bool pays(const feature_levels<T>&, index) { return false; }
-  explicit row_search(const feature_levels<T>&) {}
+  static constexpr bool pays(feature_levels<T>, index) { return false; }
+  explicit row_search(feature_levels<T>) {}
 };
 
 #if defined(TALLYDRAW_WIDE_SEARCH)
@@ -252,12 +252,12 @@ struct row_search {
 template <>
 struct row_search<std::uint8_t> {
   /// Whether so many draws pay for it, those of a group at least (measured).
-  static bool pays(const feature_levels<std::uint8_t>& f, index draws) {
+  static bool pays(feature_levels<std::uint8_t> f, index draws) {
     return draws >= group_size && draws >= f.rows * f.n && f.n > 1 && f.n <= index{1} << most_steps && f.rows > 1 &&
            f.rows <= index{1} << 8 && f.rows <= (index{1} << most_bits) / power_of_two(f.n);
   }
 
-  explicit row_search(const feature_levels<std::uint8_t>& f) { prepare<1, 5>(f); }
+  explicit row_search(feature_levels<std::uint8_t> f) { prepare<1, 5>(f); }
 
   /// See wide_search::find.
   void find(const std::uint32_t* words, const std::uint8_t* rows, index n, std::uint8_t* out,
@@ -269,7 +269,7 @@ struct row_search<std::uint8_t> {
   static constexpr int most_steps = 5, most_bits = 10;
 
   template <int Steps, int Bits>
-  void prepare(const feature_levels<std::uint8_t>& f) {
+  void prepare(feature_levels<std::uint8_t> f) {
     if constexpr (Steps < most_steps)
       if (f.n > index{1} << Steps) return prepare<Steps + 1, (Bits > Steps + 1 ? Bits : Bits + 1)>(f);
     if constexpr (Bits < most_bits && Bits < Steps + 8)
@@ -331,9 +331,9 @@ inline void outcomes_by_search(feature_levels<T> f, index row, const std::uint32
 
 /// outcomes_from_rows by a search.
 template <class Row, class Low>
-inline void outcomes_by_search(feature_levels<std::uint8_t> f, const row_search<std::uint8_t>& prepared,
-                               const Row* rows, const std::uint32_t* words, index n, std::uint8_t* out,
-                               const Low& low) {
+TALLYDRAW_APART inline void outcomes_by_search(feature_levels<std::uint8_t> f, const row_search<std::uint8_t>& prepared,
+                                               const Row* rows, const std::uint32_t* words, index n, std::uint8_t* out,
+                                               const Low& low) {
   const auto search = [=, &prepared](index begin, index size, std::uint32_t* open) {
     if constexpr (sizeof(Row) == 1) {
       prepared.find(words + begin, rows + begin, size, out + begin, open);
@@ -344,6 +344,14 @@ inline void outcomes_by_search(feature_levels<std::uint8_t> f, const row_search<
     }
   };
   settle_search(f, search, [=](index i) { return static_cast<index>(rows[i]); }, words, n, out, low);
+}
+
+/// The same, prepared for these draws alone.
+template <class Row, class Low>
+TALLYDRAW_APART inline void outcomes_by_search(feature_levels<std::uint8_t> f, const Row* rows,
+                                               const std::uint32_t* words, index n, std::uint8_t* out, const Low& low) {
+  const row_search<std::uint8_t> prepared(f);
+  outcomes_by_search(f, prepared, rows, words, n, out, low);
 }
 
 #endif
@@ -412,8 +420,7 @@ inline void outcomes_from_rows(feature_levels<T> f, const Row* rows, const std::
   } else if (search) {
     if constexpr (has_search<T> && sizeof(T) == 1) outcomes_by_search(f, *search, rows, words, n, out, low);
   } else if (row_search<T>::pays(f, n)) {
-    const row_search<T> own(f);
-    outcomes_from_rows(f, rows, words, n, out, low, &own);
+    if constexpr (has_search<T> && sizeof(T) == 1) outcomes_by_search(f, rows, words, n, out, low);
   } else if (f.n <= few_categories) {
     if (f.far())
       for (index i = 0; i < n; ++i) prefetch(f.high + row(i) * f.n);

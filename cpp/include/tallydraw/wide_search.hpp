@@ -85,12 +85,12 @@ class wide_search {
     return _mm512_permutex2var_epi16(a, _mm512_loadu_si512(lane), b);
   }
 
-  /// The tables of steps s, s - 1, …, 0. The last one of them has every other level, the one before every other of those
-  /// between, and so on: of 64 levels all are made at once.
-  template <int s>
+  /// The tables of steps s, s - 1, …, 0. That of step s has every other level, and those between are the levels of the
+  /// steps before: in one or two registers they stay where they are, `by` apart.
+  template <int s, int by = 1>
   void split(const __m512i* level) {
+    constexpr int size = parts(bits_of(s));
     if constexpr (bits_of(s) > 5) {
-      constexpr int size = parts(bits_of(s));
       __m512i rest[size];
       for (int i = 0; i < size; ++i) {
         table_[begin(s) + i] = every(2, 0, level[2 * i], level[2 * i + 1]);
@@ -98,8 +98,9 @@ class wide_search {
       }
       if constexpr (s > 0) split<s - 1>(rest);
     } else {
-      for (int t = s, by = 1; t >= 0; --t, by *= 2)
-        table_[begin(t)] = every(2 * by, by - 1, level[0], level[parts(bits_of(s) + 1) - 1]);
+      constexpr int last = (by << bits_of(s)) > 16 ? 1 : 0;  // of by 2^(bits_of(s) + 1) levels
+      table_[s] = every(2 * by, by - 1, level[0], level[last]);
+      if constexpr (s > 0) split<s - 1, 2 * by>(level);
     }
   }
 
