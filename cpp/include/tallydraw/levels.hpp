@@ -229,14 +229,11 @@ constexpr bool has_search = most_searched > 0 && sizeof(T) <= 2;
 /// Draws from few categories that pay for a search (measured).
 constexpr index least_searched = 512;
 
-/// Whether outcomes_from_row is a search.
+/// Whether outcomes_from_row is a search: of many levels, too, where draws pay for it (measured).
 template <class T>
 inline bool is_searched(feature_levels<T> f, index n) {
-  constexpr index rather = 64;  // than by the guide
-  return has_search<T> && f.n <= most_searched &&
-         n >= (f.n <= few_categories ? least_searched
-               : f.n <= rather       ? 1
-                                     : f.n / 4);
+  const index least = f.n <= few_categories ? least_searched : f.n <= 64 ? 1 : f.n / 4;
+  return has_search<T> && f.n <= most_searched && n >= least;
 }
 
 /// The search of all table rows of a feature, prepared for many draws: where there is one.
@@ -253,8 +250,10 @@ template <>
 struct row_search<std::uint8_t> {
   /// Whether so many draws pay for it, those of a group at least (measured).
   static bool pays(feature_levels<std::uint8_t> f, index draws) {
-    return draws >= group_size && draws >= f.rows * f.n && f.n > 1 && f.n <= index{1} << most_steps && f.rows > 1 &&
-           f.rows <= index{1} << 8 && f.rows <= (index{1} << most_bits) / power_of_two(f.n);
+    if (draws < group_size || f.n < 2 || f.n > index{1} << most_steps || f.rows < 2 || f.rows > index{1} << 8)
+      return false;
+    const index levels = f.rows * power_of_two(f.n);
+    return levels <= index{1} << most_bits && levels <= 8 * draws;
   }
 
   explicit row_search(feature_levels<std::uint8_t> f) { prepare<1, 5>(f); }
@@ -292,7 +291,7 @@ constexpr index searched_piece = 512;
 template <int Steps, class T>
 TALLYDRAW_APART inline void search_row(const std::uint32_t* high, index n_categories, const std::uint32_t* words,
                                        index n, T* out, std::uint32_t* open) {
-  wide_search<Steps, Steps>(high, n_categories).find(words, nullptr, n, out, open);
+  wide_search<Steps, Steps>(high, n_categories, 1).find(words, nullptr, n, out, open);
 }
 template <int Steps, class T>
 inline void search_by_steps(const std::uint32_t* high, index n_categories, const std::uint32_t* words, index n, T* out,
@@ -314,7 +313,7 @@ inline void settle_search(feature_levels<T> f, const Search& search, const Row& 
     for (index k = 0; k * searched_together < size; ++k)
       for (; open[k] != 0; open[k] &= open[k] - 1) {
         const index i = begin + k * searched_together + static_cast<index>(_tzcnt_u32(open[k]));
-        if (i < n) out[i] = static_cast<T>(outcome_from(f, row(i), static_cast<index>(out[i]), words[i], low, i));
+        out[i] = static_cast<T>(outcome_from(f, row(i), static_cast<index>(out[i]), words[i], low, i));
       }
   }
 }
@@ -409,18 +408,13 @@ inline void outcomes_few(feature_levels<T> f, const Row* rows, const std::uint32
   }
 }
 
-/// The same of any number of categories; Row is any type that holds the number of a table row. `search` is that of f, or
-/// null. `words`, and rows of bytes, must be readable up to the next multiple of group_size.
+/// The same of any number of categories, one by one; Row is any type that holds the number of a table row.
 template <class T, class Row, class Low>
-inline void outcomes_from_rows(feature_levels<T> f, const Row* rows, const std::uint32_t* words, index n, T* out,
-                               const Low& low, const row_search<T>* search = nullptr) {
+TALLYDRAW_APART inline void outcomes_one_by_one(feature_levels<T> f, const Row* rows, const std::uint32_t* words,
+                                                index n, T* out, const Low& low) {
   const auto row = [=](index i) { return static_cast<index>(rows[i]); };
   if (f.n == 1) {
     for (index i = 0; i < n; ++i) out[i] = 0;
-  } else if (search) {
-    if constexpr (has_search<T> && sizeof(T) == 1) outcomes_by_search(f, *search, rows, words, n, out, low);
-  } else if (row_search<T>::pays(f, n)) {
-    if constexpr (has_search<T> && sizeof(T) == 1) outcomes_by_search(f, rows, words, n, out, low);
   } else if (f.n <= few_categories) {
     if (f.far())
       for (index i = 0; i < n; ++i) prefetch(f.high + row(i) * f.n);
@@ -432,6 +426,18 @@ inline void outcomes_from_rows(feature_levels<T> f, const Row* rows, const std::
   } else {
     for (index i = 0; i < n; ++i) out[i] = static_cast<T>(outcome_guide(f, row(i), words[i], low, i));
   }
+}
+
+/// out[i] = the outcome of words[i] from table row rows[i], for i < n. `search` is that of f, or null. `words`, and rows
+/// of bytes, must be readable up to the next multiple of group_size.
+template <class T, class Row, class Low>
+inline void outcomes_from_rows(feature_levels<T> f, const Row* rows, const std::uint32_t* words, index n, T* out,
+                               const Low& low, const row_search<T>* search = nullptr) {
+  if constexpr (has_search<T> && sizeof(T) == 1) {
+    if (search) return outcomes_by_search(f, *search, rows, words, n, out, low);
+    if (row_search<T>::pays(f, n)) return outcomes_by_search(f, rows, words, n, out, low);
+  }
+  outcomes_one_by_one(f, rows, words, n, out, low);
 }
 
 /// How many guide entries i have i * 2^shift < level.

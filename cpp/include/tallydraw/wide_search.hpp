@@ -1,4 +1,4 @@
-// Draws from table rows of few levels, 64 or 128 at once, by halving in registers: where the processor has the
+// Draws from table rows of few levels, 32 in a vector, by halving in registers: where the processor has the
 // instructions, TALLYDRAW_WIDE_SEARCH is defined.
 //
 // The levels of a table row are a complete tree of medians, and step s of a search asks for one of 2^s of them. Those of
@@ -22,41 +22,38 @@ namespace tallydraw::TALLYDRAW_ISA {
 /// Searches keep the upper 16 bits of so many levels, those that fill up table rows too.
 constexpr index most_searched = 512;
 
-/// Draws of a vector, of which several are searched for side by side: each waits long for the last step.
+/// Draws of a vector; several vectors go side by side, since each waits long for its last step.
 constexpr index searched_together = 32;
 
 /// The levels of 2^(Bits - Steps) table rows of at most 2^Steps categories.
 template <int Steps, int Bits>
 class wide_search {
  public:
-  /// high: the upper 32 bits of the n levels of one table row.
-  wide_search(const std::uint32_t* high, index n) {
+  /// high: the upper 32 bits of the n levels of so many table rows. All bits of the last one are set, and of what fills a
+  /// table row up: no word is above.
+  wide_search(const std::uint32_t* high, index n, index rows) {
+    constexpr index width = index{1} << Steps;
     __m512i level[parts(Bits)];
-    for (int i = 0; i < parts(Bits); ++i) {  // past the last level but one all bits are set: no word is above
-      const auto half = [&](index from) {
-        const index some = n - 1 - from;
-        const auto there = static_cast<__mmask16>(some >= 16 ? 0xFFFF : some > 0 ? (1 << some) - 1 : 0);
-        return _mm512_mask_loadu_epi32(_mm512_set1_epi32(-1), there, high + from);
-      };
-      level[i] = every(2, 1, half(32 * i), half(32 * i + 16));
+    if (rows == 1 || n == width) {
+      for (int i = 0; i < parts(Bits); ++i) {
+        const index from = searched_together * i;
+        level[i] = every(2, 1, some_of(high + from, rows * n - from), some_of(high + from + 16, rows * n - from - 16));
+      }
+    } else {
+      alignas(64) std::uint16_t upper[searched_together * parts(Bits)] = {};
+      for (index r = 0; r < rows; ++r)
+        for (index c = 0; c < width; c += 16)
+          _mm256_mask_storeu_epi16(upper + r * width + c,
+                                   static_cast<__mmask16>(width < 16 ? (1 << width) - 1 : 0xFFFF),
+                                   _mm512_maskz_cvtepi32_epi16(
+                                       0xFFFF, _mm512_maskz_srli_epi32(0xFFFF, some_of(high + r * n + c, n - c), 16)));
+      for (int i = 0; i < parts(Bits); ++i) level[i] = _mm512_load_si512(upper + searched_together * i);
     }
     split<Steps - 1>(level);
   }
 
-  /// The same of each of so many table rows.
-  wide_search(const std::uint32_t* high, index n, index rows) {
-    constexpr index cells = index{1} << (Bits < 5 ? 5 : Bits);
-    alignas(64) std::uint16_t upper[cells];
-    std::memset(upper, 0xFF, sizeof upper);
-    for (index r = 0; r < rows; ++r)
-      for (index c = 0; c < n - 1; ++c) upper[(r << Steps) + c] = static_cast<std::uint16_t>(high[r * n + c] >> 16);
-    __m512i level[parts(Bits)];
-    for (int i = 0; i < parts(Bits); ++i) level[i] = _mm512_load_si512(upper + 32 * i);
-    split<Steps - 1>(level);
-  }
-
   /// out[i] = how many levels of table row rows[i] (null: 0) are below words[i], by their upper halves, for i < n. Bit i
-  /// mod 32 of open[i / 32] is set where these are those of a level. words and rows are readable up to a multiple of 64.
+  /// mod 32 of open[i / 32] is set where these are those of a level. words and rows are readable up to a multiple of 32.
   template <class T>
   TALLYDRAW_INTO void find(const std::uint32_t* words, const std::uint8_t* rows, index n, T* out,
                            std::uint32_t* open) const {
@@ -77,6 +74,12 @@ class wide_search {
   /// The bits of a place in the table of step s, and the first register of that.
   static constexpr int bits_of(int s) { return Bits - Steps + s; }
   static constexpr int begin(int s) { return s == 0 ? 0 : begin(s - 1) + parts(bits_of(s - 1)); }
+
+  /// The first n of 16 levels; all bits of the rest.
+  static __m512i some_of(const std::uint32_t* high, index n) {
+    const auto there = static_cast<__mmask16>(n >= 16 ? 0xFFFF : n > 0 ? (1 << n) - 1 : 0);
+    return _mm512_mask_loadu_epi32(_mm512_set1_epi32(-1), there, high);
+  }
 
   /// Lanes first, first + by, … of two times 32, mod 64.
   static __m512i every(int by, int first, __m512i a, __m512i b) {
@@ -146,7 +149,7 @@ class wide_search {
     descend<0, N>(w, place, next);
     for (int k = 0; k < N; ++k) {
       if (Steps < Bits) place[k] = _mm512_and_si512(place[k], _mm512_set1_epi16((1 << Steps) - 1));
-      open[k] = _mm512_cmpeq_epi16_mask(w[k], next[k]);
+      open[k] = _mm512_mask_cmpeq_epi16_mask(asked, w[k], next[k]);
       T* const to = out + k * searched_together;
       if constexpr (sizeof(T) == 1)
         _mm256_mask_storeu_epi8(to, asked, _mm512_maskz_cvtepi16_epi8(all, place[k]));
