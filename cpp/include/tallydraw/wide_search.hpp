@@ -12,20 +12,20 @@
 #include "tallydraw/attributes.hpp"
 #include "tallydraw/views.hpp"
 
-#if defined(__AVX512BW__)
+#if defined(__AVX512BW__) && defined(__AVX512VL__)
 #include <immintrin.h>
 
 #define TALLYDRAW_WIDE_SEARCH 1
 
 namespace tallydraw::TALLYDRAW_ISA {
 
-/// Searches keep the upper 16 bits of so many levels, those that fill up table rows too.
+/// Categories of one table row, of which the upper 16 bits of all levels are in registers.
 constexpr index most_searched = 512;
 
 /// Draws of a vector; several vectors go side by side, since each waits long for its last step.
 constexpr index searched_together = 32;
 
-/// The levels of 2^(Bits - Steps) table rows of at most 2^Steps categories.
+/// At most 2^(Bits - Steps) table rows of at most 2^Steps categories.
 template <int Steps, int Bits>
 class wide_search {
  public:
