@@ -54,6 +54,10 @@ inline void draw_paths(const structure_view& s, const levels_view& levels, const
   std::optional<row_search<T>> search;
   if (const auto f = feature_of<T>(s, levels, order); n >= least_side_by_side && row_search<T>::pays(f, n * length))
     search.emplace(f);
+  // context % oldest, by a multiplication where both are small (Granlund & Montgomery 1994).
+  const bool small = contexts <= index{1} << 16;
+  const index reciprocal = small ? ((index{1} << 32) + oldest - 1) / oldest : 0;
+  const auto rest = [=](index c) { return small ? c - (c * reciprocal >> 32) * oldest : c % oldest; };
   // Of order 1 without a class the state before is the table row.
   const bool simple = order == 1 && !y;
   T last[max_tile_paths<T>] = {};
@@ -89,11 +93,11 @@ inline void draw_paths(const structure_view& s, const levels_view& levels, const
         previous = code;
         continue;
       }
-      if (order == 1)
-        for (index i = 0; i < n; ++i) context[i] = static_cast<index>(code[i]);
-      else if (order > 1)
-        for (index i = 0; i < n; ++i)
-          context[i] = (t < order ? context[i] : context[i] % oldest) * categories + static_cast<index>(code[i]);
+      if (order > 1 && t >= order)
+        for (index i = 0; i < n; ++i) context[i] = rest(context[i]);
+      for (index i = 0; i < n; ++i)
+        context[i] =
+            order > 1 ? context[i] * categories + static_cast<index>(code[i]) : order * static_cast<index>(code[i]);
     }
     if (previous && begin + m < length) {
       for (index i = 0; i < n; ++i) last[i] = previous[i];
