@@ -211,57 +211,70 @@ void pieces::words() const {
   });
 }
 
-/// Outcomes of words that lie in the first cache, from one table row whose levels are evenly spaced: by a search in
-/// registers, or by comparisons.
+/// Outcomes of words that lie in the first cache, from one table row whose levels are evenly spaced, by a search in
+/// registers or by comparisons; and from as many table rows as categories, by a search.
 void pieces::outcomes() const {
   constexpr index n = 2048;
-  for (const index C : {2, 8, 16, 32, 64}) {
-    if (C > std::max(k::most_compared, k::most_searched)) break;
-    show(sized("outcome", C), n, 200, [C](int) {
+  const auto make = [](index C, index rows, auto type) {
+    return [=](int) {
+      using T = decltype(type);
       auto words = lend<std::uint32_t>(n + k::group_size, 0);
-      auto level = lend<std::uint64_t>(C, UINT64_MAX);
-      auto high = lend<std::uint32_t>(C, UINT32_MAX);
+      auto level = lend<std::uint64_t>(rows * C, UINT64_MAX);
+      auto high = lend<std::uint32_t>(rows * C, UINT32_MAX);
       k::fill_flat(7, 2, 0, n / 4, words.get());
-      for (index c = 1; c < C; ++c) level[c - 1] = UINT64_MAX / static_cast<std::uint64_t>(C) * c + 12345;
-      for (index c = 0; c < C; ++c) high[c] = static_cast<std::uint32_t>(level[c] >> 32);
-      const k::feature_levels<std::uint8_t> f{level.get(), high.get(), nullptr, C, -1, 1};
-      return [=, out = lend<std::uint8_t>(n, 0)] {
-        k::outcomes_from_row(f, 0, words.get(), n, out.get(), [](index) { return std::uint32_t{1}; });
+      for (index r = 0; r < rows; ++r)
+        for (index c = 1; c < C; ++c)
+          level[r * C + c - 1] = UINT64_MAX / static_cast<std::uint64_t>(C) * static_cast<std::uint64_t>(c) + 12345;
+      for (index c = 0; c < rows * C; ++c) high[c] = static_cast<std::uint32_t>(level[c] >> 32);
+      const k::feature_levels<T> f{level.get(), high.get(), nullptr, C, -1, rows};
+      const auto low = [](index) { return std::uint32_t{1}; };
+      return [=, row = some_codes<std::uint8_t>(n, static_cast<std::uint32_t>(rows)), out = lend<T>(n, T{0})] {
+        if (rows == 1)
+          k::outcomes_from_row(f, 0, words.get(), n, out.get(), low);
+        else
+          k::outcomes_from_rows(f, row.get(), words.get(), n, out.get(), low);
         use(out.get());
       };
-    });
-  }
+    };
+  };
+  for (const index C : {2, 8, 16, 32, 64, 128, 256})
+    if (C <= std::max(k::most_compared, k::most_searched))
+      show(sized("outcome", C), n, 200, make(C, 1, std::uint8_t{}));
+  if (k::most_searched >= 512) show(sized("outcome", 512), n, 200, make(512, 1, std::uint16_t{}));
+  for (const index C : {2, 4, 8, 16, 32})
+    if (k::row_search<std::uint8_t>::pays({nullptr, nullptr, nullptr, C, -1, C}, n))
+      show(sized("row_outcome", C), n, 200, make(C, C, std::uint8_t{}));
 }
 
-/// Conditional binomials, rows side by side: both probabilities and what comparisons alone decide; and the last
-/// comparison, which the others need.
+/// Conditional binomials, rows of one table row side by side: both probabilities and what comparisons alone decide; and
+/// the last comparison, which the others need.
 void pieces::binomials() const {
   using k::counts::together;
   const auto make = [](auto curve) {
     return [curve](int) {
       auto rows = std::make_shared<k::counts::lanes_of_rows>();
       for (index l = 0; l < together; ++l) {
-        rows->trials[l] = 1e5 + static_cast<double>(l);
-        rows->level[l] = (UINT64_MAX >> 3) + static_cast<std::uint64_t>(l);
-        rows->here[l] = (UINT64_MAX >> 2) + static_cast<std::uint64_t>(l);
-        rows->u[l] = (static_cast<double>(l) + 0.5) / together;
-        rows->v[l] = 0.9;
+        rows->level[l] = UINT64_MAX >> 3;
+        rows->here[l] = UINT64_MAX >> 2;
+        rows->first.trials[l] = 1e5 + static_cast<double>(l);
+        rows->first.u[l] = (static_cast<double>(l) + 0.5) / together;
+        rows->first.v[l] = 0.9;
       }
-      k::counts::share(*rows, together);
-      k::counts::try_first(*rows, together);
+      k::counts::share_alike(*rows, together);
+      k::counts::try_once(rows->first, together);
       return [rows] {
         if constexpr (decltype(curve)::value) {
-          k::counts::try_curve(*rows, together);
+          k::counts::try_curve<true>(rows->first, together);
         } else {
-          k::counts::share(*rows, together);
-          k::counts::try_first(*rows, together);
+          k::counts::share_alike(*rows, together);
+          k::counts::try_once(rows->first, together);
         }
         use(rows.get());
       };
     };
   };
-  show("binomial_try", together, 4000, make(std::false_type{}));
-  show("binomial_curve", together, 4000, make(std::true_type{}));
+  show("binomial_try", together, 1000, make(std::false_type{}));
+  show("binomial_curve", together, 1000, make(std::true_type{}));
 }
 
 void pieces::counts() const {

@@ -82,11 +82,11 @@ class Pieces:
     def write(self, n_bytes: float) -> float:
         return self.at("write", n_bytes / self.threads)
 
-    def outcome(self, C: int) -> Stage:
-        """A draw from one table row of few categories, in registers; empty where there are too many."""
-        size = next((size for size in (2, 8, 16, 32, 64) if size >= C), 0)
-        ns = self.found.get(f"outcome_{size}")
-        return {} if ns is None else {"outcomes": ns}
+    def outcome(self, C: int, name: str = "outcome") -> Stage:
+        """A draw from a table row of few categories, in registers; empty where there are too many."""
+        sizes = sorted(int(k[len(name) + 1 :]) for k in self.found if k.rpartition("_")[0] == name)
+        size = next((size for size in sizes if size >= C), None)
+        return {} if size is None else {"outcomes": self.found[f"{name}_{size}"]}
 
 
 # What each verb needs -------------------------------------------------------------------------------------------------
@@ -105,7 +105,7 @@ def _lookups(p: Pieces, C: int, rows: int) -> float:
 
 def _sample_categories(w: Workload, p: Pieces) -> list[Stage]:
     size = 1 if w.C <= 256 else 2 if w.C <= 65536 else 4
-    # Past few categories, up to 512, one table says what the first 13 bits of a word decide.
+    # Past those searched for in registers, up to 512, one table says what the first 13 bits of a word decide.
     looked_up = p.at("lookup", 1 << 14) if w.C <= 512 else _lookups(p, w.C, 1)
     outcomes = p.outcome(w.C) or {"lookups": looked_up}
     return [{"Philox words": p["philox_word"], "bytes written": size * p.write(size * w.n), **outcomes}]
@@ -133,8 +133,9 @@ def _sample_features(w: Workload, p: Pieces) -> list[Stage]:
 
 def _sample_paths(w: Workload, p: Pieces) -> list[Stage]:
     lookups = p.at("lookup", 4 * w.C * w.C) if w.C <= 4 else _lookups(p, w.C, w.C)
+    outcomes = p.outcome(w.C, "row_outcome") or {"lookups": lookups}  # each from the table row of the state before
     written = {"bytes written": p.write(w.items), "rows turned": p["turn"]}
-    return [{"Philox words": p["philox_word"], "lookups": lookups, **written}]
+    return [{"Philox words": p["philox_word"], **outcomes, **written}]
 
 
 def _code_bytes(w: Workload) -> int:

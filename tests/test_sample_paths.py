@@ -101,7 +101,7 @@ def test_classes(shape, n_classes, given_states, start, seed):
             assert out.tolist() == answer
 
 
-@pytest.mark.parametrize("shape", [(4, 1), (27, 1), (256, 1), (3, 3)])
+@pytest.mark.parametrize("shape", [(4, 1), (16, 1), (27, 1), (256, 1), (3, 3)])
 def test_slices_chunks_and_threads(shape, backend, monkeypatch):
     c, order = shape
     transition = np.random.default_rng(1).random((c,) * (order + 1))
@@ -121,6 +121,13 @@ def test_slices_chunks_and_threads(shape, backend, monkeypatch):
     states = whole[:, :order].astype(np.int64)
     again = td.sample_paths(transition, 9, 203, rng=1, initial_state=states[:9])
     assert np.array_equal(again, whole[:9])
+
+
+def test_many_table_rows(backend):
+    """More than 2**16: what is left of a context is no longer found by a multiplication."""
+    t = np.random.default_rng(1).integers(1, 9, (2,) * 18)
+    states = np.zeros(17, np.int64)
+    assert td.sample_paths(t, 3, 40, rng=1, initial_state=states).tolist() == expected(t, 3, 40, 1, initial=states)
 
 
 def test_the_end_of_the_stream(backend):

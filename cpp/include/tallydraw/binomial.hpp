@@ -61,7 +61,9 @@ inline double delta_any(double z) noexcept {
                                 0x1.552805e7b3076p-7,
                                 0x1.2f4871b12ab64p-7,
                                 0x1.10f9d4c0743a7p-7};
-  return z <= 10.0 ? exact[static_cast<int>(z)] : delta_series(z);
+  double delta = delta_series(z);
+  for (int i = 1; i <= 10; ++i) delta = elementary::select(z == i, exact[i], delta);  // a vector has no other way
+  return delta;
 }
 
 /// D(z, M) = z log(z / M) + M - z, given d = z - M, by the series of log in v = d / (z + M), where v^2 < 0.01.
@@ -86,7 +88,7 @@ inline bool has_series(double z, double mean, double d) noexcept {
 
 /// The same for every z > 0.
 inline double deviance_any(double z, double mean, double d) noexcept {
-  return has_series(z, mean, d) ? deviance_series(z, mean, d) : z * log(z / mean) - d;
+  return elementary::select(has_series(z, mean, d), deviance_series(z, mean, d), z * log(z / mean) - d);
 }
 
 /// x <= f(k) / f(m) is left <= exp(log_right); with Series, only where near_mode says so.
@@ -127,6 +129,7 @@ struct reciprocals {
     for (int x = 1; x < 112; ++x) of[x] = 1.0 / x;
   }
 };
+inline constexpr reciprocals one_over{};
 
 }  // namespace binomial_parts
 
@@ -169,7 +172,6 @@ inline double chance_of_none(double n, double p) noexcept { return exp(n * binom
 
 /// The count that u stands for, np < 10: the probabilities are subtracted from it until one is larger. -1: draw again.
 inline double invert(double n, double p, double q, double u, double none) noexcept {
-  static constexpr binomial_parts::reciprocals one_over{};
   const double odds = p / q;
   const double scale = (n + 1.0) * odds;
   const int most = n < 110.0 ? static_cast<int>(n) : 110;
@@ -179,7 +181,7 @@ inline double invert(double n, double p, double q, double u, double none) noexce
   while (u > probability) {
     if (++x > most) return -1.0;
     u -= probability;
-    probability *= scale * one_over.of[x] - odds;
+    probability *= scale * binomial_parts::one_over.of[x] - odds;
   }
   return x;
 }
@@ -222,7 +224,9 @@ inline double binomial(double n, double p, double q, attempts at) noexcept {
     if (!(place >= 0.0 && place < n + 1.0)) continue;
     const double k = whole_part(place);
     if (t.middle(at.u) && t.low(at.v)) return k;
-    const auto test = binomial_parts::compare<false>(t.height(at.u, at.v), k, mode, n, p, q);
+    const double height = t.height(at.u, at.v);
+    const auto test = binomial_parts::near_mode(k, n, p, q) ? binomial_parts::compare<true>(height, k, mode, n, p, q)
+                                                            : binomial_parts::compare<false>(height, k, mode, n, p, q);
     if (test.left <= exp(test.log_right)) return k;
   }
 }

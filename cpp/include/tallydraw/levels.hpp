@@ -7,7 +7,7 @@
 // sample_categories.hpp):
 //   few      a draw is compared with all levels of its table row, where they are at most four;
 //   groups   a block of draws from one table row, with at most sixteen levels, is compared side by side;
-//   search   the same with at most 64, by halving in registers, where the processor can;
+//   search   the same with at most 512, and draws from few table rows, by halving in registers, where the processor can;
 //   guide    a guide table (Chen & Asau 1974, "On generating random variates from an empirical distribution") names
 //            the first candidate, a short scan the outcome; far: the lines of large guides are asked for ahead;
 //   bisect   both words of u and a binary search, for tables past 2^32 cells.
@@ -16,6 +16,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <new>
 #include <type_traits>
 #include <utility>
 
@@ -35,6 +36,13 @@ constexpr index near_bytes = index{1} << 19;
 
 /// Draws that are compared side by side.
 constexpr index group_size = 64;
+
+/// The least power of two that is not below n.
+inline index power_of_two(index n) {
+  index p = 1;
+  while (p < n) p *= 2;
+  return p;
+}
 
 /// The entries of guides: bytes where outcomes are.
 template <class T>
@@ -214,52 +222,136 @@ inline void outcomes_far(feature_levels<T> f, Row&& row, const std::uint32_t* wo
   }
 }
 
+/// Whether outcomes of type T are searched for.
+template <class T>
+constexpr bool has_search = most_searched > 0 && sizeof(T) <= 2;
+
 /// Draws from few categories that pay for a search (measured).
 constexpr index least_searched = 512;
 
-/// Whether outcomes_from_row is a search.
+/// Whether outcomes_from_row is a search: of many levels, too, where draws pay for it (measured).
 template <class T>
-inline bool is_searched(const feature_levels<T>& f, index n) {
-  return sizeof(T) == 1 && f.n <= most_searched && (f.n > few_categories || n >= least_searched);
+inline bool is_searched(feature_levels<T> f, index n) {
+  const index least = f.n <= few_categories ? least_searched : f.n <= 64 ? 1 : f.n / 4;
+  return has_search<T> && f.n <= most_searched && n >= least;
 }
+
+/// The search of all table rows of a feature, prepared for many draws: where there is one.
+template <class T>
+struct row_search {
+  static constexpr bool pays(feature_levels<T>, index) { return false; }
+  explicit row_search(feature_levels<T>) {}
+};
 
 #if defined(TALLYDRAW_WIDE_SEARCH)
 
-/// From at most 2^Steps categories.
-template <int Steps, class Low>
-inline void outcomes_by_steps(feature_levels<std::uint8_t> f, index row, const std::uint32_t* words, index n,
-                              std::uint8_t* out, const Low& low) {
-  const wide_search<Steps> search(f.high + row * f.n, f.n);
-  for (index i = 0; i < n; i += searched_together) {
-    std::uint8_t found[searched_together];
-    const index size = n - i < searched_together ? n - i : searched_together;
-    for (std::uint32_t open = search.find(words + i, found); open != 0; open &= open - 1) {
-      const index k = static_cast<index>(_tzcnt_u32(open));
-      if (k < size) found[k] = static_cast<std::uint8_t>(outcome_from(f, row, found[k], words[i + k], low, i + k));
-    }
-    if (size == searched_together)
-      std::memcpy(out + i, found, searched_together);
-    else
-      std::memcpy(out + i, found, static_cast<std::size_t>(size));
+/// From so few table rows that all their levels are in registers.
+template <>
+struct row_search<std::uint8_t> {
+  /// Whether so many draws pay for it, those of a group at least (measured).
+  static bool pays(feature_levels<std::uint8_t> f, index draws) {
+    if (draws < group_size || f.n < 2 || f.n > index{1} << most_steps || f.rows < 2 || f.rows > index{1} << 8)
+      return false;
+    const index levels = f.rows * power_of_two(f.n);
+    return levels <= index{1} << most_bits && levels <= 8 * draws;
+  }
+
+  explicit row_search(feature_levels<std::uint8_t> f) { prepare<1, 5>(f); }
+
+  /// See wide_search::find.
+  void find(const std::uint32_t* words, const std::uint8_t* rows, index n, std::uint8_t* out,
+            std::uint32_t* open) const {
+    find_(space_, words, rows, n, out, open);
+  }
+
+ private:
+  static constexpr int most_steps = 5, most_bits = 10;
+
+  template <int Steps, int Bits>
+  void prepare(feature_levels<std::uint8_t> f) {
+    if constexpr (Steps < most_steps)
+      if (f.n > index{1} << Steps) return prepare<Steps + 1, (Bits > Steps + 1 ? Bits : Bits + 1)>(f);
+    if constexpr (Bits < most_bits && Bits < Steps + 8)
+      if (f.rows << Steps > index{1} << Bits) return prepare<Steps, Bits + 1>(f);
+    using search = wide_search<Steps, Bits>;
+    static_assert(sizeof(search) <= sizeof space_ && alignof(search) <= alignof(row_search));
+    new (space_) search(f.high, f.n, f.rows);
+    find_ = [](const void* from, const std::uint32_t* words, const std::uint8_t* rows, index n, std::uint8_t* out,
+               std::uint32_t* open) { static_cast<const search*>(from)->find(words, rows, n, out, open); };
+  }
+
+  alignas(64) unsigned char space_[64 << (most_bits - 5)];
+  void (*find_)(const void*, const std::uint32_t*, const std::uint8_t*, index, std::uint8_t*, std::uint32_t*);
+};
+
+/// Draws of one call of a search.
+constexpr index searched_piece = 512;
+
+/// wide_search::find for one table row of n_categories.
+template <int Steps, class T>
+TALLYDRAW_APART inline void search_row(const std::uint32_t* high, index n_categories, const std::uint32_t* words,
+                                       index n, T* out, std::uint32_t* open) {
+  wide_search<Steps, Steps>(high, n_categories, 1).find(words, nullptr, n, out, open);
+}
+template <int Steps, class T>
+inline void search_by_steps(const std::uint32_t* high, index n_categories, const std::uint32_t* words, index n, T* out,
+                            std::uint32_t* open) {
+  if constexpr (Steps < (sizeof(T) == 1 ? 8 : 9))
+    if (n_categories > index{1} << Steps) return search_by_steps<Steps + 1>(high, n_categories, words, n, out, open);
+  search_row<Steps>(high, n_categories, words, n, out, open);
+}
+
+/// out[i] = the outcome of words[i] from table row row(i): what search(begin, size, open) finds, piece by piece, and then
+/// those that it leaves open, by their low words.
+template <class T, class Search, class Row, class Low>
+inline void settle_search(feature_levels<T> f, const Search& search, const Row& row, const std::uint32_t* words,
+                          index n, T* out, const Low& low) {
+  for (index begin = 0; begin < n; begin += searched_piece) {
+    const index size = n - begin < searched_piece ? n - begin : searched_piece;
+    std::uint32_t open[searched_piece / searched_together];
+    search(begin, size, open);
+    for (index k = 0; k * searched_together < size; ++k)
+      for (; open[k] != 0; open[k] &= open[k] - 1) {
+        const index i = begin + k * searched_together + static_cast<index>(_tzcnt_u32(open[k]));
+        out[i] = static_cast<T>(outcome_from(f, row(i), static_cast<index>(out[i]), words[i], low, i));
+      }
   }
 }
 
 /// outcomes_from_row by a search.
-template <class Low>
-TALLYDRAW_APART inline void outcomes_by_search(feature_levels<std::uint8_t> f, index row, const std::uint32_t* words,
-                                               index n, std::uint8_t* out, const Low& low) {
-  if (f.n <= 4) return outcomes_by_steps<2>(f, row, words, n, out, low);
-  if (f.n <= 8) return outcomes_by_steps<3>(f, row, words, n, out, low);
-  if (f.n <= 16) return outcomes_by_steps<4>(f, row, words, n, out, low);
-  if (f.n <= 32) return outcomes_by_steps<5>(f, row, words, n, out, low);
-  outcomes_by_steps<6>(f, row, words, n, out, low);
+template <class T, class Low>
+inline void outcomes_by_search(feature_levels<T> f, index row, const std::uint32_t* words, index n, T* out,
+                               const Low& low) {
+  const auto search = [=](index begin, index size, std::uint32_t* open) {
+    search_by_steps<1>(f.high + row * f.n, f.n, words + begin, size, out + begin, open);
+  };
+  settle_search(f, search, [=](index) { return row; }, words, n, out, low);
 }
 
-#else
+/// outcomes_from_rows by a search.
+template <class Row, class Low>
+TALLYDRAW_APART inline void outcomes_by_search(feature_levels<std::uint8_t> f, const row_search<std::uint8_t>& prepared,
+                                               const Row* rows, const std::uint32_t* words, index n, std::uint8_t* out,
+                                               const Low& low) {
+  const auto search = [=, &prepared](index begin, index size, std::uint32_t* open) {
+    if constexpr (sizeof(Row) == 1) {
+      prepared.find(words + begin, rows + begin, size, out + begin, open);
+    } else {
+      std::uint8_t of[searched_piece];
+      for (index i = 0; i < size; ++i) of[i] = static_cast<std::uint8_t>(rows[begin + i]);
+      prepared.find(words + begin, of, size, out + begin, open);
+    }
+  };
+  settle_search(f, search, [=](index i) { return static_cast<index>(rows[i]); }, words, n, out, low);
+}
 
-template <class Low>
-inline void outcomes_by_search(feature_levels<std::uint8_t>, index, const std::uint32_t*, index, std::uint8_t*,
-                               const Low&) {}
+/// The same, prepared for these draws alone.
+template <class Row, class Low>
+TALLYDRAW_APART inline void outcomes_by_search(feature_levels<std::uint8_t> f, const Row* rows,
+                                               const std::uint32_t* words, index n, std::uint8_t* out, const Low& low) {
+  const row_search<std::uint8_t> prepared(f);
+  outcomes_by_search(f, prepared, rows, words, n, out, low);
+}
 
 #endif
 
@@ -271,7 +363,7 @@ TALLYDRAW_INTO void outcomes_from_row(feature_levels<T> f, index row, const std:
   if (f.n == 1) {
     for (index i = 0; i < n; ++i) out[i] = 0;
   } else if (is_searched(f, n)) {
-    if constexpr (sizeof(T) == 1) outcomes_by_search(f, row, words, n, out, low);
+    if constexpr (has_search<T>) outcomes_by_search(f, row, words, n, out, low);
   } else if (f.n <= most_compared) {
     const std::uint32_t* high = f.high + row * f.n;
     const std::uint64_t* level = f.level + row * f.n;
@@ -316,10 +408,10 @@ inline void outcomes_few(feature_levels<T> f, const Row* rows, const std::uint32
   }
 }
 
-/// The same of any number of categories; Row is any type that holds the number of a table row.
+/// The same of any number of categories, one by one; Row is any type that holds the number of a table row.
 template <class T, class Row, class Low>
-inline void outcomes_from_rows(feature_levels<T> f, const Row* rows, const std::uint32_t* words, index n, T* out,
-                               const Low& low) {
+TALLYDRAW_APART inline void outcomes_one_by_one(feature_levels<T> f, const Row* rows, const std::uint32_t* words,
+                                                index n, T* out, const Low& low) {
   const auto row = [=](index i) { return static_cast<index>(rows[i]); };
   if (f.n == 1) {
     for (index i = 0; i < n; ++i) out[i] = 0;
@@ -334,6 +426,18 @@ inline void outcomes_from_rows(feature_levels<T> f, const Row* rows, const std::
   } else {
     for (index i = 0; i < n; ++i) out[i] = static_cast<T>(outcome_guide(f, row(i), words[i], low, i));
   }
+}
+
+/// out[i] = the outcome of words[i] from table row rows[i], for i < n. `search` is that of f, or null. `words`, and rows
+/// of bytes, must be readable up to the next multiple of group_size.
+template <class T, class Row, class Low>
+inline void outcomes_from_rows(feature_levels<T> f, const Row* rows, const std::uint32_t* words, index n, T* out,
+                               const Low& low, const row_search<T>* search = nullptr) {
+  if constexpr (has_search<T> && sizeof(T) == 1) {
+    if (search) return outcomes_by_search(f, *search, rows, words, n, out, low);
+    if (row_search<T>::pays(f, n)) return outcomes_by_search(f, rows, words, n, out, low);
+  }
+  outcomes_one_by_one(f, rows, words, n, out, low);
 }
 
 /// How many guide entries i have i * 2^shift < level.

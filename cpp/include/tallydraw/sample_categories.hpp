@@ -20,7 +20,7 @@ struct direct_table {
   static constexpr index bits = 13;
   static constexpr index least_draws = 1 << 14;  // that pay for the table
   template <class T>
-  static constexpr index more_than = std::max<index>(most_compared, sizeof(T) == 1 ? most_searched : 0);
+  static constexpr index more_than = has_search<T> ? most_searched : most_compared;
   static constexpr index most_categories = 512;  // beyond, too many cells are open
   static constexpr std::uint16_t open = 1 << 15;
   std::uint16_t cell[1 << bits];
@@ -48,10 +48,11 @@ inline void outcomes_direct(const feature_levels<T>& f, const direct_table& tabl
   }
 }
 
-/// Draws start … start + n - 1 from table row 0, or rows[i]; `direct` may be null, as it is where there are rows.
+/// Draws start … start + n - 1 from table row 0, or rows[i]. `search` may be null, and `direct`, as it is where there are
+/// rows.
 template <class T>
-inline void sample_flat(const feature_levels<T>& f, const direct_table* direct, const index* rows, std::uint32_t tag,
-                        std::uint64_t key, std::uint64_t start, index n, T* out) {
+inline void sample_flat(const feature_levels<T>& f, const direct_table* direct, const row_search<T>* search,
+                        const index* rows, std::uint32_t tag, std::uint64_t key, std::uint64_t start, index n, T* out) {
   constexpr index block = 1024;
   alignas(64) std::uint32_t words[4 + block + group_size] = {};
   for (index begin = 0; begin < n; begin += block) {
@@ -64,7 +65,7 @@ inline void sample_flat(const feature_levels<T>& f, const direct_table* direct, 
       return one_word(key, tag + 1, t / 4, t % 4);
     };
     if (rows)
-      outcomes_from_rows(f, rows + begin, words + skip, size, out + begin, low);
+      outcomes_from_rows(f, rows + begin, words + skip, size, out + begin, low, search);
     else if (direct)
       outcomes_direct(f, *direct, words + skip, size, out + begin, low);
     else
@@ -84,8 +85,10 @@ inline void sample_categories(const levels_view& levels, index n_categories, ind
     if (!rows && n >= direct_table::least_draws && f.n > direct_table::more_than<T> &&
         f.n <= direct_table::most_categories)
       direct.emplace(f);
+    std::optional<row_search<T>> search;
+    if (rows && row_search<T>::pays(f, n)) search.emplace(f);
     parallel_blocks(n, index{1} << 14, threads, [&](index begin, index end, int) {
-      sample_flat(f, direct ? &*direct : nullptr, rows ? rows + begin : nullptr, tag, key,
+      sample_flat(f, direct ? &*direct : nullptr, search ? &*search : nullptr, rows ? rows + begin : nullptr, tag, key,
                   start + static_cast<std::uint64_t>(begin), end - begin, to + begin);
     });
   });

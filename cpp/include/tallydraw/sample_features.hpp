@@ -5,6 +5,7 @@
 // that the tables of a tile stay in cache while all rows of the chunk are drawn from them.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
 #include <type_traits>
@@ -37,6 +38,12 @@ struct feature_draws {
   bool in_order;  // features are visited 0, 1, 2, …
 };
 
+/// Rows of a tile of `features` features where n are left.
+template <class T>
+inline index tile_rows(index features, index n) {
+  return std::min({tile_cells<T> / features, max_tile_rows, std::max(group_size, power_of_two(n))});
+}
+
 /// Draws positions [first, first + size) of the order, for the chunk's rows place[0 … n); `grouped`: all of class
 /// `of_class`.
 template <class T>
@@ -45,11 +52,11 @@ inline void draw_tile(const feature_draws<T>& draws, index first, index size, in
                       T* other) {
   const structure_view& s = draws.s;
   constexpr std::uint32_t tag = counter_tag(purpose::cells, 0);
-  const index stride = tile_cells<T> / features < max_tile_rows ? tile_cells<T> / features : max_tile_rows;
   const auto feature_at = [&](index p) { return draws.in_order ? first + p : s.order[first + p]; };
 
-  for (index begin = 0; begin < n; begin += stride) {
-    const index m = n - begin < stride ? n - begin : stride;
+  for (index begin = 0, m = 0; begin < n; begin += m) {
+    const index stride = tile_rows<T>(features, n - begin);
+    m = n - begin < stride ? n - begin : stride;
     std::uint64_t rows[max_tile_rows];
     for (index i = 0; i < m; ++i) rows[i] = draws.start + place[begin + i];
     for (index i = m; i < stride && i < m + lanes; ++i) rows[i] = 0;
@@ -129,9 +136,15 @@ inline void draw_tile(const feature_draws<T>& draws, index first, index size, in
 template <class T>
 inline void draw_chunk(const feature_draws<T>& draws, index n) {
   const structure_view& s = draws.s;
-  std::uint32_t words[2048 + max_tile_rows + group_size] = {};
-  T codes[tile_cells<T>] = {};
-  T other[tile_cells<T>] = {};
+  const index widest = sizeof(T) <= 2 ? 32 : 8;
+  // At least four columns of words, and one for those of no feature. What few rows do not use is not cleared.
+  std::uint32_t words[std::max(tile_cells<T>, 4 * max_tile_rows) + max_tile_rows + group_size];
+  T codes[tile_cells<T>];
+  T other[tile_cells<T>];
+  const index columns = power_of_two(std::min(s.d, widest)), stride = tile_rows<T>(columns, n);
+  std::fill_n(words, std::max<index>(columns, 4) * stride + stride + group_size, std::uint32_t{0});
+  std::fill_n(codes, columns * stride, T{0});
+  std::fill_n(other, columns * stride, T{0});
 
   // The chunk's rows, those of a class together.
   std::uint16_t place[max_chunk_rows];
@@ -157,7 +170,6 @@ inline void draw_chunk(const feature_draws<T>& draws, index n) {
     for (index i = 0; i < n; ++i) place[class_end[draws.y[i]]++] = static_cast<std::uint16_t>(i);
   }
 
-  const index widest = sizeof(T) <= 2 ? 32 : 8;
   for (index first = 0; first < s.d; first += widest) {
     const index size = s.d - first < widest ? s.d - first : widest;
     const index features = power_of_two(size);

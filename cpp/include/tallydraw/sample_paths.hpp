@@ -3,9 +3,12 @@
 // interleave and so hide each other's latency.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <optional>
+#include <type_traits>
 
 #include "tallydraw/levels.hpp"
 #include "tallydraw/outcomes.hpp"
@@ -17,9 +20,12 @@
 namespace tallydraw::TALLYDRAW_ISA {
 
 /// Paths of a tile, where there are as many.
-constexpr index max_tile_paths = 64;
+template <class T>
+constexpr index max_tile_paths = sizeof(T) <= 2 ? 256 : 64;
+/// Paths of which a step is searched for in registers, where that is possible (measured).
+constexpr index least_side_by_side = 16;
 
-/// Steps [step, step + length) of n <= max_tile_paths paths, the first of which is row `first` of the stream.
+/// Steps [step, step + length) of n <= max_tile_paths<T> paths, the first of which is row `first` of the stream.
 template <class T>
 inline void draw_paths(const structure_view& s, const levels_view& levels, const index* y, const index* initial,
                        std::uint64_t key, std::uint64_t first, index step, T* out, index n, index length) {
@@ -29,19 +35,32 @@ inline void draw_paths(const structure_view& s, const levels_view& levels, const
   const index contexts = s.n_contexts[order];  // categories^order
   const index oldest = order > 0 ? contexts / categories : 1;
   const index stride = power_of_two(n);
-  const index steps = tile_cells<T> / stride < 256 ? tile_cells<T> / stride : 256;
+  const index steps = std::min({tile_cells<T> / stride, index{256}, power_of_two(length)});
 
-  std::uint32_t words[2048 + 4 * max_tile_paths + group_size] = {};
-  T codes[tile_cells<T>] = {};
-  T other[tile_cells<T>] = {};
-  std::uint64_t rows[max_tile_paths < lanes ? lanes : max_tile_paths] = {};
-  index context[max_tile_paths] = {};
+  // Blocks of four steps, the first and the last of which may be of other tiles too. What short paths do not use is not
+  // cleared.
+  std::uint32_t words[tile_cells<T> + 6 * max_tile_paths<T> + group_size];
+  T codes[tile_cells<T> + group_size];
+  T other[tile_cells<T>];
+  std::fill_n(words, (steps + 6) * stride + group_size, std::uint32_t{0});
+  std::fill_n(codes, steps * stride + group_size, T{0});
+  std::fill_n(other, steps * stride, T{0});
+  std::uint64_t rows[max_tile_paths<T> < lanes ? lanes : max_tile_paths<T>] = {};
+  index context[max_tile_paths<T>] = {};
   if (step > 0)
     for (index i = 0; i < n; ++i)
       for (index t = 0; t < order; ++t) context[i] = context[i] * categories + initial[i * order + t];
+  // Every later step is drawn from the same table rows.
+  std::optional<row_search<T>> search;
+  if (const auto f = feature_of<T>(s, levels, order); n >= least_side_by_side && row_search<T>::pays(f, n * length))
+    search.emplace(f);
+  // context % oldest, by a multiplication where both are small (Granlund & Montgomery 1994).
+  const bool small = contexts <= index{1} << 16;
+  const index reciprocal = small ? ((index{1} << 32) + oldest - 1) / oldest : 0;
+  const auto rest = [=](index c) { return small ? c - (c * reciprocal >> 32) * oldest : c % oldest; };
   // Of order 1 without a class the state before is the table row.
   const bool simple = order == 1 && !y;
-  T last[max_tile_paths];
+  T last[max_tile_paths<T>] = {};
   const T* previous = nullptr;
   for (index i = 0; i < n; ++i) rows[i] = first + static_cast<std::uint64_t>(i);
 
@@ -57,26 +76,28 @@ inline void draw_paths(const structure_view& s, const levels_view& levels, const
         for (index i = 0; i < n; ++i) code[i] = static_cast<T>(initial[i * order + t]);
       } else {
         const auto f = feature_of<T>(s, levels, j);
+        const row_search<T>* const of = search && j == order ? &*search : nullptr;
         const std::uint32_t* const word = words + (skip + p) * stride;
-        const auto low = [key, t, of = static_cast<const std::uint64_t*>(rows)](index i) {
-          return one_word(key, tag + 1, of[i], static_cast<std::uint64_t>(t));
+        const auto low = [key, t, row = static_cast<const std::uint64_t*>(rows)](index i) {
+          return one_word(key, tag + 1, row[i], static_cast<std::uint64_t>(t));
         };
         if (previous && j == order) {
-          outcomes_from_rows(f, previous, word, n, code, low);
+          outcomes_from_rows(f, previous, word, n, code, low, of);
         } else {
-          index table_row[max_tile_paths];
+          index table_row[max_tile_paths<T>];
           for (index i = 0; i < n; ++i) table_row[i] = (y ? y[i] * s.n_contexts[j] : 0) + context[i];
-          outcomes_from_rows(f, table_row, word, n, code, low);
+          outcomes_from_rows(f, table_row, word, n, code, low, of);
         }
       }
       if (simple) {
         previous = code;
         continue;
       }
-      for (index i = 0; i < n; ++i) {
-        const index older = t < order ? context[i] : context[i] % oldest;
-        context[i] = order > 0 ? older * categories + static_cast<index>(code[i]) : 0;
-      }
+      if (order > 1 && t >= order)
+        for (index i = 0; i < n; ++i) context[i] = rest(context[i]);
+      for (index i = 0; i < n; ++i)
+        context[i] =
+            order > 1 ? context[i] * categories + static_cast<index>(code[i]) : order * static_cast<index>(code[i]);
     }
     if (previous && begin + m < length) {
       for (index i = 0; i < n; ++i) last[i] = previous[i];
@@ -87,7 +108,7 @@ inline void draw_paths(const structure_view& s, const levels_view& levels, const
       continue;
     }
     const T* const tile = transpose(codes, other, steps, stride);
-    constexpr index piece = tile_cells<T> / max_tile_paths;  // of the usual tile: a copy of known length is one move
+    constexpr index piece = tile_cells<T> / max_tile_paths<T>;  // of the usual tile: a copy of known length is one move
     if (m == piece && steps == piece)
       for (index i = 0; i < n; ++i) std::memcpy(out + i * length + begin, tile + i * piece, piece * sizeof(T));
     else
@@ -102,9 +123,9 @@ inline void sample_paths(const structure_view& s, const levels_view& levels, con
                          std::uint64_t key, std::uint64_t start, index step, outcomes_view out, index n, index length,
                          int threads) {
   const index order = s.d - 1;
-  index grain = (n + threads - 1) / threads;
-  grain = grain < 1 ? 1 : grain > max_tile_paths ? max_tile_paths : grain;
   with_outcomes(out, [&](auto* to) {
+    constexpr index most = max_tile_paths<std::remove_pointer_t<decltype(to)>>;
+    const index grain = std::clamp<index>((n + threads - 1) / threads, 1, most);
     parallel_blocks(n, grain, threads, [&](index begin, index end, int) {
       draw_paths(s, levels, y ? y + begin : nullptr, initial ? initial + begin * order : nullptr, key,
                  start + static_cast<std::uint64_t>(begin), step, to + begin * length, end - begin, length);

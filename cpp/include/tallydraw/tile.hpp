@@ -11,17 +11,11 @@
 
 namespace tallydraw::TALLYDRAW_ISA {
 
-/// Cells of a tile of outcomes of type T, and its sides: at most max_tile_rows rows; all powers of two.
+/// Cells of a tile of outcomes of type T, and its sides: at most max_tile_rows rows; all powers of two. Large tiles share
+/// what is prepared of a table row, and their words lie in the nearer caches (measured).
 template <class T>
-constexpr index tile_cells = sizeof(T) <= 2 ? 2048 : 512;
+constexpr index tile_cells = sizeof(T) <= 2 ? 8192 : 512;
 constexpr index max_tile_rows = 512;
-
-/// The least power of two that is not below n.
-inline index power_of_two(index n) {
-  index p = 1;
-  while (p < n) p *= 2;
-  return p;
-}
 
 /// words[f * stride + i] = the word of row rows[i] and feature 4 block0 + f, for i < n and f < 4 blocks. `stride` is a
 /// power of two; `rows` is readable up to the next multiple of `lanes`.
