@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tallydraw._numba.messages import context_rows, known_context, products, send_messages
-from tallydraw._numba.parallel import inline, unrolled
+from tallydraw._numba.parallel import inline
 
 
 @inline
@@ -57,7 +57,7 @@ def spread_beliefs(plain, s, x, probabilities, c, m, n_touched, beliefs, feature
     return told
 
 
-@unrolled
+@inline
 def pass_both_ways(
     plain, s, x, probabilities, c, m, n_touched, total_m, total_e, beliefs, feature, code, belief
 ):  # fmt: skip
