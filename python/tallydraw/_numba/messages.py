@@ -32,13 +32,16 @@ class Messages(NamedTuple):
     loud: NDArray[np.bool_]
 
 
-def make_messages(structure: Structure) -> Messages:
-    s = structure
-    width = np.zeros(s.n_features, np.int64)
-    ends = s.context_begin[1:]
+def entries_of(s: Structure) -> NDArray[np.int64]:
+    """(d + 1,) where b_j begins."""
+    begin = np.zeros(s.n_features + 1, np.int64)
     inner = np.flatnonzero(np.diff(s.context_begin))
-    width[s.context[ends[inner] - 1]] = s.n_contexts[inner]
-    begin = np.concatenate([[0], np.cumsum(width)])
+    begin[s.context[s.context_begin[1:][inner] - 1] + 1] = s.n_contexts[inner]
+    return np.cumsum(begin, out=begin)
+
+
+def make_messages(structure: Structure) -> Messages:
+    s, begin = structure, entries_of(structure)
     entries = int(begin[-1])
     return Messages(
         begin,
