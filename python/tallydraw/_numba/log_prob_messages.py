@@ -27,8 +27,11 @@ def _score(s, plain_codes, codes, rows, probabilities, plain, logs, log_offsets,
         for c in range(k):
             for j in range(d):
                 added[j] = logs[log_offsets[j] + np.int64(codes[i, j]) * k + c]
-            if not (plain and send_messages(True, maximize, s, x, probabilities, c, m, n_touched, total_m, total_e)):
-                send_messages(False, maximize, s, x, probabilities, c, m, n_touched, total_m, total_e)
+            done = plain  # a variable: constants would compile the pass twice
+            if plain:
+                done = send_messages(done, maximize, s, x, probabilities, c, m, n_touched, total_m, total_e)
+            if not done:
+                send_messages(done, maximize, s, x, probabilities, c, m, n_touched, total_m, total_e)
             for t in range(n_touched):
                 j = m.touched[t]
                 if (m.loud[j] or maximize) and known_context(s, x, j) >= 0:
