@@ -24,6 +24,7 @@ from tallydraw._totals import Totals
 _NO_NUMBER = 2**30
 # Rows of a block, and cells; columns lie further apart than a power of two, which would share places of the cache.
 _LEAST_ROWS, _MOST_ROWS, _CELLS, _PADDING = 16, 256, 1 << 15, 8
+_WORTH = 4  # logs that are copied for a cell of the rows (measured)
 _0, _1, _8 = np.uint64(0), np.uint64(1), np.uint64(8)
 
 
@@ -46,9 +47,9 @@ class Tree(NamedTuple):
 
 
 def make_tree(
-    s: Structure, logs: NDArray[np.float64], offsets: NDArray[np.int64], totals: Totals | None
+    s: Structure, logs: NDArray[np.float64], offsets: NDArray[np.int64], totals: Totals | None, n_rows: int
 ) -> Tree | None:
-    """None where a context has several features."""
+    """None where a context has several features. Totals are left out where it costs more to copy than to make them."""
     d = s.n_features
     degree = np.diff(s.context_begin)
     if degree.max() > 1 or int((s.n_contexts * s.n_categories).max()) >= _NO_NUMBER:
@@ -59,7 +60,7 @@ def make_tree(
     begin = np.searchsorted(np.sort(parent), np.arange(d + 1))
     inner = np.flatnonzero(np.diff(begin))
     zero = int(offsets[0] + s.n_contexts[0] * s.n_categories[0] * s.n_classes)  # as a missing cell adds
-    if totals is None:
+    if totals is None or len(logs) + len(totals.values) > _WORTH * n_rows * d:
         none = np.zeros(d, np.int64)
         return Tree(parent, begin, child, inner, logs, offsets, none, none, none, zero)
     both = np.concatenate([logs, totals.values])

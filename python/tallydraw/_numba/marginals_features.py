@@ -33,8 +33,9 @@ def _tell_row(s, codes, x, probabilities, plain, weights, r, place, m, scratch, 
     for j in range(len(s.n_categories)):
         n = s.n_categories[j]
         begin = place[j] * n_rows + row * n
-        for v in range(n):
-            out[begin + v] = np.float64(np.int64(x[j]) == v)
+        out[begin : begin + n] = 0.0
+        if x[j] != n:
+            out[begin + np.int64(x[j])] = 1.0
     n_touched = find_touched(s, codes, m)
     for c in range(weights.shape[1]):
         weight = weights[r, c]
