@@ -42,6 +42,23 @@ def test_equals_the_reference_on_every_instruction_set(backend):
         check_against_reference()
 
 
+@pytest.mark.parametrize("tiny", [0.0, 0.2])
+@pytest.mark.parametrize("n_classes", [None, 9])
+@pytest.mark.parametrize("n_categories", [2, 5, (2, 5, 1, 3)])
+def test_sums_of_many_rows_equal_the_reference(backend, n_categories, n_classes, tiny):
+    rng, d, n, k = np.random.default_rng(3), 20, 85, n_classes or 1
+    sizes, parents = np.resize(n_categories, d).tolist(), random_forest(rng, d)
+    tables, theta = random_tables(rng, sizes, parents, n_classes, zeros=0.1, tiny=tiny)
+    X = np.stack([rng.integers(0, c, n) for c in sizes], axis=1)
+    X[rng.random(X.shape) < rng.choice([0.0, 0.1, 0.6], (n, 1))] = -1
+    weights = rng.dirichlet(np.ones(k), n) * (rng.random((n, k)) < 0.8)
+    plain, codes = reference.combined_codes(X.tolist(), sizes, parents, 1, None, False)
+    expected = flat(reference.count_expected(plain, codes, theta, sizes, parents, 1, weights.tolist(), 50))
+    for name in td.backend.instruction_sets():
+        td.backend.use(backend, instruction_set=name)
+        assert kernel(X, tables, weights, 50, 2).tolist() == expected
+
+
 @pytest.mark.parametrize("order", [1, 2, 3])
 def test_equals_brute_force(backend, order):
     rng = np.random.default_rng(order)

@@ -33,6 +33,22 @@ def test_arithmetic_and_comparisons(dtype):
 
 
 @numba.njit
+def _divide(a, b, word, out):
+    quotient = lanes.load(8, a, np.uint64(0)) / lanes.load(8, b, np.uint64(0))
+    chosen = lanes.truth(8, word)
+    lanes.store(out, np.uint64(0), lanes.select(chosen, quotient, lanes.fill(8, -1.0)))
+    return lanes.bits(chosen)
+
+
+@pytest.mark.parametrize("word", [0, 1, 0xA5, 0xFF])
+def test_quotients_where_bits_of_a_word_are_set(word):
+    a, b = np.random.default_rng(4).random((2, 8))
+    out = np.empty(8)
+    assert _divide(a, b, np.uint64(word), out) == word
+    assert out.tolist() == [x / y if word >> i & 1 else -1.0 for i, (x, y) in enumerate(zip(a, b, strict=True))]
+
+
+@numba.njit
 def _some(a, out, n):
     x = lanes.load_some(8, a, np.uint64(1), n)
     lanes.store(out, np.uint64(0), x)

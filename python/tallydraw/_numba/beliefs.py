@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tallydraw._numba.messages import context_rows, known_context, products, send_messages
-from tallydraw._numba.parallel import inline, unrolled
+from tallydraw._numba.parallel import inline
 
 
 @inline
@@ -57,12 +57,14 @@ def spread_beliefs(plain, s, x, probabilities, c, m, n_touched, beliefs, feature
     return told
 
 
-@unrolled
+@inline
 def pass_both_ways(
     plain, s, x, probabilities, c, m, n_touched, total_m, total_e, beliefs, feature, code, belief
 ):  # fmt: skip
     """Both passes over the touched features of a row under class c; how many beliefs are listed."""
-    done = plain and send_messages(True, False, s, x, probabilities, c, m, n_touched, total_m, total_e)
+    done = plain  # a variable: constants would compile the pass twice
+    if plain:
+        done = send_messages(done, False, s, x, probabilities, c, m, n_touched, total_m, total_e)
     if not done:
-        send_messages(False, False, s, x, probabilities, c, m, n_touched, total_m, total_e)
+        send_messages(done, False, s, x, probabilities, c, m, n_touched, total_m, total_e)
     return spread_beliefs(done, s, x, probabilities, c, m, n_touched, beliefs, feature, code, belief)

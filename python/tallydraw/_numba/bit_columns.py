@@ -9,7 +9,7 @@ import numpy as np
 
 from tallydraw._numba.bits import add_shared, bytes_equal, either, zeros_to_words
 from tallydraw._numba.lanes import WORD, load, store
-from tallydraw._numba.parallel import inline
+from tallydraw._numba.parallel import allocating, inline
 
 LANES = 8  # columns side by side
 BLOCK = 4  # columns counted against eight others at once
@@ -44,7 +44,7 @@ def _pack_some(codes, d, r, m, j0, width, copies, words):
     return zeros_to_words(copies, _0, _64, words)
 
 
-@inline
+@allocating
 def pack_binary(codes, d, r0, r1, w0, n_words, bits):
     """Words w0 on of the columns of rows [r0, r1) of d codes 0 and 1: a bit is set where the code is 0. Columns beside
     the last one get anything. Returns whether a code is above 1, and then there may be no words.

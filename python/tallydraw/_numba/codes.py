@@ -89,10 +89,10 @@ class Encoder:
             return codes
         parent = np.full(len(degree), -1)
         parent[degree > 0] = s.context
-        columns = _turned(plain)
+        columns = turned(plain)
         whole = (s.n_contexts * s.n_categories).astype(self.type)
         _combine_columns(columns, parent, self.slot, whole, codes.reshape(columns.shape))
-        return _turned(codes.reshape(columns.shape))
+        return turned(codes.reshape(columns.shape))
 
     def mark_incomplete(self, plain: NDArray[Any], f0: int, incomplete: NDArray[np.uint8]) -> None:
         """incomplete[r] = 1 where row r of the plain codes of features f0 … has a missing cell."""
@@ -128,7 +128,7 @@ def _in_rows(x: NDArray[Any]) -> NDArray[Any]:
     return rows
 
 
-def _turned(x: NDArray[Any]) -> NDArray[Any]:
+def turned(x: NDArray[Any]) -> NDArray[Any]:
     """Its transpose, C-contiguous."""
     return _in_rows(x.T)
 

@@ -51,9 +51,11 @@ def _complete(s, plain_codes, codes, y, probabilities, plain, level, only, maxim
         if n_touched == 0:
             continue
         c = y[r] if len(y) and only < 0 else np.int64(0)
-        done = plain and send_messages(True, maximize, s, x, probabilities, c, m, n_touched, total_m, total_e)
+        done = plain  # a variable: constants would compile the pass twice
+        if plain:
+            done = send_messages(done, maximize, s, x, probabilities, c, m, n_touched, total_m, total_e)
         if not done:
-            send_messages(False, maximize, s, x, probabilities, c, m, n_touched, total_m, total_e)
+            send_messages(done, maximize, s, x, probabilities, c, m, n_touched, total_m, total_e)
         for i in range(n_touched):
             j = m.touched[i]
             n = s.n_categories[j]

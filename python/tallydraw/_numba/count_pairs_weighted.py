@@ -11,7 +11,7 @@ from tallydraw._numba.bit_columns import words_equal
 from tallydraw._numba.lanes import WORD, bits_equal, load, store
 from tallydraw._numba.masked_lanes import MASKS, add_masked_lanes
 from tallydraw._numba.pair_codes import encode_pairs, pair_places, place_of, set_places
-from tallydraw._numba.parallel import inline, kernel, parallel_blocks
+from tallydraw._numba.parallel import allocating, inline, kernel, parallel_blocks
 from tallydraw._structure import Structure
 
 # Bytes of a chunk of rows; features of a task, each against a tile of others; cells of its private sums, at most.
@@ -50,7 +50,7 @@ def _add_lanes(x, at, n, out, to):
         store(out, to + i, load(8, out, to + i) + load(8, x, at + i))
 
 
-@inline
+@allocating
 def _add_marginals(codes, d, y, has_y, weights, n_columns, n_categories, offsets, f0, f1, marginals):
     """The counts of features f0 to f1 - 1."""
     width = _width(n_columns)

@@ -14,7 +14,7 @@ from tallydraw._numba.bits import popcount
 from tallydraw._numba.lanes import bits, fill, load, select, store
 from tallydraw._numba.pair_codes import pair_of
 from tallydraw._numba.pair_information import add_table, inform_alike, rows_of
-from tallydraw._numba.parallel import inline, kernel, parallel_blocks
+from tallydraw._numba.parallel import allocating, inline, kernel, parallel_blocks
 from tallydraw._structure import Structure
 
 _LANES, _TABLES = 16, 64  # bounds side by side; tables whose information is taken together
@@ -96,7 +96,7 @@ def _best(best, arc, useful, d):
     return found
 
 
-@inline
+@allocating
 def _greatest(lanes):
     some = np.empty(8)
     store(some, np.uint64(0), lanes)

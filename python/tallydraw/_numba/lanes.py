@@ -14,7 +14,7 @@ import operator
 from llvmlite import ir
 from numba import types
 from numba.core.errors import RequireLiteralValue
-from numba.extending import intrinsic, models, overload, register_model
+from numba.extending import intrinsic, lower_builtin, models, register_model, type_callable
 from numba.np.arrayobj import make_array
 
 WORD = 64  # rows of a word of bits
@@ -154,19 +154,21 @@ def fill(typingctx, width, value):
     return lanes(width, value), codegen
 
 
-def _operator(name, build, truth=False):
-    @intrinsic
-    def apply(typingctx, a, b):
-        def codegen(context, builder, signature, args):
-            return build(builder, a.item, *args)
+def _operator(operation, build, truth=False):
+    """Lowered as it stands: an overload of an operator is typed, inlined and compiled anew wherever it is used."""
 
-        return (Lanes(types.boolean, a.count) if truth else a)(a, b), codegen
+    @type_callable(operation)
+    def type_operation(context):
+        def typer(a, b):
+            if isinstance(a, Lanes) and a == b:
+                return Lanes(types.boolean, a.count) if truth else a
+            return None
 
-    @overload(name, inline="always")
-    def lanes(a, b):
-        if isinstance(a, Lanes) and a == b:
-            return lambda a, b: apply(a, b)
-        return None
+        return typer
+
+    @lower_builtin(operation, Lanes, Lanes)
+    def lower(context, builder, signature, args):
+        return build(builder, signature.args[0].item, *args)
 
 
 def _is_float(item):
@@ -176,6 +178,7 @@ def _is_float(item):
 _operator(operator.add, lambda b, item, x, y: b.fadd(x, y) if _is_float(item) else b.add(x, y))
 _operator(operator.sub, lambda b, item, x, y: b.fsub(x, y) if _is_float(item) else b.sub(x, y))
 _operator(operator.mul, lambda b, item, x, y: b.fmul(x, y) if _is_float(item) else b.mul(x, y))
+_operator(operator.truediv, lambda b, item, x, y: b.fdiv(x, y))
 _operator(operator.and_, lambda b, item, x, y: b.and_(x, y))
 _operator(operator.or_, lambda b, item, x, y: b.or_(x, y))
 _operator(operator.eq, lambda b, item, x, y: b.icmp_unsigned("==", x, y), truth=True)
@@ -186,19 +189,14 @@ _operator(
 )
 
 
-@overload(operator.invert, inline="always")
-def _invert_lanes(a):
-    if isinstance(a, Lanes):
-        return lambda a: _invert(a)
-    return None
+@type_callable(operator.invert)
+def _type_invert(context):
+    return lambda a: a if isinstance(a, Lanes) else None
 
 
-@intrinsic
-def _invert(typingctx, a):
-    def codegen(context, builder, signature, args):
-        return builder.not_(args[0])
-
-    return a(a), codegen
+@lower_builtin(operator.invert, Lanes)
+def _invert(context, builder, signature, args):
+    return builder.not_(args[0])
 
 
 @intrinsic
@@ -234,6 +232,18 @@ def bits(typingctx, truth):
         return builder.zext(word, ir.IntType(WORD)) if truth.count < WORD else word
 
     return types.uint64(truth), codegen
+
+
+@intrinsic(prefer_literal=True)
+def truth(typingctx, width, word):
+    """Lane t is true where bit t of a word is set: the inverse of bits."""
+    lanes = _lanes(width, types.boolean)
+
+    def codegen(context, builder, signature, args):
+        word = builder.trunc(args[1], ir.IntType(lanes.count)) if lanes.count < WORD else args[1]
+        return builder.bitcast(word, ir.VectorType(_BIT, lanes.count))
+
+    return lanes(width, types.uint64), codegen
 
 
 @intrinsic

@@ -27,8 +27,11 @@ def _score(s, plain_codes, codes, rows, probabilities, plain, logs, log_offsets,
         for c in range(k):
             for j in range(d):
                 added[j] = logs[log_offsets[j] + np.int64(codes[i, j]) * k + c]
-            if not (plain and send_messages(True, maximize, s, x, probabilities, c, m, n_touched, total_m, total_e)):
-                send_messages(False, maximize, s, x, probabilities, c, m, n_touched, total_m, total_e)
+            done = plain  # a variable: constants would compile the pass twice
+            if plain:
+                done = send_messages(done, maximize, s, x, probabilities, c, m, n_touched, total_m, total_e)
+            if not done:
+                send_messages(done, maximize, s, x, probabilities, c, m, n_touched, total_m, total_e)
             for t in range(n_touched):
                 j = m.touched[t]
                 if (m.loud[j] or maximize) and known_context(s, x, j) >= 0:
@@ -56,7 +59,7 @@ def log_prob_messages(
     out: NDArray[np.float64],
     threads: int,
 ) -> int:
-    tree = make_tree(structure, totals)
+    tree = None if maximize else make_tree(structure, logs, log_offsets, totals, len(rows))
     # With trees plain codes alone are looked at: those of features without contexts.
     alone = structure if tree is None else make_structure(structure.n_categories)
 
@@ -65,15 +68,18 @@ def log_prob_messages(
         together = int(some[-1]) - int(some[0]) == len(some) - 1
         x = X[some[0] : some[-1] + 1] if together else X[some]
         encoded = encode(x, missing, unseen_is_missing, alone)
-        tables = (probabilities, plain)
-        m = make_messages(structure)
-        if tree is None:
-            _score(structure, encoded.plain, encoded.codes, some, *tables, logs, log_offsets, first, maximize, m, out)
-        else:
-            score_tree(
-                structure, tree, encoded.plain, some, *tables, cells, logs, log_offsets, first, maximize, m, out
+        bad = encoded.bad
+        if tree is not None:
+            left = score_tree(structure, tree, encoded.plain, some, plain, cells, first, out)
+            some, x = some[left], x[left]
+            if len(left):
+                encoded = encode(x, missing, unseen_is_missing, structure)
+        if len(some):
+            _score(
+                structure, encoded.plain, encoded.codes, some, probabilities, plain, logs, log_offsets, first, maximize,
+                make_messages(structure), out,
             )  # fmt: skip
-        i, j = divmod(encoded.bad, structure.n_features)
-        return -1 if encoded.bad < 0 else int(some[i]) * structure.n_features + j
+        i, j = divmod(bad, structure.n_features)
+        return -1 if bad < 0 else int(rows[a + i]) * structure.n_features + j
 
     return first_index(parallel_blocks(len(rows), max(16, min(4096, -(-len(rows) // threads))), threads, score))

@@ -1,8 +1,8 @@
-"""log_prob_messages.py where every context is at most one feature: the twin of log_prob_tree.hpp, row after row.
+"""log_prob_messages.py where every context is at most one feature: the twin of log_prob_tree.hpp.
 
-What an observed cell adds is looked up among the logs; what a missing one adds, its total, among the logs of totals
-wherever what is observed behind it has a number there (tree_columns.hpp). Totals without a number are made of the
-messages behind each (tree_totals.hpp).
+Blocks of rows go feature by feature. What an observed cell adds is looked up among the logs; what a missing one adds,
+its total, among the logs of totals wherever what is observed behind it has a number there (tree_columns.hpp). Totals
+without a number are made of messages, row after row, of eight classes at once.
 """
 
 from __future__ import annotations
@@ -12,233 +12,252 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tallydraw._numba.elementary import log_of, log_scaled_of
-from tallydraw._numba.lanes import load, store
-from tallydraw._numba.messages import LEAST_PLAIN, Messages, send_messages
-from tallydraw._numba.parallel import inline, kernel, unrolled
+from tallydraw._numba.codes import turned
+from tallydraw._numba.elementary import log_of
+from tallydraw._numba.lanes import bits, fill, load, load_some, store, store_some
+from tallydraw._numba.messages import LEAST_PLAIN, entries_of
+from tallydraw._numba.parallel import inline, kernel
 from tallydraw._structure import Structure
 from tallydraw._totals import Totals
 
 # The code of a missing cell what is observed behind which has no number.
-_NO_NUMBER = 2**62
-_LOGS, _TOTALS, _MADE = 0, 1, 2
+_NO_NUMBER = 2**30
+# Rows of a block, and cells; columns lie further apart than a power of two, which would share places of the cache.
+_LEAST_ROWS, _MOST_ROWS, _CELLS, _PADDING = 16, 256, 1 << 15, 8
+_WORTH = 4  # logs that are copied for a cell of the rows (measured)
+_0, _1, _8 = np.uint64(0), np.uint64(1), np.uint64(8)
 
 
 class Tree(NamedTuple):
-    """The parent of each feature, -1 of a root; its children, in structure.order: child[begin[j]:begin[j + 1]]; and the
-    logs of totals: `each` for each code of its parent, none where that is 0.
+    """The parent of each feature, -1 of a root; its children, in structure.order: child[begin[j]:begin[j + 1]]; and
+    logs, from offsets[j] on, then those of totals: `each` for each code of its parent, from total_begin[j] on, none
+    where that is 0. At `zero`, and from there on for all classes, is nothing to add.
     """
 
     parent: NDArray[np.int64]
     begin: NDArray[np.int64]
     child: NDArray[np.int64]
-    totals: NDArray[np.float64]
+    inner: NDArray[np.int64]  # features that have children
+    logs: NDArray[np.float64]
     offsets: NDArray[np.int64]
+    total_begin: NDArray[np.int64]
     each: NDArray[np.int64]
     radix: NDArray[np.int64]
+    zero: int
 
 
-def make_tree(s: Structure, totals: Totals | None) -> Tree | None:
-    """None where a context has several features."""
+def make_tree(
+    s: Structure, logs: NDArray[np.float64], offsets: NDArray[np.int64], totals: Totals | None, n_rows: int
+) -> Tree | None:
+    """None where a context has several features. Totals are left out where it costs more to copy than to make them."""
     d = s.n_features
     degree = np.diff(s.context_begin)
-    if degree.max() > 1:
+    if degree.max() > 1 or int((s.n_contexts * s.n_categories).max()) >= _NO_NUMBER:
         return None
     parent = np.full(d, -1)
     parent[degree == 1] = s.context
     child = s.order[np.argsort(parent[s.order], kind="stable")]
     begin = np.searchsorted(np.sort(parent), np.arange(d + 1))
-    if totals is None:
-        none = np.zeros(d + 1, np.int64)
-        return Tree(parent, begin, child, np.empty(0), none, none[:-1], none[:-1])
-    return Tree(
-        parent, begin, child, totals.values, totals.offsets, np.diff(totals.offsets) // s.n_contexts, totals.radix
-    )
+    inner = np.flatnonzero(np.diff(begin))
+    zero = int(offsets[0] + s.n_contexts[0] * s.n_categories[0] * s.n_classes)  # as a missing cell adds
+    if totals is None or len(logs) + len(totals.values) > _WORTH * n_rows * d:
+        none = np.zeros(d, np.int64)
+        return Tree(parent, begin, child, inner, logs, offsets, none, none, none, zero)
+    both = np.concatenate([logs, totals.values])
+    each = np.diff(totals.offsets) // s.n_contexts
+    return Tree(parent, begin, child, inner, both, offsets, len(logs) + totals.offsets[:-1], each, totals.radix, zero)
 
 
-@unrolled
-def _look(n_categories, begin, child, each, radix, code, j):
-    """Whether nothing is observed behind a missing cell, and its number, or -1."""
-    silent, fits, place = True, each[j] > 0, np.int64(0)
-    for i in range(begin[j], begin[j + 1]):
-        f = child[i]
-        v = code[f]
-        silent &= v == n_categories[f]
-        fits &= v < radix[f]
-        place = place * radix[f] + v if fits else np.int64(-1)
-    return silent, place if fits else np.int64(-1)
+@inline
+def _number(tree, n_categories, j, x, n, apart, code, at_j, over, noisy):
+    """code: that of an observed cell; C_j where nothing is observed behind a missing one, else C_j + 1 and a number."""
+    c = n_categories[j]
+    first, end = tree.begin[j], tree.begin[j + 1]
+    if first == end:
+        for r in range(n):
+            code[at_j + r] = np.int32(x[r])
+        return
+    for r in range(n):
+        code[at_j + r] = np.int32(0)
+        over[r] = tree.each[j] == 0
+        noisy[r] = False
+    for i in range(first, end):
+        f = tree.child[i]
+        at, radix, silent = np.uint64(f) * apart, np.int32(tree.radix[f]), np.int32(n_categories[f])
+        for r in range(n):
+            v = code[at + r]
+            code[at_j + r] = np.int32(code[at_j + r] * radix + v)
+            over[r] |= v >= radix
+            noisy[r] |= v != silent
+    for r in range(n):
+        z = np.int32(x[r])
+        number = np.int32(_NO_NUMBER) if over[r] else np.int32(code[at_j + r] + np.int32(c + 1))
+        missing = number if noisy[r] else np.int32(c)
+        code[at_j + r] = missing if z == np.int32(c) else z
 
 
-@unrolled
-def _touch_behind(n_categories, begin, child, x, j, touched):
-    """Lists a missing cell under an observed one and what is touched behind it; how many."""
-    n = i = np.int64(0)
+@inline
+def _place(tree, n_categories, j, k, n, apart, code, place, needs):
+    """Where what feature j adds lies among the logs; needs[r]: it is a total without a number."""
+    c, parent, at = n_categories[j], tree.parent[j], np.uint64(j) * apart
+    above, rows = np.uint64(max(parent, 0)) * apart, n_categories[max(parent, 0)]
+    logs, totals, zero, each = tree.offsets[j], tree.total_begin[j] - (c + 1) * k, tree.zero, tree.each[j]
+    for r in range(n):
+        z = np.int64(code[at + r])
+        a = np.int64(0) if parent < 0 else np.int64(code[above + r])
+        seen, known = z < c, a < rows or parent < 0
+        to = (logs if seen else totals) + a * (c * k if seen else each) + z * k
+        place[at + r] = to if known and z != c and z != _NO_NUMBER else zero
+        needs[r] |= known and z == _NO_NUMBER
+
+
+@inline
+def _touch_behind(s, tree, x, j, touched):
+    """Lists a missing cell under an observed one and what is touched behind it, parents first; how many."""
+    n, i = 1, 0
     touched[0] = j
-    n += 1
     while i < n:
         f = touched[i]
-        if x[f] == n_categories[f]:
-            for t in range(begin[f], begin[f + 1]):
-                touched[n] = child[t]
+        if x[f] == s.n_categories[f]:
+            for t in range(tree.begin[f], tree.begin[f + 1]):
+                touched[n] = tree.child[t]
                 n += 1
         i += 1
     return n
 
 
-@unrolled
-def _make_total(parent, n_categories, x, cells, offsets, k, touched, n_touched, loud, entry, below, made, at):
-    """The total of touched[0], from plain numbers, class by class innermost; whether they suffice."""
-    fits = True
+@inline
+def _make_total(s, tree, begin, cells, x, k, c, width, touched, n_touched, loud, below, made, to):
+    """The total of touched[0] under classes [c, c + width), to made[to:]; whether plain numbers suffice."""
+    none, least, outside, kk = fill(8, 0.0), fill(8, LEAST_PLAIN), fill(8, False), np.uint64(k)
     for i in range(n_touched):
         loud[touched[i]] = False
     for i in range(n_touched - 1, -1, -1):
         j = touched[i]
-        n, p, own = n_categories[j], parent[j], entry[j]
-        missing = x[j] == n
+        missing = x[j] == s.n_categories[j]
         if missing and not loud[j]:
             continue  # silent
-        if i == 0:
-            rows = n_categories[p] if p >= 0 else np.int64(1)
-            a = np.int64(x[p]) if p >= 0 else np.int64(0)
-            for c in range(k):
-                total = 0.0
-                for v in range(n):
-                    total += cells[offsets[j] + (v * rows + a) * k + c] * below[(own + v) * k + c]
-                made[at + c] = total
-            continue
-        rows = n_categories[p]
-        for a in range(rows):
-            for c in range(k):
-                if missing:
-                    sent = 0.0
-                    for v in range(n):
-                        sent += cells[offsets[j] + (v * rows + a) * k + c] * below[(own + v) * k + c]
-                else:
-                    sent = cells[offsets[j] + (np.int64(x[j]) * rows + a) * k + c]
-                to = (entry[p] + a) * k + c
-                product = below[to] * sent if loud[p] else sent
-                fits &= not (0.0 < sent < LEAST_PLAIN or 0.0 < product < LEAST_PLAIN)
-                below[to] = product
-        loud[p] = True
-    return fits
+        p = max(tree.parent[j], np.int64(0))
+        n, rows = np.uint64(s.n_categories[j]), np.uint64(s.n_contexts[j])
+        own, above, cell = np.uint64(begin[j]) * _8, np.uint64(begin[p]) * _8, np.uint64(tree.offsets[j]) + c
+        first, end = _0, rows
+        if i == 0 and tree.parent[j] >= 0:
+            first = np.uint64(x[p])
+            end = first + _1
+        for a in range(first, end):
+            if missing:
+                value = none
+                for v in range(n):  # left to right
+                    value = value + load_some(8, cells, cell + (v * rows + a) * kk, width) * load(
+                        8, below, own + v * _8
+                    )
+            else:
+                value = load_some(8, cells, cell + (np.uint64(x[j]) * rows + a) * kk, width)
+            if i == 0:
+                store_some(made, to, value, width)
+                continue
+            outside = outside | ((least > value) & (value > none))
+            if loud[p]:
+                value = value * load(8, below, above + a * _8)
+                outside = outside | ((least > value) & (value > none))
+            store(below, above + a * _8, value)
+        if i > 0:
+            loud[p] = True
+    return bits(outside) == _0
 
 
 @inline
-def _make_scaled_total(s, x, probabilities, plain, maximize, k, m, n_touched, total_m, total_e, made, at):
-    """The log of the total or maximum of m.touched[0]."""
-    for c in range(k):
-        if not (plain and send_messages(True, maximize, s, x, probabilities, c, m, n_touched, total_m, total_e)):
-            send_messages(False, maximize, s, x, probabilities, c, m, n_touched, total_m, total_e)
-        made[at + c] = log_scaled_of(total_m[m.touched[0]], total_e[m.touched[0]])
+def _make_row(
+    s, tree, begin, cells, x, k, r, apart, touched, loud, below, code, place, made, n_made, made_at
+):  # fmt: skip
+    """The totals of row r of a block that have no number, from made[n_made * k] on. How many there are then, or -1
+    where plain numbers do not suffice.
+    """
+    for j in tree.inner:
+        p, at = tree.parent[j], np.uint64(j) * apart + r
+        if code[at] != _NO_NUMBER or (p >= 0 and x[p] == s.n_categories[p]):
+            continue
+        n_touched = _touch_behind(s, tree, x, j, touched)
+        for c in range(_0, np.uint64(k), _8):
+            width, to = min(_8, np.uint64(k) - c), np.uint64(n_made * k) + c
+            if not _make_total(s, tree, begin, cells, x, k, c, width, touched, n_touched, loud, below, made, to):
+                return -1
+        place[at] = made_at + n_made * k
+        n_made += 1
+    return n_made
 
 
-@unrolled
-def _add_8(first, place, source, n, logs, totals, made, c, out, at):
-    """out[at + c:] = first[c:] + what each feature adds, from left to right, of eight classes."""
-    c = np.uint64(c)
-    total = load(8, first, c)
-    for t in range(n):
-        if source[t] == _LOGS:
-            total = total + load(8, logs, place[t] + c)
-        elif source[t] == _TOTALS:
-            total = total + load(8, totals, place[t] + c)
-        else:
-            total = total + load(8, made, place[t] + c)
-    store(out, np.uint64(at) + c, total)
+@inline
+def _add_columns(logs, first, d, n, apart, place, sums):
+    """The sums of one class, from left to right."""
+    for r in range(n):
+        sums[r] = first
+    for j in range(np.uint64(d)):
+        for r in range(n):
+            sums[r] += logs[place[j * apart + r]]
 
 
-@unrolled
-def _add_1(first, place, source, n, logs, totals, made, c, out, at):
-    """The same of one class."""
-    c = np.uint64(c)
-    total = first[c]
-    for t in range(n):
-        if source[t] == _LOGS:
-            total += logs[place[t] + c]
-        elif source[t] == _TOTALS:
-            total += totals[place[t] + c]
-        else:
-            total += made[place[t] + c]
-    out[np.uint64(at) + c] = total
+@inline
+def _add_row(logs, made, made_at, first, d, k, r, apart, place, out, to):
+    """The sums of one row under all classes, from left to right."""
+    for c in range(_0, k, _8):
+        width = min(_8, k - c)
+        total = load_some(8, first, c, width)
+        for j in range(np.uint64(d)):
+            at = place[j * apart + r]
+            if at < made_at:
+                total = total + load_some(8, logs, np.uint64(at) + c, width)
+            else:
+                total = total + load_some(8, made, np.uint64(at - made_at) + c, width)
+        store_some(out, to + c, total, width)
 
 
 @kernel
-def _score(s, tree, codes, rows, probabilities, plain, cells, logs, offsets, first, maximize, m, out):
-    d, k = len(s.n_categories), len(first)
-    code, gone = np.empty(d, np.int64), np.empty(d, np.int64)
-    place, source = np.empty(d, np.uint64), np.empty(d, np.uint8)
-    made, below = np.empty(d * k), np.empty(len(m.below_m) * k)
-    total_m, total_e = np.empty(d), np.empty(d, np.int64)
-    # Fields of tuples are counted in and out wherever they are asked for.
-    n_categories, order, parent, begin, child = s.n_categories, s.order, tree.parent, tree.begin, tree.child
-    totals, total_begin, each, radix = tree.totals, tree.offsets, tree.each, tree.radix
-    touched, loud, entry = m.touched, m.loud, m.begin
-    for i in range(len(rows)):
-        n = 0
-        for t in range(d):
-            j = order[t]
-            z = np.int64(codes[i, j])
-            code[j] = z
-            gone[n] = j
-            n += np.int64(z == n_categories[j])
-        for t in range(n - 1, -1, -1):  # missing cells under missing ones are told what is behind them
-            j = gone[t]
-            p = parent[j]
-            if maximize or p < 0 or code[p] != n_categories[p] or begin[j] == begin[j + 1]:
+def _score(s, tree, begin, columns, plain_codes, rows, plain, cells, k, first, block, out, left):
+    """out of these rows; how many are left over: those of left."""
+    d, apart, made_at, n_left = len(s.n_categories), np.uint64(block + _PADDING), len(tree.logs), 0
+    code, place = np.empty(d * (block + _PADDING), np.int32), np.empty(d * (block + _PADDING), np.int64)
+    over, noisy, needs = np.empty(block, np.bool_), np.empty(block, np.bool_), np.empty(block, np.bool_)
+    made, sums, below = np.empty(d * block * k), np.empty(block), np.empty(begin[-1] * 8)
+    touched, loud = np.empty(d, np.int64), np.empty(d, np.bool_)
+    for r0 in range(0, len(rows), block):
+        m = min(block, len(rows) - r0)
+        n = np.uint64(m)
+        for i in range(d - 1, -1, -1):
+            j = s.order[i]
+            _number(
+                tree, s.n_categories, j, columns[j, r0 : r0 + m], n, apart, code, np.uint64(j) * apart, over, noisy
+            )  # fmt: skip
+        for r in range(n):
+            needs[r] = False
+        for j in range(d):
+            _place(tree, s.n_categories, j, k, n, apart, code, place, needs)
+        n_made = 0
+        for r in range(n):
+            if not needs[r]:
                 continue
-            silent, number = _look(n_categories, begin, child, each, radix, code, j)
-            if not silent:
-                code[j] = n_categories[j] + 1 + number if number >= 0 else _NO_NUMBER
-        n = n_made = 0
-        for j in range(d):  # left to right
-            p, z, c = parent[j], code[j], n_categories[j]
-            a = np.int64(0)
-            if p >= 0:
-                a = code[p]
-                if a >= n_categories[p]:
-                    continue
-            if z < c:
-                place[n] = offsets[j] + (a * c + z) * k
-                source[n] = _LOGS
-                n += 1
-                continue
-            if not maximize:
-                if begin[j] == begin[j + 1]:
-                    continue
-                silent, number = _look(n_categories, begin, child, each, radix, code, j)
-                if silent:
-                    continue
-                if number >= 0:
-                    place[n] = total_begin[j] + a * each[j] + number * k
-                    source[n] = _TOTALS
-                    n += 1
-                    continue
-            at, x = n_made * k, codes[i]
-            n_touched = _touch_behind(n_categories, begin, child, x, j, touched)
-            if (
-                plain
-                and not maximize
-                and _make_total(
-                    parent, n_categories, x, cells, offsets, k, touched, n_touched, loud, entry, below, made, at
-                )
-            ):  # fmt: skip
-                for c in range(k):
-                    made[at + c] = log_of(made[at + c])
-            else:
-                _make_scaled_total(
-                    s, x, probabilities, plain, maximize, k, m, n_touched, total_m, total_e, made, at
+            found = -1
+            if plain:
+                found = _make_row(
+                    s, tree, begin, cells, plain_codes[r0 + r], k, r, apart, touched, loud, below, code, place,
+                    made, n_made, made_at,
                 )  # fmt: skip
-            place[n] = at
-            source[n] = _MADE
-            n += 1
-            n_made += 1
-        c = 0
-        while c + 8 <= k:
-            _add_8(first, place, source, n, logs, totals, made, c, out, rows[i] * k)
-            c += 8
-        while c < k:
-            _add_1(first, place, source, n, logs, totals, made, c, out, rows[i] * k)
-            c += 1
+            if found >= 0:
+                n_made = found
+                continue
+            left[n_left] = r0 + r
+            n_left += 1
+        for i in range(np.uint64(n_made * k)):
+            made[i] = log_of(made[i])
+        if k == 1:
+            _add_columns(tree.logs, first[0], d, n, apart, place, sums)
+            for r in range(m):
+                out[rows[r0 + r]] = sums[r]
+        for r in range(m):
+            if k > 1 or needs[r]:
+                to = np.uint64(rows[r0 + r] * k)
+                _add_row(tree.logs, made, made_at, first, d, np.uint64(k), np.uint64(r), apart, place, out, to)
+    return n_left
 
 
 def score_tree(
@@ -246,17 +265,16 @@ def score_tree(
     tree: Tree,
     codes: NDArray[Any],
     rows: NDArray[np.int64],
-    probabilities: NDArray[np.float64],
     plain: bool,
     cells: NDArray[np.float64],
-    logs: NDArray[np.float64],
-    offsets: NDArray[np.int64],
     first: NDArray[np.float64],
-    maximize: bool,
-    m: Messages,
     out: NDArray[np.float64],
-) -> None:
-    """out[rows] from their plain codes."""
-    _score(
-        structure, tree, codes, rows, probabilities, plain, cells, logs, offsets, first, maximize, m, out.reshape(-1)
+) -> NDArray[np.int64]:
+    """out[rows] from their plain codes, but for those that are returned: numbers in `rows`, ascending."""
+    left, n = np.empty(len(rows), np.int64), len(rows)
+    block = max(_LEAST_ROWS, min(_MOST_ROWS, _CELLS // structure.n_features, -(-n // _LEAST_ROWS) * _LEAST_ROWS))
+    n_left = _score(
+        structure, tree, entries_of(structure), turned(codes), codes, rows, plain, cells, len(first), first, block,
+        out.reshape(-1), left,
     )  # fmt: skip
+    return left[:n_left]

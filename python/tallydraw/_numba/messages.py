@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tallydraw._numba.elementary import double_of
-from tallydraw._numba.parallel import inline, unrolled
+from tallydraw._numba.parallel import inline
 from tallydraw._numba.scaled import make_scaled, sum_of_products
 from tallydraw._structure import Structure
 
@@ -32,13 +32,16 @@ class Messages(NamedTuple):
     loud: NDArray[np.bool_]
 
 
-def make_messages(structure: Structure) -> Messages:
-    s = structure
-    width = np.zeros(s.n_features, np.int64)
-    ends = s.context_begin[1:]
+def entries_of(s: Structure) -> NDArray[np.int64]:
+    """(d + 1,) where b_j begins."""
+    begin = np.zeros(s.n_features + 1, np.int64)
     inner = np.flatnonzero(np.diff(s.context_begin))
-    width[s.context[ends[inner] - 1]] = s.n_contexts[inner]
-    begin = np.concatenate([[0], np.cumsum(width)])
+    begin[s.context[s.context_begin[1:][inner] - 1] + 1] = s.n_contexts[inner]
+    return np.cumsum(begin, out=begin)
+
+
+def make_messages(structure: Structure) -> Messages:
+    s, begin = structure, entries_of(structure)
     entries = int(begin[-1])
     return Messages(
         begin,
@@ -61,7 +64,7 @@ def find_touched(s, codes, m):
     return n
 
 
-@unrolled
+@inline
 def known_context(s, x, j):
     """The table row of j where every cell of its context is observed, else -1."""
     a = np.int64(0)
@@ -73,7 +76,7 @@ def known_context(s, x, j):
     return a
 
 
-@unrolled
+@inline
 def context_rows(s, x, j, rows):
     """The table rows of j that agree with what is observed of its context, ascending; how many."""
     n = np.int64(1)
@@ -93,7 +96,7 @@ def context_rows(s, x, j, rows):
     return n
 
 
-@unrolled
+@inline
 def _total(plain, maximize, p, at, below_m, below_e, place, n):
     """Sum (left to right) or maximum over x < n of p[at + x] b[place + x]; of p alone where place < 0."""
     if plain:
@@ -175,7 +178,7 @@ def send_messages(plain, maximize, s, x, probabilities, c, m, n_touched, total_m
     return True
 
 
-@unrolled
+@inline
 def products(plain, p, at, below_m, below_e, place, n, terms):
     """terms[x] = p[at + x] b[place + x], up to one power of two for all; p alone where place < 0."""
     if place < 0 or plain:

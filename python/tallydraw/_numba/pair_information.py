@@ -13,11 +13,13 @@ from numpy.typing import NDArray
 
 from tallydraw._numba.elementary import divergence_term, is_near_one, log_probability_of, near_divergence
 from tallydraw._numba.pair_codes import pair_of, pair_places, place_of
-from tallydraw._numba.parallel import inline, kernel, parallel_blocks
+from tallydraw._numba.parallel import allocating, inline, kernel, parallel_blocks
 from tallydraw._structure import Structure
 
-# Tables side by side; their cells, which stay in the nearest cache; tables of more cells are taken one by one.
-_LEAST, _MOST, _CELLS, _TABLE_CELLS = 8, 256, 1 << 12, 1 << 16
+# Tables side by side, in whole groups: LLVM's vectors take so many at a time, and what is left one by one. Their cells,
+# which stay in the nearest cache; tables of more cells are taken one by one.
+_GROUP, _MOST, _CELLS, _TABLE_CELLS = 32, 256, 1 << 12, 1 << 16
+_FEW = 8  # tables that are no slower one by one than as a whole group
 # Cells that are worth a thread.
 _THREAD_CELLS = 1 << 16
 # Rows of a room beside the cells and their sums: of one number a table.
@@ -26,8 +28,16 @@ _SINGLE = 6
 
 
 @inline
-def _side_by_side(cells):
-    return min(_MOST, max(_CELLS // cells, _LEAST)) if cells <= _TABLE_CELLS else 1
+def _whole(n):
+    """As many tables, or more that make whole groups."""
+    return n if n <= _FEW else (n + (_GROUP - 1)) // _GROUP * _GROUP
+
+
+@inline
+def _side_by_side(cells, pairs):
+    if cells > _TABLE_CELLS:
+        return 1
+    return min(min(_MOST, max(_CELLS // cells // _GROUP * _GROUP, _GROUP)), _whole(pairs))
 
 
 @inline
@@ -115,6 +125,14 @@ def _add_near(room, p, q, n, shared, far):
 
 
 @inline
+def _some_near(room, far, n):
+    near = False
+    for t in range(n):
+        near |= room[far + t] == 0.0
+    return near
+
+
+@inline
 def _logs(room, x, n, out):
     for t in range(n):
         room[out + t] = log_probability_of(room[x + t])
@@ -138,9 +156,12 @@ def _add_terms(room, p, q, log_q, n, shared):
         room[shared + t] += divergence_term(room[p + t], room[q + t], room[log_q + t])
 
 
-@inline
+@allocating
 def inform_alike(room, lanes, k, ci, cj, n, pair, information, wants_seen, all_seen):
-    """n tables of k x ci x cj counts, those of pair[t]: the first rows of a room after single ones."""
+    """n tables of k x ci x cj counts, those of pair[t]: the first rows of a room after single ones. Where they make no
+    whole group, whatever lies behind them is computed too, and not looked at.
+    """
+    told, n = n, np.uint64(_whole(np.int64(n)))
     cells, sides = k * ci * cj, k * (ci + cj + 1)
     width = np.uint64(lanes)
     p, q = np.uint64(_SINGLE * lanes), np.uint64((_SINGLE + cells) * lanes)
@@ -149,6 +170,7 @@ def inform_alike(room, lanes, k, ci, cj, n, pair, information, wants_seen, all_s
     seen, shared = np.uint64(_SEEN * lanes), np.uint64(_SHARED * lanes)
     far, log_q = np.uint64(_FAR * lanes), np.uint64(_LOG_Q * lanes)
     kept = np.empty(lanes, np.uint64)
+    near = True
     _normalize(room, p, np.uint64(cells), n, width)
     _clear(room, shared, n)
     _clear(room, far, n)
@@ -168,9 +190,11 @@ def inform_alike(room, lanes, k, ci, cj, n, pair, information, wants_seen, all_s
                 _multiply(room, a, b, n, q + cell)
                 if k > 1:
                     _divide_where_positive(room, of_class, n, q + cell)
-                _add_near(room, p + cell, q + cell, n, shared, far)
+                if near:
+                    _add_near(room, p + cell, q + cell, n, shared, far)
+            near = near and _some_near(room, far, told)
     m = np.uint64(0)
-    for t in range(n):
+    for t in range(told):
         information[pair[t]] = room[shared + t] if room[seen + t] > 0.0 else -np.inf
         if wants_seen:
             all_seen[pair[t]] = room[seen + t]
@@ -179,9 +203,11 @@ def inform_alike(room, lanes, k, ci, cj, n, pair, information, wants_seen, all_s
             m += np.uint64(1)
     if m == 0:
         return
-    for row in range(np.uint64(_SINGLE), np.uint64(first_a + sides)):  # of these tables alone
-        for t in range(m):
-            room[row * width + t] = room[row * width + kept[t]]
+    kept_n, m = m, np.uint64(_whole(np.int64(m)))
+    if kept_n < told:
+        for row in range(np.uint64(_SINGLE), np.uint64(first_a + sides)):  # of these tables alone
+            for t in range(kept_n):
+                room[row * width + t] = room[row * width + kept[t]]
     for row in range(first_a, first_a + (sides if k > 1 else sides - 1)):
         _logs(room, np.uint64(row * lanes), m, np.uint64((row + sides) * lanes))
     _clear(room, shared, m)
@@ -196,7 +222,7 @@ def inform_alike(room, lanes, k, ci, cj, n, pair, information, wants_seen, all_s
                 if k > 1:
                     _subtract_where_positive(room, log_y, of_class, m, log_q)
                 _add_terms(room, p + cell, q + cell, log_q, m, shared)
-    for t in range(m):
+    for t in range(kept_n):
         information[pair[kept[t]]] = room[shared + t]
 
 
@@ -224,7 +250,7 @@ def _inform(
             j_begin, j_end = j_end, _end(by_size, n_categories, j_end)
             ci, cj = n_categories[by_size[i_begin]], n_categories[by_size[j_begin]]
             cells = k * ci * cj
-            lanes = _side_by_side(cells)
+            lanes = _side_by_side(cells, (i_end - i_begin) * (j_end - j_begin))
             room = np.empty(rows_of(cells, k * (ci + cj + 1)) * lanes)
             n = 0
             for i in by_size[i_begin:i_end]:

@@ -31,8 +31,16 @@ def kernel(function: Kernel) -> Kernel:
 
 
 def inline(function: Kernel) -> Kernel:
-    """A piece of kernels, compiled with them."""
-    compiled: Kernel = numba.njit(nogil=True, error_model="numpy", inline="never")(function)
+    """A piece of kernels, compiled with them. It allocates nothing and returns no array, so it counts no references:
+    with tuples of arrays, most of its time would go there.
+    """
+    compiled: Kernel = numba.njit(nogil=True, error_model="numpy", inline="never", _nrt=False)(function)
+    return compiled
+
+
+def allocating(function: Kernel) -> Kernel:
+    """A piece of kernels that makes arrays of its own."""
+    compiled: Kernel = numba.njit(nogil=True, error_model="numpy", inline="never", _nrt=True)(function)
     return compiled
 
 

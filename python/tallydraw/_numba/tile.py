@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 
 from tallydraw._numba.lanes import load, store
-from tallydraw._numba.parallel import inline
+from tallydraw._numba.parallel import allocating
 from tallydraw._numba.transpose import BUFFER, COLUMNS, ROWS, turn_some
 
 # Rows of a tile lie further apart than a power of two: else columns of a tile would share a few places of the cache.
 PADDING = 64
 
 
-@inline
+@allocating
 def write_rows(tile, place, columns, out, column):
     """out[place[i], column + j] = tile[j, i] for j < columns."""
     if columns < COLUMNS:
