@@ -51,6 +51,17 @@ def random_tables(rng, n_categories, parents, n_classes, order=1, zeros=0.0, tin
     return tables, theta
 
 
+def many_rows(n_categories, n_classes, tiny):
+    """85 rows of a forest of 20 features, with no, few or many missing cells: X, sizes, parents, tables, theta."""
+    rng, d, n = np.random.default_rng(3), 20, 85
+    sizes = np.resize(n_categories, d).tolist()
+    parents = random_forest(rng, d)
+    tables, theta = random_tables(rng, sizes, parents, n_classes, zeros=0.1, tiny=tiny)
+    X = np.stack([rng.integers(0, c, n) for c in sizes], axis=1)
+    X[rng.random(X.shape) < rng.choice([0.0, 0.1, 0.6], (n, 1))] = -1
+    return X, sizes, parents, tables, theta
+
+
 def random_forest(rng, d):
     """Parents in any order of features."""
     labels = rng.permutation(d)
