@@ -39,18 +39,20 @@ inline index row_told_words(const structure_view& s, index most, index classes) 
   return (whole_lines(rows * told_words(most, classes)) / 8 | 1) * 8;
 }
 
-/// Whether n rows go in strips, if their codes are of at most two bytes and numbers plain: not where the beliefs of one
-/// could take more than 32 MiB.
-inline bool expected_by_strip(const structure_view& s, index n) {
+/// How many classes of n rows that go in strips are taken at once, so many that the beliefs of a strip take at most
+/// 32 MiB; 0 where not even one is, or rows go one by one.
+inline index strip_classes(const structure_view& s, index n) {
   constexpr index most_words = index{1} << 22, most_sums = index{1} << 31;
-  const index words = row_told_words(s, sizes_of_messages(s).most_categories, classes_at_once(s.n_classes));
-  return n >= least_strip_rows && one_parent(s) && strip_rows * words <= most_words &&
-         s.offsets[s.d] + s.d * s.n_classes <= most_sums;
+  if (n < least_strip_rows || !one_parent(s) || s.offsets[s.d] + s.d * s.n_classes > most_sums) return 0;
+  const index most = sizes_of_messages(s).most_categories;
+  index classes = classes_at_once(s.n_classes);
+  while (classes > 0 && strip_rows * row_told_words(s, most, classes) > most_words) classes /= 2;
+  return classes;
 }
 
 inline expected_pieces make_expected_pieces(const structure_view& s, index n) {
   const message_sizes size = sizes_of_messages(s);
-  const index together = rows_together(s.d), classes = classes_at_once(s.n_classes), some = expected_by_strip(s, n);
+  const index together = rows_together(s.d), classes = strip_classes(s, n), some = classes > 0;
   expected_pieces at{};
   const auto place = [&at](index& piece, index words) {
     piece = at.words;
@@ -82,7 +84,7 @@ struct expected_call {
   encoder e;
   const double* probabilities;
   bool plain;
-  bool by_strip;
+  index at_once;        // classes in strips; 0: no strips
   const double* cells;  // the same, codes and then classes innermost; null where no row is of several classes
   const double* weights;
   expected_pieces at;
@@ -278,7 +280,7 @@ inline void expect_strip(const expected_call& call, index row0, index row1, std:
   const tables_by_row by_row{call.probabilities, s.offsets, classes};
   if (!several) return expect(by_row);
   for (index c = 0, w = 0; c < k; c += w) {
-    w = call.cells != nullptr ? classes_at_once(k - c) : 1;
+    w = call.cells != nullptr ? std::min(call.at_once, classes_at_once(k - c)) : 1;
     std::fill_n(classes, strip_rows, c);
     with_classes(w, [&](auto at_once) {
       constexpr int W = decltype(at_once)::value;
@@ -296,7 +298,7 @@ inline void expect_block(const expected_call& call, index begin, index end, std:
   const structure_view& s = call.e.s;
   std::fill_n(reinterpret_cast<double*>(own + call.at.sums), call.begins[s.d], 0.0);
   if constexpr (sizeof(U) <= 2)
-    if (call.by_strip) {
+    if (call.at_once > 0) {
       for (index row0 = begin; row0 < end; row0 += strip_rows)
         expect_strip<U>(call, row0, std::min(end, row0 + strip_rows), own);
       return;
@@ -332,11 +334,16 @@ inline void count_expected(const codes_view& x, const code_rules& rules, const s
   double* const cells = reinterpret_cast<double*>(words + whole_lines(encoder_bytes(d) / 8 + d + 1));
   std::uint64_t* const parts = reinterpret_cast<std::uint64_t*>(cells) + whole_lines(s.offsets[d]);
   for (index j = 0; j <= d; ++j) begins[j] = s.offsets[j] + j * k;
-  expected_call call{
-      make_encoder(x, rules, s, scratch),   probabilities, plain, false, nullptr, weights, make_expected_pieces(s, x.n),
-      sizes_of_messages(s).most_categories, begins};
-  call.by_strip = plain && expected_by_strip(s, x.n);
-  if (call.by_strip && s.offsets[d] <= 4 * x.n * d * k && of_several(weights, x.n, k)) {
+  expected_call call{make_encoder(x, rules, s, scratch),
+                     probabilities,
+                     plain,
+                     plain ? strip_classes(s, x.n) : 0,
+                     nullptr,
+                     weights,
+                     make_expected_pieces(s, x.n),
+                     sizes_of_messages(s).most_categories,
+                     begins};
+  if (call.at_once > 1 && s.offsets[d] <= 4 * x.n * d * k && of_several(weights, x.n, k)) {
     copy_cells(s, probabilities, cells);
     call.cells = cells;
   }

@@ -147,8 +147,11 @@ inline void marginals_of_strip(const encoder& e, const double* probabilities, co
       const index n = N > 0 ? N : s.n_categories[j];
       const U* const x = strip.z.x + j * strip_rows;
       double* const to = out + own.place[j] * own.n + begin * n;
-      for (index r = 0; r < end - begin; ++r)
-        for (index v = 0; v < n; ++v) to[r * n + v] = static_cast<index>(x[r]) == v ? 1.0 : 0.0;
+      std::fill_n(to, (end - begin) * n, 0.0);
+      for (index r = 0; r < end - begin; ++r) {
+        const index missing = x[r] == static_cast<U>(n);  // no branch: it would be taken at random
+        to[r * n + static_cast<index>(x[r]) - missing] = static_cast<double>(1 - missing);
+      }
     }
     if (strip.first[s.d] > 0) add_strip<N>(e, probabilities, weights, begin, end - begin, strip, at, words, own, out);
   };

@@ -35,7 +35,7 @@ struct strip_pieces {
   index words;
 };
 
-/// W classes at once.
+/// Of W classes at once.
 inline strip_pieces make_strip_pieces(const structure_view& s, index W) {
   strip_pieces at{};
   const auto place = [&at](index& piece, index words) {
@@ -206,21 +206,19 @@ TALLYDRAW_APART inline void spread_strip(const encoder& e, const strip_view<U>& 
       }
       for (index v = 0; v < n; ++v) beliefs[v].divide_or_zero(sum);
     };
-    const auto context = [&](index r) { return parent == j ? 0 : static_cast<index>(x[parent * strip_rows + r]) * n; };
-    for_bits(missing & ~under & heard, [&](index r) {
+    const auto spread = [&](index r, auto has_message) {
       double* const b = own(r);
-      const index z = context(r);
-      take_terms(from.of(j, rows * n, r) + z * from.step, b);
+      const index z = parent == j ? 0 : static_cast<index>(x[parent * strip_rows + r]) * n;
+      const double* const theta = from.of(j, rows * n, r) + z * from.step;
+      if constexpr (has_message)
+        take_terms(theta, b);
+      else
+        take_tables(theta);
       for (index v = 0; v < n; ++v) beliefs[v].store(b + v * W);
       tell(r, j, z, 1, n, beliefs);
-    });
-    for_bits(missing & ~under & ~heard, [&](index r) {
-      double* const b = own(r);
-      const index z = context(r);
-      take_tables(from.of(j, rows * n, r) + z * from.step);
-      for (index v = 0; v < n; ++v) beliefs[v].store(b + v * W);
-      tell(r, j, z, 1, n, beliefs);
-    });
+    };
+    for_bits(missing & ~under & heard, [&](index r) { spread(r, std::true_type{}); });
+    for_bits(missing & ~under & ~heard, [&](index r) { spread(r, std::false_type{}); });
     for_bits(missing & under, [&](index r) {
       const double *const p = above(r), *const theta = from.of(j, rows * n, r);
       double* const b = own(r);
