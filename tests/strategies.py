@@ -75,6 +75,13 @@ def random_task(rng, n_categories, d, n_classes, tiny, n, missing):
     return sizes, parents, tables, theta, random_rows(rng, sizes, n, missing)
 
 
+def many_rows(n_categories, n_classes, tiny):
+    """85 rows of a forest of 20 features, with no, few or many missing cells: X, sizes, parents, tables, theta."""
+    rng = np.random.default_rng(3)
+    sizes, parents, tables, theta, X = random_task(rng, n_categories, 20, n_classes, tiny, 85, [0.0, 0.1, 0.6])
+    return X, sizes, parents, tables, theta
+
+
 def completions(row, theta, n_categories, parents, order=1):
     """(x, p(x)) of every completion of a row whose missing cells are negative."""
     for x in itertools.product(*(range(c) if v < 0 else [v] for v, c in zip(row, n_categories, strict=True))):

@@ -10,7 +10,7 @@ import reference
 import tallydraw as td
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from strategies import completions, random_forest, random_tables, tasks
+from strategies import completions, many_rows, random_forest, random_tables, tasks
 from tallydraw.models._evidence import write_completions
 
 KEY = 0x0123456789ABCDEF
@@ -31,29 +31,47 @@ def row_levels(theta, n_categories):
     return [[of(table, c) for table, c in zip(tables, n_categories, strict=True)] for tables in theta]
 
 
-@given(task=tasks(), maximize=st.booleans(), start=st.sampled_from([0, 5, 2**63]))
-@settings(max_examples=60, deadline=None)
-def check_against_reference(task, maximize, start):
-    X, n_categories, parents, order, tables, theta, threads = task
+def check(X, n_categories, parents, order, tables, theta, threads, maximize, start):
+    """Each row under its most probable class; False where no row is possible."""
     plain, codes = reference.combined_codes(X.tolist(), n_categories, parents, order, None, False)
     scores = reference.log_prob_messages(plain, codes, theta, n_categories, parents, [0.0] * len(theta), order)
     y = np.array([np.argmax(row) for row in scores], np.int64)
     possible = np.array([row[k] > -math.inf for row, k in zip(scores, y, strict=True)])
-    assume(possible.any())
+    if not possible.any():
+        return False
     X, y, plain = X[possible], y[possible], [x for x, p in zip(plain, possible, strict=True) if p]
     levels = row_levels(theta, n_categories)
     expected = reference.complete_features(
         plain, theta, levels, n_categories, parents, order, y.tolist(), KEY, start, maximize
     )
     classes = None if tables.n_classes is None else y
-    got = complete(X, tables, classes, maximize=maximize, start=start, threads=threads)
-    assert got.tolist() == expected
+    for dtype in (np.uint8, np.uint32):
+        got = complete(X, tables, classes, maximize=maximize, start=start, threads=threads, dtype=dtype)
+        assert got.tolist() == expected
+    return True
+
+
+@given(task=tasks(), maximize=st.booleans(), start=st.sampled_from([0, 5, 2**63]))
+@settings(max_examples=60, deadline=None)
+def check_against_reference(task, maximize, start):
+    assume(check(*task, maximize, start))
 
 
 def test_equals_the_reference_on_every_instruction_set(backend):
     for name in td.backend.instruction_sets():
         td.backend.use(backend, instruction_set=name)
         check_against_reference()
+
+
+@pytest.mark.parametrize("maximize", [False, True])
+@pytest.mark.parametrize("tiny", [0.0, 0.2])
+@pytest.mark.parametrize("n_classes", [None, 9])
+@pytest.mark.parametrize("n_categories", [2, 3, 4, 5, 6, 7, 8, 12, (2, 5, 1, 3), (17, 16)])
+def test_many_rows_equal_the_reference(backend, n_categories, n_classes, tiny, maximize):
+    X, sizes, parents, tables, theta = many_rows(n_categories, n_classes, tiny)
+    for name in td.backend.instruction_sets():
+        td.backend.use(backend, instruction_set=name)
+        assert check(X, sizes, parents, 1, tables, theta, 2, maximize, 2**40)
 
 
 @pytest.mark.parametrize("order", [1, 2, 3])

@@ -8,7 +8,7 @@ import reference
 import tallydraw as td
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from strategies import completions, random_forest, random_rows, random_tables, tasks
+from strategies import completions, many_rows, random_forest, random_rows, random_tables, tasks
 from tallydraw.models._evidence import expected_counts
 
 
@@ -42,21 +42,22 @@ def test_equals_the_reference_on_every_instruction_set(backend):
         check_against_reference()
 
 
+@pytest.mark.parametrize("several", [False, True])
 @pytest.mark.parametrize("tiny", [0.0, 0.2])
-@pytest.mark.parametrize("n_classes", [None, 9])
-@pytest.mark.parametrize("n_categories", [2, 5, (2, 5, 1, 3)])
-def test_sums_of_many_rows_equal_the_reference(backend, n_categories, n_classes, tiny):
-    rng, d, n, k = np.random.default_rng(3), 20, 85, n_classes or 1
-    sizes, parents = np.resize(n_categories, d).tolist(), random_forest(rng, d)
-    tables, theta = random_tables(rng, sizes, parents, n_classes, zeros=0.1, tiny=tiny)
-    X = np.stack([rng.integers(0, c, n) for c in sizes], axis=1)
-    X[rng.random(X.shape) < rng.choice([0.0, 0.1, 0.6], (n, 1))] = -1
-    weights = rng.dirichlet(np.ones(k), n) * (rng.random((n, k)) < 0.8)
+@pytest.mark.parametrize("n_classes", [None, 7, 9])
+@pytest.mark.parametrize("n_categories", [2, 3, 4, 5, 6, 7, 8, 12, (2, 5, 1, 3), (17, 16)])
+def test_many_rows_equal_the_reference(backend, n_categories, n_classes, tiny, several):
+    X, sizes, parents, tables, theta = many_rows(n_categories, n_classes, tiny)
+    rng, n, k = np.random.default_rng(4), len(X), n_classes or 1
+    weights = rng.exponential(size=(n, k)) * (rng.random((n, k)) < 0.8)
+    if not several:  # one a row
+        weights *= np.arange(k) == rng.integers(0, k, n)[:, None]
     plain, codes = reference.combined_codes(X.tolist(), sizes, parents, 1, None, False)
-    expected = flat(reference.count_expected(plain, codes, theta, sizes, parents, 1, weights.tolist(), 50))
+    expected = flat(reference.count_expected(plain, codes, theta, sizes, parents, 1, weights.tolist(), 75))
     for name in td.backend.instruction_sets():
         td.backend.use(backend, instruction_set=name)
-        assert kernel(X, tables, weights, 50, 2).tolist() == expected
+        for threads in (1, 2):
+            assert kernel(X, tables, weights, 75, threads).tolist() == expected
 
 
 @pytest.mark.parametrize("order", [1, 2, 3])

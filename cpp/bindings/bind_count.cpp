@@ -139,7 +139,7 @@ void count_expected(const py::array& X, std::optional<index> missing, bool unsee
   const double* weight = weights.data();
   double* to = counts.mutable_data();
   const count_kernels& kernels = *active_kernels().count;  // once: another thread may choose another
-  const scratch_words scratch(kernels.count_expected_scratch(s, threads));
+  const scratch_words scratch(kernels.count_expected_scratch(s, x.n, threads));
   const without_gil released;  // raw memory only from here on
   kernels.count_expected(x, rules, s, theta, plain, weight, block_rows, to, scratch.get(), threads);
 }

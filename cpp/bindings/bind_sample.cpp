@@ -72,7 +72,7 @@ void bind_sample(py::module_& m) {
         const outcomes_view view = as_outcomes(out);
         const sample_kernels& kernels = *active_kernels().sample;  // once: another thread may choose another
         const without_gil release;
-        const scratch_words scratch(kernels.complete_features_scratch(s, threads));
+        const scratch_words scratch(kernels.complete_features_scratch(s, x.n, threads));
         kernels.complete_features(x, classes, rules, s, theta, plain, levels, only, maximize, key, start, view,
                                   scratch.get(), threads);
       },

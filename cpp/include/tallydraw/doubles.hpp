@@ -179,6 +179,8 @@ struct doubles<1> {
   void add(const doubles& other) noexcept { value += other.value; }
   void multiply(const double* by) noexcept { value *= *by; }
   void multiply(double by) noexcept { value *= by; }
+  void multiply(const doubles& by) noexcept { value *= by.value; }
+  void divide_or_zero(const doubles& by) noexcept { value /= by.value == 0.0 ? 1.0 : by.value; }
   void add_to_all(double other) noexcept { value += other; }
   void keep_above(double least) noexcept { value = value > least ? value : 0.0; }
   void add_to(double* to) const noexcept { *to += value; }

@@ -47,7 +47,7 @@ struct count_kernels {
                       std::uint64_t* tables, void* scratch);
 
   // count_expected.hpp; scratch in words of 64 bits
-  index (*count_expected_scratch)(const structure_view& s, int threads);
+  index (*count_expected_scratch)(const structure_view& s, index n, int threads);
   void (*count_expected)(const codes_view& x, const code_rules& rules, const structure_view& s,
                          const double* probabilities, bool plain, const double* weights, index block_rows,
                          double* counts, void* scratch, int threads);
@@ -87,7 +87,7 @@ struct sample_kernels {
                        int threads);
 
   // complete_features.hpp; scratch in words of 64 bits
-  index (*complete_features_scratch)(const structure_view& s, int threads);
+  index (*complete_features_scratch)(const structure_view& s, index n, int threads);
   void (*complete_features)(const codes_view& x, const index* y, const code_rules& rules, const structure_view& s,
                             const double* probabilities, bool plain, const std::uint64_t* level, index only,
                             bool maximize, std::uint64_t key, std::uint64_t start, outcomes_view out, void* scratch,

@@ -16,7 +16,6 @@
 #include "tallydraw/messages_by_row.hpp"
 #include "tallydraw/parallel.hpp"
 #include "tallydraw/prefetch.hpp"
-#include "tallydraw/transpose.hpp"
 #include "tallydraw/tree_columns.hpp"
 #include "tallydraw/tree_totals.hpp"
 
@@ -355,7 +354,6 @@ inline index log_prob_tree(const codes_view& x, const code_rules& rules, const s
       auto* const columns = reinterpret_cast<child_column<U>*>(own + at.columns);
       static_assert(sizeof *columns <= 4 * sizeof *own);
       U* const combined = reinterpret_cast<U*>(own + at.combined);
-      code_columns<U> z{codes, own + at.gone, block, (block + 63) / 64};
       double* const sums = reinterpret_cast<double*>(own + at.sums);
       made_totals made{};
       made.values = reinterpret_cast<double*>(own + at.values);
@@ -365,13 +363,7 @@ inline index log_prob_tree(const codes_view& x, const code_rules& rules, const s
 
       const index n = end - begin;
       if (encode_rows(e, rows + begin, n, codes) & met_bad) bad.report(first_bad(e, rows[begin], rows[end - 1] + 1));
-      std::memset(codes + n * d, 0, static_cast<std::size_t>((block - n) * d) * sizeof(U));  // rows that nobody reads
-      if (transpose(codes, turned, block, d) == turned) z.x = turned;
-      for (index j = 0; j < d; ++j)
-        for (index strip = 0; strip < z.strips; ++strip)
-          z.gone[j * z.strips + strip] = !e.slots ? 0
-                                                  : bits_where(z.x + j * block + 64 * strip, block < 64 ? block : 64,
-                                                               static_cast<const U*>(e.slot)[j]);
+      const code_columns<U> z = make_code_columns(e, codes, n, turned, block, own + at.gone);
       const row_messages messages = make_row_messages(s, size, own + at.row_messages);
       const row_totals t{reinterpret_cast<double*>(own + at.totals), own + at.tops, own + at.outside};
       bool by_row = false;

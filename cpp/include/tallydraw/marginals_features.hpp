@@ -1,50 +1,43 @@
 // p(x_j | what is seen of the row), for every feature: 1 at an observed cell; at a missing one the sum over the
 // classes, in their order, of weights[r][k] times the beliefs of beliefs.hpp, in their order. Classes of weight zero
-// are left out. Where every context is at most one feature, several rows go at once (messages_by_row.hpp).
+// are left out. Where every context is at most one feature, rows go in strips (messages_by_strip.hpp).
 #pragma once
 
 #include <algorithm>
 #include <cstdint>
-#include <cstring>
+#include <type_traits>
 
+#include "tallydraw/attributes.hpp"
 #include "tallydraw/beliefs.hpp"
 #include "tallydraw/codes.hpp"
-#include "tallydraw/messages_by_row.hpp"
+#include "tallydraw/messages_by_class.hpp"
+#include "tallydraw/messages_by_strip.hpp"
 #include "tallydraw/parallel.hpp"
-#include "tallydraw/transpose.hpp"
 
 namespace tallydraw::TALLYDRAW_ISA {
-
-/// Rows of a block, of those that go at once.
-constexpr index marginal_rows = 64;
 
 /// Where the pieces of a thread's scratch begin, in words, and how many they are.
 struct marginals_pieces {
   index messages, beliefs, place, plain_codes, combined;
-  index turned, gone, row_messages, down, sums;  // of rows at once
+  index strip, room;  // of strips
+  strip_pieces of_strip;
   index words;
 };
 inline marginals_pieces make_marginals_pieces(const structure_view& s) {
-  const message_sizes size = sizes_of_messages(s);
   marginals_pieces at{};
   const auto place = [&at](index& piece, index words) {
     piece = at.words;
     at.words += whole_lines(words);
   };
-  index columns = 0;
-  for (index j = 0; j < s.d; ++j) columns += s.n_categories[j];
-  const index together = std::max(marginal_rows, rows_together(s.d));
+  const index some = one_parent(s);
+  at.of_strip = make_strip_pieces(s, 1);
   place(at.messages, message_words(s));
   place(at.beliefs, belief_words(s));
   place(at.place, s.d);
-  place(at.plain_codes, together * s.d);
-  place(at.combined, together * s.d);
-  const index some = sent_by_row(s, size);
-  place(at.turned, some * marginal_rows * s.d);
-  place(at.gone, some * s.d);
-  place(at.row_messages, some * row_messages_words(s, size));
-  place(at.down, some * rows_sent * size.entries);
-  place(at.sums, some * rows_sent * columns);
+  place(at.plain_codes, rows_together(s.d) * s.d);
+  place(at.combined, rows_together(s.d) * s.d);
+  place(at.strip, some * at.of_strip.words);
+  place(at.room, some * 2 * sizes_of_messages(s).most_categories);
   return at;
 }
 
@@ -99,103 +92,73 @@ inline void marginals_of_each(const encoder& e, const double* probabilities, boo
   }
 }
 
-/// The same of the q-th rows_sent rows of a strip, all classes; sums[column][lane].
+/// What the missing cells of a strip of rows from row0 on add, classes in their order.
 template <int N, class U>
-TALLYDRAW_APART inline void marginals_of_rows(const encoder& e, const double* probabilities, const double* weights,
-                                              index row0, index rows, const std::uint64_t* gone, index q,
-                                              marginals_state<U>& own, const row_messages& t, double* down,
-                                              double* sums) {
+TALLYDRAW_APART inline void add_strip(const encoder& e, const double* probabilities, const double* weights, index row0,
+                                      index rows, const strip_view<U>& strip, const marginals_pieces& at,
+                                      std::uint64_t* words, marginals_state<U>& own, double* out) {
   const structure_view& s = e.s;
-  const index d = s.d, k = s.n_classes;
-  const index* const place = own.place;
-  std::fill_n(sums, rows_sent * own.columns, 0.0);
+  const index k = s.n_classes, n_rows = own.n, most = sizes_of_messages(s).most_categories;
+  const index *const place = own.place, *const n_categories = s.n_categories;
+  double* const below = reinterpret_cast<double*>(words + at.strip + at.of_strip.below);
+  double* const room = reinterpret_cast<double*>(words + at.room);
+  const auto cells_of = [=](index j, index r) { return out + place[j] * n_rows + (row0 + r) * n_categories[j]; };
   for (index c = 0; c < k; ++c) {
+    index classes[strip_rows];
+    double weight[strip_rows];
+    std::fill_n(classes, strip_rows, c);
     bool counts = false;
-    for (index l = 0; l < rows; ++l) counts |= weights[(row0 + l) * k + c] != 0.0;
+    for (index r = 0; r < rows; ++r) {
+      weight[r] = weights[(row0 + r) * k + c];
+      counts |= weight[r] != 0.0;
+    }
     if (!counts) continue;
-    const class_block of_class{probabilities, s, c};
-    const std::uint32_t outside =
-        send_rows<N>(e, of_class, gone, 1, q, own.m, t, [](index, row_bits, const row_doubles&) {});
-    double weight[rows_sent] = {};
-    for (index l = 0; l < rows; ++l)
-      if (!(outside >> l & 1)) weight[l] = weights[(row0 + l) * k + c];
-    row_doubles by;
-    by.load(weight);
-    spread_rows<N>(e, of_class, gone, 1, q, own.m, t, down, [=](index j, index v, row_doubles belief) {
-      belief.multiply(by);
-      belief.add_to(sums + rows_sent * (place[j] + v));
-    });
-    for (index l = 0; l < rows; ++l) {
-      const double alone = weights[(row0 + l) * k + c];
-      if (!(outside >> l & 1) || alone == 0.0) continue;
-      encode(e, row0 + l, row0 + l + 1, 0, d, own.combined, own.plain_codes);
-      const coded_row<U> row{own.plain_codes, own.combined};
+    const tables_by_row tables{probabilities, s.offsets, classes};
+    const std::uint64_t outside = send_strip<false, N>(e, strip, tables, below);
+    for_bits(outside, [&](index r) {
+      const double alone = weight[r];
+      weight[r] = 0.0;
+      if (alone == 0.0) return;
+      const coded_row<U> row = encode_row(e, row0 + r, own.plain_codes, own.combined);
       find_touched(e, row, own.m);
       tell_row(e, row, probabilities, true, c, own,
-               [&](index j, index v, double belief) { sums[rows_sent * (place[j] + v) + l] += alone * belief; });
-    }
+               [&](index j, index v, double belief) { cells_of(j, r)[v] += alone * belief; });
+    });
+    const double* const by = weight;
+    spread_strip<false, N>(e, strip, tables, below, room, most,
+                           [=](index r, index j, index, index, index n, const doubles<1>* beliefs) {
+                             double* const to = cells_of(j, r);
+                             for (index v = 0; v < n; ++v) to[v] += by[r] * beliefs[v].value;
+                           });
   }
-  row_doubles one;
-  one.fill(1.0);
-  for (index j = 0; j < d; ++j)
-    for (index v = 0; v < s.n_categories[j]; ++v) {
-      row_doubles sum;
-      double* const column = sums + rows_sent * (place[j] + v);
-      const row_bits missing = bits_of_rows(gone[j], q);
-      sum.load(column);
-      sum.keep(missing);
-      sum.take(bits_of_rows(t.seen[j * t.most + v], q) & static_cast<row_bits>(~missing), one);
-      sum.store(column);
-    }
 }
 
-/// Whether that is worth it, of n rows of which these cells are missing: in units of 2 ns (measured), what it costs are
-/// one a cell and class and 16 products; 40 a missing cell and class of positive weight are what it saves.
-inline bool are_many(const structure_view& s, const std::uint64_t* gone, const double* weights, index n) {
-  const index k = s.n_classes;
-  index missing = 0, products = 0;
-  for (index j = 0; j < s.d; ++j) {
-    missing += popcount(gone[j]);
-    products += s.n_contexts[j] * s.n_categories[j];
-  }
-  const index positive = n * k - std::count(weights, weights + n * k, 0.0);
-  return 40 * missing * positive > n * n * k * (s.d + products / 16);
-}
-
-/// The same of rows [begin, end), at most marginal_rows, several at once; `words`: of the thread.
+/// Rows [begin, end), at most strip_rows; `words`: of the thread.
 template <class U>
-inline void marginals_of_block(const encoder& e, const double* probabilities, const double* weights, index begin,
+inline void marginals_of_strip(const encoder& e, const double* probabilities, const double* weights, index begin,
                                index end, marginals_state<U>& own, const marginals_pieces& at, std::uint64_t* words,
                                double* out) {
   const structure_view& s = e.s;
-  const index d = s.d, n = end - begin;
-  U* const codes = own.plain_codes;
-  U* const turned = reinterpret_cast<U*>(words + at.turned);
-  visit_unsigned(e.x.type, [&](auto v) { return encode_plain<decltype(v)>(e, begin, end, 0, d, codes); });
-  std::memset(codes + n * d, 0, static_cast<std::size_t>((marginal_rows - n) * d) * sizeof(U));
-  code_columns<U> z{codes, words + at.gone, marginal_rows, 1};
-  if (transpose(codes, turned, marginal_rows, d) == turned) z.x = turned;
-  for (index j = 0; j < d; ++j)
-    z.gone[j] = !e.slots ? 0 : bits_where(z.x + j * marginal_rows, marginal_rows, static_cast<const U*>(e.slot)[j]);
-  if (!are_many(s, z.gone, weights + begin * s.n_classes, n))
-    return marginals_of_each(e, probabilities, true, weights, begin, end, own, out);
-  const row_messages t = make_row_messages(s, sizes_of_messages(s), words + at.row_messages);
-  see_strip(s, z, 0, t);
-  double* const sums = reinterpret_cast<double*>(words + at.sums);
-  with_categories(s, [&](auto categories) {
-    for (index q = 0; q * rows_sent < n; ++q) {
-      const index row0 = begin + q * rows_sent, rows = std::min<index>(rows_sent, end - row0);
-      marginals_of_rows<decltype(categories)::value>(e, probabilities, weights, row0, rows, z.gone, q, own, t,
-                                                     reinterpret_cast<double*>(words + at.down), sums);
-      for (index j = 0; j < d; ++j) {
-        const index categories_of = s.n_categories[j];
-        const double* const from = sums + rows_sent * own.place[j];
-        double* const to = out + own.place[j] * own.n + row0 * categories_of;
-        for (index l = 0; l < rows; ++l)
-          for (index v = 0; v < categories_of; ++v) to[l * categories_of + v] = from[rows_sent * v + l];
+  encode_strip<U>(e, begin, end, at.of_strip, words + at.strip);
+  const strip_view<U> strip = turn_strip<U>(e, end - begin, ~std::uint64_t{0}, at.of_strip, words + at.strip);
+  const auto run = [&](auto categories) {
+    constexpr int N = decltype(categories)::value;
+    for (index j = 0; j < s.d; ++j) {
+      const index n = N > 0 ? N : s.n_categories[j];
+      const U* const x = strip.z.x + j * strip_rows;
+      double* const to = out + own.place[j] * own.n + begin * n;
+      std::fill_n(to, (end - begin) * n, 0.0);
+      for (index r = 0; r < end - begin; ++r) {
+        const index missing = x[r] == static_cast<U>(n);  // no branch: it would be taken at random
+        to[r * n + static_cast<index>(x[r]) - missing] = static_cast<double>(1 - missing);
       }
     }
-  });
+    if (strip.first[s.d] > 0) add_strip<N>(e, probabilities, weights, begin, end - begin, strip, at, words, own, out);
+  };
+  if constexpr (sizeof(U) == 1)
+    with_categories(s, run);
+  else
+    run(std::integral_constant<int, 0>{});
 }
 
 /// out: of one feature after the other, (n, C_j). Codes are checked already; `plain`: every positive probability is at
@@ -206,10 +169,10 @@ inline void marginals_features(const codes_view& x, const code_rules& rules, con
   const encoder e = make_encoder(x, rules, s, scratch);
   std::uint64_t* const parts = static_cast<std::uint64_t*>(scratch) + whole_lines(encoder_bytes(s.d) / 8);
   const marginals_pieces at = make_marginals_pieces(s);
-  const bool by_row = plain && e.tile == code_type::u8 && e.parent != nullptr && sent_by_row(s, sizes_of_messages(s));
   visit_unsigned(e.tile, [&](auto u) {
     using U = decltype(u);
-    parallel_blocks(x.n, by_row ? marginal_rows : rows_together(s.d), threads, [&](index begin, index end, int thread) {
+    const bool by_strip = plain && sizeof(U) <= 2 && x.n >= least_strip_rows && one_parent(s);
+    parallel_blocks(x.n, by_strip ? strip_rows : rows_together(s.d), threads, [&](index begin, index end, int thread) {
       std::uint64_t* const words = parts + thread * at.words;
       marginals_state<U> own{make_message_state(s, words + at.messages),
                              reinterpret_cast<double*>(words + at.beliefs),
@@ -222,9 +185,8 @@ inline void marginals_features(const codes_view& x, const code_rules& rules, con
         own.place[j] = own.columns;
         own.columns += s.n_categories[j];
       }
-      if constexpr (sizeof(U) == 1) {
-        if (by_row) return marginals_of_block(e, probabilities, weights, begin, end, own, at, words, out);
-      }
+      if constexpr (sizeof(U) <= 2)
+        if (by_strip) return marginals_of_strip(e, probabilities, weights, begin, end, own, at, words, out);
       marginals_of_each(e, probabilities, plain, weights, begin, end, own, out);
     });
   });

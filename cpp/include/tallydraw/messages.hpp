@@ -34,6 +34,13 @@ struct message_state {
   bool* loud;  // [d]: a message has come from below
 };
 
+/// Whether every context is at most one feature.
+inline bool one_parent(const structure_view& s) {
+  for (index j = 0; j < s.d; ++j)
+    if (s.context_begin[j + 1] - s.context_begin[j] > 1) return false;
+  return true;
+}
+
 /// Entries of b_j together, the largest C_j and n_contexts.
 struct message_sizes {
   index entries;
@@ -80,6 +87,13 @@ struct coded_row {
   const U* x;
   const U* z;
 };
+
+/// Those of row r, for which there is room.
+template <class U>
+inline coded_row<U> encode_row(const encoder& e, index r, U* plain, U* combined) {
+  encode(e, r, r + 1, 0, e.s.d, combined, plain);
+  return {e.contexts ? plain : combined, combined};
+}
 
 /// Lists the touched features of a row.
 template <class U>

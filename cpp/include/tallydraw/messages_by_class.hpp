@@ -2,6 +2,7 @@
 // many classes at once as lie in a vector. The same numbers by the same operations.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -26,6 +27,23 @@ inline void with_classes(index w, F&& f) {
     case 4: f(std::integral_constant<int, 4>{}); break;
     case 2: f(std::integral_constant<int, 2>{}); break;
     default: f(std::integral_constant<int, 1>{}); break;
+  }
+}
+
+/// f of N as a type: the number of categories of every feature, 0 where they differ or are more than eight.
+template <class F>
+inline auto with_categories(const structure_view& s, F&& f) {
+  const index n = s.n_categories[0];
+  const bool same = std::all_of(s.n_categories, s.n_categories + s.d, [=](index other) { return other == n; });
+  switch (same ? n : 0) {
+    case 2: return f(std::integral_constant<int, 2>{});
+    case 3: return f(std::integral_constant<int, 3>{});
+    case 4: return f(std::integral_constant<int, 4>{});
+    case 5: return f(std::integral_constant<int, 5>{});
+    case 6: return f(std::integral_constant<int, 6>{});
+    case 7: return f(std::integral_constant<int, 7>{});
+    case 8: return f(std::integral_constant<int, 8>{});
+    default: return f(std::integral_constant<int, 0>{});
   }
 }
 

@@ -1,7 +1,6 @@
-// The passes of messages.hpp and beliefs.hpp for several rows at once, a lane each, under one class: sum-product where
-// every context is at most one feature, and numbers are plain. What takes no part in a row is multiplied by one, or added
-// as a zero, so that each row has the numbers that it has alone, by the same operations. The cost hardly depends on how
-// many cells are missing.
+// The upward pass of messages.hpp for several rows at once, a lane each, under one class: sum-product where every context
+// is at most one feature, and numbers are plain. What takes no part in a row is multiplied by one, so that each row has
+// the numbers that it has alone, by the same operations. The cost hardly depends on how many cells are missing.
 #pragma once
 
 #include <algorithm>
@@ -23,13 +22,6 @@ using row_doubles = doubles<rows_sent>;
 using row_bits = std::uint16_t;  // a bit a lane
 static_assert(rows_sent == 8 * sizeof(row_bits));
 
-/// Whether every context is at most one feature.
-inline bool one_parent(const structure_view& s) {
-  for (index j = 0; j < s.d; ++j)
-    if (s.context_begin[j + 1] - s.context_begin[j] > 1) return false;
-  return true;
-}
-
 /// Whether rows can be sent at once, if their codes are bytes and numbers plain. Without masks of vectors they are slower
 /// than one by one (measured).
 inline bool sent_by_row(const structure_view& s, const message_sizes& size) {
@@ -48,14 +40,7 @@ struct theta_view {
   index a_step;
 };
 
-/// Where one class lies among flat probabilities, and among those with classes innermost.
-struct class_block {
-  const double* probabilities;
-  const structure_view& s;
-  index c;
-
-  theta_view of(index j, index n, index rows) const { return {probabilities + s.offsets[j] + c * rows * n, 1, n}; }
-};
+/// Where one class lies among probabilities with classes innermost.
 struct class_lane {
   const double* cells;
   const index* offsets;
@@ -91,23 +76,6 @@ inline void see_strip(const structure_view& s, const code_columns<U>& z, index s
     for (index x = 0; x < s.n_categories[j]; ++x)
       t.seen[j * t.most + x] =
           z.gone[j * z.strips + strip] | bits_where(z.x + j * z.rows + 64 * strip, rows, static_cast<U>(x));
-}
-
-/// f of N as a type: the number of categories of every feature, 0 where they differ or are more than eight.
-template <class F>
-inline auto with_categories(const structure_view& s, F&& f) {
-  const index n = s.n_categories[0];
-  const bool same = std::all_of(s.n_categories, s.n_categories + s.d, [=](index other) { return other == n; });
-  switch (same ? n : 0) {
-    case 2: return f(std::integral_constant<int, 2>{});
-    case 3: return f(std::integral_constant<int, 3>{});
-    case 4: return f(std::integral_constant<int, 4>{});
-    case 5: return f(std::integral_constant<int, 5>{});
-    case 6: return f(std::integral_constant<int, 6>{});
-    case 7: return f(std::integral_constant<int, 7>{});
-    case 8: return f(std::integral_constant<int, 8>{});
-    default: return f(std::integral_constant<int, 0>{});
-  }
 }
 
 /// The bits of the q-th rows_sent rows of a strip.
@@ -173,60 +141,6 @@ inline std::uint32_t send_rows(const encoder& e, const Class& of_class, const st
     loud[parent] |= sent;
   }
   return outside.lanes();
-}
-
-/// The downward pass after send_rows. tell(j, v, beliefs) is called for every feature that is missing in some lanes, for
-/// each code of its context, ascending, and each category v; beliefs count where it is missing. down: as b_j.
-template <int N, class Class, class Tell>
-inline void spread_rows(const encoder& e, const Class& of_class, const std::uint64_t* gone_bits, index strips, index q,
-                        const message_state& m, const row_messages& t, double* down, Tell&& tell) {
-  const index d = e.s.d, most = t.most;
-  row_doubles one;
-  one.fill(1.0);
-  for (index i = 0; i < d; ++i) {
-    const index j = e.s.order[i], parent = e.parent[j];
-    const row_bits gone = bits_of_rows(gone_bits[j * strips], q), heard = t.loud[j] & gone;
-    if (!gone) continue;
-    const row_bits under = parent == j ? row_bits{0} : bits_of_rows(gone_bits[parent * strips], q);
-    const index n = N > 0 ? N : e.s.n_categories[j], rows = parent == j ? 1 : N > 0 ? N : e.s.n_categories[parent];
-    const theta_view theta = of_class.of(j, n, rows);
-    const double* const b = t.below + rows_sent * m.begin[j];
-    row_doubles beliefs[N > 0 ? N : most_row_categories] = {};
-    for (index a = 0; a < rows; ++a) {
-      // Lanes whose context may be a: those whose parent is missing, or is a.
-      const row_bits may_be = parent == j ? gone : gone & bits_of_rows(t.seen[parent * most + a], q);
-      if (!may_be) continue;
-      row_doubles p = one;
-      if (under) {
-        p.load(down + rows_sent * (m.begin[parent] + a));
-        p.keep(under);
-        p.take(static_cast<row_bits>(~under), one);
-      }
-      p.keep(may_be);
-      const row_bits divided = heard & may_be;
-      const auto theta_of = [&](index v) { return theta.first[v * theta.x_step + a * theta.a_step]; };
-      row_doubles terms[N > 0 ? N : most_row_categories], sum = {};
-      if (divided)
-        for (index v = 0; v < n; ++v) {  // left to right
-          terms[v].load(b + rows_sent * v);
-          terms[v].multiply(theta_of(v));
-          sum.add(terms[v]);
-        }
-      for (index v = 0; v < n; ++v) {
-        row_doubles belief = p;
-        belief.multiply(theta_of(v));
-        if (divided) {
-          terms[v].divide_or_zero(sum);
-          terms[v].multiply(p);
-          belief.take(divided, terms[v]);
-        }
-        beliefs[v].add(belief);
-        tell(j, v, belief);
-      }
-    }
-    if (m.begin[j] < m.begin[j + 1])
-      for (index v = 0; v < n; ++v) beliefs[v].store(down + rows_sent * (m.begin[j] + v));
-  }
 }
 
 }  // namespace tallydraw::TALLYDRAW_ISA

@@ -15,10 +15,12 @@
 #pragma once
 
 #include <cstdint>
+#include <cstring>
 #include <limits>
 
 #include "tallydraw/bit_columns.hpp"
 #include "tallydraw/codes.hpp"
+#include "tallydraw/transpose.hpp"
 #include "tallydraw/views.hpp"
 
 namespace tallydraw::TALLYDRAW_ISA {
@@ -81,6 +83,22 @@ inline std::uint64_t bits_where(const U* x, index n, U v) {
   std::uint8_t met[64] = {};
   for (index i = 0; i < n; ++i) met[i] = x[i] == v;
   return bits_equal_to(met, 1);
+}
+
+/// n rows of plain codes as columns of `rows`, a power of two: both buffers have room for as many, and `gone` for a word
+/// a feature and strip. Codes past the n-th row are zeros.
+template <class U>
+inline code_columns<U> make_code_columns(const encoder& e, U* codes, index n, U* turned, index rows,
+                                         std::uint64_t* gone) {
+  const index d = e.s.d, strips = (rows + 63) / 64;
+  std::memset(codes + n * d, 0, static_cast<std::size_t>((rows - n) * d) * sizeof(U));
+  U* const x = transpose(codes, turned, rows, d) == turned ? turned : codes;
+  const auto missing = [&](index j, index strip) {
+    return bits_where(x + j * rows + 64 * strip, rows < 64 ? rows : 64, static_cast<const U*>(e.slot)[j]);
+  };
+  for (index j = 0; j < d; ++j)
+    for (index strip = 0; strip < strips; ++strip) gone[j * strips + strip] = e.slots ? missing(j, strip) : 0;
+  return {x, gone, rows, strips};
 }
 
 /// A child of a feature: its codes, C where it is silent (-1 where that could also be the largest of the type: then
