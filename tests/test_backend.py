@@ -292,11 +292,15 @@ def test_threads_may_use_the_same_processors_after_a_call() -> None:
         import os, time
         import tallydraw as td
         before = os.sched_getaffinity(0)
-        for pause in [0, 0, 0.02, 0.05, 0.05]:  # a team that slept may be woken on one processor, and parts
-            time.sleep(pause)
+        threads = lambda: [int(thread) for thread in os.listdir("/proc/self/task")]
+        for _ in range(20):
             td.sample_categories([1, 2, 3], 1_000_000, rng=7, n_threads=3)
-        threads = os.listdir("/proc/self/task")
-        print(len(threads) >= 3, all(os.sched_getaffinity(int(thread)) == before for thread in threads))
+            time.sleep(0.01)
+            for allowed in [{min(before)}, before]:  # all wait on one processor: a call parts them
+                for thread in threads():
+                    os.sched_setaffinity(thread, allowed)
+        td.sample_categories([1, 2, 3], 1_000_000, rng=7, n_threads=3)
+        print(len(threads()) >= 3, all(os.sched_getaffinity(thread) == before for thread in threads()))
     """
     assert output(code, TALLYDRAW_BACKEND="cpp") == "True True"
 

@@ -56,6 +56,31 @@ def test_many_rows_equal_the_reference(backend, n_categories, n_classes, tiny):
                 assert [part[r].tolist() for part in got] == [[min(p, 1.0) for p in part] for part in row]
 
 
+@pytest.mark.parametrize("unseen", ["error", "missing"])
+@pytest.mark.parametrize(("dtype", "most"), [(np.uint8, 256), (np.uint16, 1 << 16), (np.int16, 256)])
+def test_codes_may_fill_their_type(backend, dtype, most, unseen):
+    rng, n = np.random.default_rng(5), 40
+    for c in (most - 1, most):
+        model = td.NaiveBayes(n_categories=c, alpha=1.0, unseen=unseen)
+        X = rng.integers(0, c, (n, 2)).astype(dtype)
+        X[:3], X[3:5] = 0, c - 1
+        model.fit(X, rng.integers(0, 2, n))
+        for name in td.backend.instruction_sets():
+            td.backend.use(backend, instruction_set=name)
+            for j, part in enumerate(model.marginals(X)):
+                assert np.array_equal(np.argmax(part, axis=1), X[:, j])
+                assert part.max(axis=1).tolist() == part.sum(axis=1).tolist() == [1.0] * n
+
+
+def test_features_of_very_many_categories(backend):
+    c, n, rng = 40_000, 20, np.random.default_rng(6)  # too many for messages of 64 rows at a time
+    X = rng.integers(0, c, (n, 2)).astype(np.int32)
+    X[::3, 1] = -1
+    model = td.NaiveBayes(n_categories=c, alpha=1.0).fit(X, rng.integers(0, 2, n))
+    few = [model.marginals(X[i : i + 1])[1] for i in range(n)]
+    assert np.array_equal(model.marginals(X)[1], np.concatenate(few))
+
+
 @pytest.mark.parametrize("order", [1, 2, 3])
 @pytest.mark.parametrize("seed", range(4))
 def test_every_missing_pattern_equals_brute_force(backend, seed, order):

@@ -122,11 +122,11 @@ inline bool near_mode(double k, double n, double p, double q) noexcept {
   return (series & static_cast<int>(z > 10.0) & static_cast<int>(z_rest > 10.0)) != 0;
 }
 
-/// 1 / x.
+/// 1 / x, as far as counts by inversion are followed, and one more step, in which the lanes that have ended wait.
 struct reciprocals {
-  double of[112];
+  double of[113];
   constexpr reciprocals() : of() {
-    for (int x = 1; x < 112; ++x) of[x] = 1.0 / x;
+    for (int x = 1; x < 113; ++x) of[x] = 1.0 / x;
   }
 };
 inline constexpr reciprocals one_over{};

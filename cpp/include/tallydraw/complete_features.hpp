@@ -29,11 +29,8 @@ struct completion_pieces {
   index words;
 };
 
-/// Whether n rows go in strips, if their codes are of at most two bytes and numbers plain.
-inline bool completed_by_strip(const structure_view& s, index n) { return n >= least_strip_rows && one_parent(s); }
-
 inline completion_pieces make_completion_pieces(const structure_view& s, index n) {
-  const index some = completed_by_strip(s, n), together = rows_together(s.d);
+  const index some = sent_by_strip(s, n), together = rows_together(s.d);
   completion_pieces at{};
   const auto place = [&at](index& piece, index words) {
     piece = at.words;
@@ -306,7 +303,7 @@ inline void complete_features_of(const completion_call& call, outcomes_view out,
   with_outcomes(out, [&](auto* to) {
     visit_unsigned(e.tile, [&](auto u) {
       using U = decltype(u);
-      const bool by_strip = call.plain && sizeof(U) <= 2 && completed_by_strip(e.s, n);
+      const bool by_strip = call.plain && sizeof(U) <= 2 && sent_by_strip(e.s, n);
       parallel_blocks(n, by_strip ? strip_rows : rows_together(e.s.d), threads,
                       [&](index begin, index end, int thread) {
                         std::uint64_t* const own = parts + thread * call.at.words;

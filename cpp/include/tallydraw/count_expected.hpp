@@ -43,7 +43,7 @@ inline index row_told_words(const structure_view& s, index most, index classes) 
 /// 32 MiB; 0 where not even one is, or rows go one by one.
 inline index strip_classes(const structure_view& s, index n) {
   constexpr index most_words = index{1} << 22, most_sums = index{1} << 31;
-  if (n < least_strip_rows || !one_parent(s) || s.offsets[s.d] + s.d * s.n_classes > most_sums) return 0;
+  if (!sent_by_strip(s, n) || s.offsets[s.d] + s.d * s.n_classes > most_sums) return 0;
   const index most = sizes_of_messages(s).most_categories;
   index classes = classes_at_once(s.n_classes);
   while (classes > 0 && strip_rows * row_told_words(s, most, classes) > most_words) classes /= 2;

@@ -29,7 +29,7 @@ inline marginals_pieces make_marginals_pieces(const structure_view& s) {
     piece = at.words;
     at.words += whole_lines(words);
   };
-  const index some = one_parent(s);
+  const index some = fits_strip(s);
   at.of_strip = make_strip_pieces(s, 1);
   place(at.messages, message_words(s));
   place(at.beliefs, belief_words(s));
@@ -146,10 +146,11 @@ inline void marginals_of_strip(const encoder& e, const double* probabilities, co
     for (index j = 0; j < s.d; ++j) {
       const index n = N > 0 ? N : s.n_categories[j];
       const U* const x = strip.z.x + j * strip_rows;
+      const std::uint64_t gone = strip.z.gone[j];
       double* const to = out + own.place[j] * own.n + begin * n;
       std::fill_n(to, (end - begin) * n, 0.0);
       for (index r = 0; r < end - begin; ++r) {
-        const index missing = x[r] == static_cast<U>(n);  // no branch: it would be taken at random
+        const index missing = gone >> r & 1;  // no branch: it would be taken at random
         to[r * n + static_cast<index>(x[r]) - missing] = static_cast<double>(1 - missing);
       }
     }
@@ -171,7 +172,7 @@ inline void marginals_features(const codes_view& x, const code_rules& rules, con
   const marginals_pieces at = make_marginals_pieces(s);
   visit_unsigned(e.tile, [&](auto u) {
     using U = decltype(u);
-    const bool by_strip = plain && sizeof(U) <= 2 && x.n >= least_strip_rows && one_parent(s);
+    const bool by_strip = plain && sizeof(U) <= 2 && sent_by_strip(s, x.n);
     parallel_blocks(x.n, by_strip ? strip_rows : rows_together(s.d), threads, [&](index begin, index end, int thread) {
       std::uint64_t* const words = parts + thread * at.words;
       marginals_state<U> own{make_message_state(s, words + at.messages),

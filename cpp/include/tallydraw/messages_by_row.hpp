@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <type_traits>
 
 #include "tallydraw/attributes.hpp"
 #include "tallydraw/doubles.hpp"
@@ -33,24 +32,15 @@ inline bool sent_by_row(const structure_view& s, const message_sizes& size) {
   return has_masks && one_parent(s) && size.entries > 0 && size.most_categories <= most_row_categories;
 }
 
-/// theta(x | a) of one feature is first[x * x_step + a * a_step].
-struct theta_view {
-  const double* first;
-  index x_step;
-  index a_step;
-};
-
 /// Where one class lies among probabilities with classes innermost.
 struct class_lane {
   const double* cells;
   const index* offsets;
   index k;
   index c;
-
-  theta_view of(index j, index, index rows) const { return {cells + offsets[j] + c, rows * k, k}; }
 };
 
-/// What the passes share, of the rows of one strip of a block. Bits are of rows.
+/// What the pass needs, of the rows of one strip of a block. Bits are of rows.
 struct row_messages {
   std::uint64_t* seen;  // [d][most C]: where the cell may have this code
   double* below;        // [entries][lanes]: b_j
@@ -83,11 +73,11 @@ inline row_bits bits_of_rows(std::uint64_t word, index q) { return static_cast<r
 
 /// The upward pass of the q-th rows of a strip, whose missing cells are gone[j * strips], under a class. top(j, lanes,
 /// totals) is called where some lanes have a total. Returns the lanes for which plain numbers do not suffice.
-template <int N, class Class, class Top>
-inline std::uint32_t send_rows(const encoder& e, const Class& of_class, const std::uint64_t* gone_bits, index strips,
+template <int N, class Top>
+inline std::uint32_t send_rows(const encoder& e, const class_lane& lane, const std::uint64_t* gone_bits, index strips,
                                index q, const message_state& m, const row_messages& t, Top&& top) {
   // Copies: what is stored may alias whatever is behind a reference.
-  const index d = e.s.d, most = t.most;
+  const index d = e.s.d, most = t.most, k = lane.k;
   const index *const order = e.s.order, *const parents = e.parent, *const n_categories = e.s.n_categories;
   const index* const begin = m.begin;
   const std::uint64_t* const seen = t.seen;
@@ -107,7 +97,7 @@ inline std::uint32_t send_rows(const encoder& e, const Class& of_class, const st
     const row_bits total = gone & heard & static_cast<row_bits>(~under);
     if (!(sent | total)) continue;
     const index n = N > 0 ? N : n_categories[j], rows = parent == j ? 1 : N > 0 ? N : n_categories[parent];
-    const theta_view theta = of_class.of(j, n, rows);
+    const double* const theta = lane.cells + lane.offsets[j] + lane.c;  // of x under a: at x rows + a
     const double* const b = below + rows_sent * begin[j];
     const bool has_children = begin[j] < begin[j + 1];
     row_doubles terms[N > 0 ? N : most_row_categories];
@@ -120,10 +110,10 @@ inline std::uint32_t send_rows(const encoder& e, const Class& of_class, const st
     row_doubles found = one;
     for (index a = 0; a < rows; ++a) {
       row_doubles sum = terms[0];
-      sum.multiply(theta.first[a * theta.a_step]);
+      sum.multiply(theta[a * k]);
       for (index x = 1; x < n; ++x) {  // left to right
         row_doubles term = terms[x];
-        term.multiply(theta.first[x * theta.x_step + a * theta.a_step]);
+        term.multiply(theta[(x * rows + a) * k]);
         sum.add(term);
       }
       if (parent == j) {

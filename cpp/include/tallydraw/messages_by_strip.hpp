@@ -53,6 +53,15 @@ inline strip_pieces make_strip_pieces(const structure_view& s, index W) {
   return at;
 }
 
+/// Whether messages of a strip have room: 32 MiB for each thread.
+inline bool fits_strip(const structure_view& s) {
+  constexpr index most_words = index{1} << 22;
+  return one_parent(s) && make_strip_pieces(s, 1).words <= most_words;
+}
+
+/// Whether n rows go in strips, if their codes are of at most two bytes and numbers plain.
+inline bool sent_by_strip(const structure_view& s, index n) { return n >= least_strip_rows && fits_strip(s); }
+
 /// The plain codes of rows [begin, end), at most strip_rows, row-major.
 template <class U>
 inline const U* encode_strip(const encoder& e, index begin, index end, const strip_pieces& at, std::uint64_t* words) {

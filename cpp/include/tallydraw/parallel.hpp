@@ -45,20 +45,19 @@ inline void leave_processor(int processor) noexcept {
   if (sched_getaffinity(0, sizeof allowed, &allowed) != 0) return;  // more processors than a cpu_set_t can name
   cpu_set_t others = allowed;
   CPU_CLR(processor, &others);
-  if (CPU_COUNT(&others) > 0 && sched_setaffinity(0, sizeof others, &others) == 0)
+  if (CPU_COUNT(&others) == 0 || sched_setaffinity(0, sizeof others, &others) != 0) return;
+  cpu_set_t now;  // somebody else may have said otherwise
+  if (sched_getaffinity(0, sizeof now, &now) == 0 && CPU_EQUAL(&now, &others))
     sched_setaffinity(0, sizeof allowed, &allowed);
 #else
   (void)processor;
 #endif
 }
 
-/// Looks that a thread takes at what it waits for before it makes way: some ten microseconds.
-constexpr int patience = 1 << 14;
-
 /// What the threads of one parallel region share. A thread that slept may be woken on the processor of the one that
-/// opens the region, and then neither begins while that one works nor ends while that one waits: a scheduler can take
-/// milliseconds to part them. So the opening thread makes way, once after its first piece and for as long as it waits
-/// while somebody has not begun; and who finds itself on that processor leaves it.
+/// opens the region, and then does not begin while that one works, or waits: a scheduler can take milliseconds to part
+/// them. So while somebody has not begun, the opening thread makes way once after its first piece, and again after its
+/// last; and who finds itself on its processor leaves it.
 class team {
  public:
   team() noexcept : processor_{current_processor()} {}  // of the opening thread
@@ -77,18 +76,13 @@ class team {
       body(p);
       if (first && !all_begun()) std::this_thread::yield();
     }
-    if (!opens) {
-      ++ended_;
-      return;
-    }
-    for (int turn = 0; ended_ < size - 1; ++turn)
-      if (turn >= patience || !all_begun()) std::this_thread::yield();
+    while (opens && !all_begun()) std::this_thread::yield();
   }
 
  private:
   const int processor_;
   std::atomic<index> next_{0};
-  std::atomic<int> begun_{0}, ended_{0};  // without the opening thread
+  std::atomic<int> begun_{0};  // without the opening thread
 };
 
 /// Calls body(begin, end, thread) for the pieces [0, grain), [grain, 2 grain), … of [0, n), on at most `threads`
@@ -140,6 +134,8 @@ class first_index {
 
 /// For adding a task's integers to a shared result; a floating sum must never pass here, its order would be lost.
 class merge_lock {
+  static constexpr int patience = 1 << 14;  // looks before it makes way: some ten microseconds
+
  public:
   void acquire() noexcept {
     while (busy_.exchange(true, std::memory_order_acquire))

@@ -1,7 +1,6 @@
 // Flat draws: draw t is word t mod 4 of row t div 4, so draws [a, b) can be made alone.
 #pragma once
 
-#include <algorithm>
 #include <cstdint>
 #include <optional>
 #include <type_traits>

@@ -3,7 +3,6 @@
 #pragma once
 
 #include <cstdint>
-#include <cstring>
 
 #include "tallydraw/philox.hpp"
 #include "tallydraw/transpose.hpp"

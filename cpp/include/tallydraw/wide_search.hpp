@@ -7,7 +7,6 @@
 #pragma once
 
 #include <cstdint>
-#include <cstring>
 
 #include "tallydraw/attributes.hpp"
 #include "tallydraw/views.hpp"
@@ -37,16 +36,15 @@ class wide_search {
     if (rows == 1 || n == width) {
       for (int i = 0; i < parts(Bits); ++i) {
         const index from = searched_together * i;
-        level[i] = every(2, 1, some_of(high + from, rows * n - from), some_of(high + from + 16, rows * n - from - 16));
+        level[i] = every(2, 1, some_of(high, from, rows * n), some_of(high, from + 16, rows * n));
       }
     } else {
       alignas(64) std::uint16_t upper[searched_together * parts(Bits)] = {};
       for (index r = 0; r < rows; ++r)
         for (index c = 0; c < width; c += 16)
-          _mm256_mask_storeu_epi16(upper + r * width + c,
-                                   static_cast<__mmask16>(width < 16 ? (1 << width) - 1 : 0xFFFF),
-                                   _mm512_maskz_cvtepi32_epi16(
-                                       0xFFFF, _mm512_maskz_srli_epi32(0xFFFF, some_of(high + r * n + c, n - c), 16)));
+          _mm256_mask_storeu_epi16(
+              upper + r * width + c, static_cast<__mmask16>(width < 16 ? (1 << width) - 1 : 0xFFFF),
+              _mm512_maskz_cvtepi32_epi16(0xFFFF, _mm512_maskz_srli_epi32(0xFFFF, some_of(high + r * n, c, n), 16)));
       for (int i = 0; i < parts(Bits); ++i) level[i] = _mm512_load_si512(upper + searched_together * i);
     }
     split<Steps - 1>(level);
@@ -75,10 +73,12 @@ class wide_search {
   static constexpr int bits_of(int s) { return Bits - Steps + s; }
   static constexpr int begin(int s) { return s == 0 ? 0 : begin(s - 1) + parts(bits_of(s - 1)); }
 
-  /// The first n of 16 levels; all bits of the rest.
-  static __m512i some_of(const std::uint32_t* high, index n) {
-    const auto there = static_cast<__mmask16>(n >= 16 ? 0xFFFF : n > 0 ? (1 << n) - 1 : 0);
-    return _mm512_mask_loadu_epi32(_mm512_set1_epi32(-1), there, high);
+  /// 16 levels of n, from `from` on; all bits of those past the last.
+  static __m512i some_of(const std::uint32_t* high, index from, index n) {
+    const __m512i none = _mm512_set1_epi32(-1);
+    if (from >= n) return none;
+    const auto there = static_cast<__mmask16>(n - from >= 16 ? 0xFFFF : (1 << (n - from)) - 1);
+    return _mm512_mask_loadu_epi32(none, there, high + from);
   }
 
   /// Lanes first, first + by, … of two times 32, mod 64.

@@ -32,7 +32,7 @@ def kernel(function: Kernel) -> Kernel:
 
 def inline(function: Kernel) -> Kernel:
     """A piece of kernels, compiled with them. It allocates nothing and returns no array, so it counts no references:
-    with tuples of arrays, most of its time would go there.
+    with tuples of arrays, most of its time would go there. The flag that says so is Numba's own, not a public one.
     """
     compiled: Kernel = numba.njit(nogil=True, error_model="numpy", inline="never", _nrt=False)(function)
     return compiled
