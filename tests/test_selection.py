@@ -407,7 +407,7 @@ def test_a_comparison_says_which_criteria_are_not_to_be_compared() -> None:
     seen = {"product": fitted(td.NaiveBayes, holes), "em": fitted(td.MarkovChain, holes, missing_fit="em")}
     assert notes(**seen, mixture=mixture.fit(holes, rng=0)) == []
     (note,) = notes(**seen, chain=fitted(td.MarkovChain, holes))
-    assert note.endswith("are not comparable: missing cells made chain leave out others")
+    assert note.endswith("are not comparable: chain left out observed cells beside missing ones")
     (note,) = notes(em=seen["em"], joint=fitted(td.JointTable, holes))
     assert note.endswith("are not comparable: the fits were to different rows")
     one, two = (td.MarkovChain(alpha=a, n_categories=SIZES).fit(holes) for a in (1, 2))

@@ -87,7 +87,7 @@ def estimate_alpha(tables: Any, *, per_feature: bool = False, n_threads: int | N
         warnings.warn(
             f"alpha{whose} is at its largest, 2**{_MOST}: the counts are at least as even as draws from the uniform "
             "distribution, and the likelihood grows with alpha without end; take any large alpha, or, where these are "
-            "rows of data and no counts, pass td.count_features(X)",
+            "rows of data or probabilities and no counts, pass td.count_features(X)",
             RuntimeWarning,
             stacklevel=2,
         )

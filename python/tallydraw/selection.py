@@ -188,7 +188,7 @@ def _notes(models: Mapping[str, Model]) -> tuple[str, ...]:
         some = [name for name, cells in covered.items() if cells.counted is not None]
         reason = "the fits were to different rows"
         if some:
-            reason = f"missing cells made {', '.join(some)} leave out others"
+            reason = f"{', '.join(some)} left out observed cells beside missing ones"
         elif any(cells.states is not None for cells in covered.values()):
             reason = "the fits counted different numbers of states, by missing ones or of other sequences"
         notes.append(f"{_CRITERIA} are not comparable: {reason}")

@@ -500,8 +500,8 @@ class MarkovChain(FittedByEM, TreeModel):
     def _require_evidence(self) -> None:
         if self.homogeneous:
             raise ValueError(
-                "complete and marginals are for rows of features, not for sequences: fit a MarkovChain with "
-                "homogeneous=False to windows of them"
+                "complete and marginals are for rows of features, not for sequences; of sequences of one length, this "
+                "chain is also MarkovChain.from_probabilities([*start, A, A, ...]), its transition A once a step"
             )
 
     def _shape(self, prepared: Prepared, n: int, length: int | None) -> tuple[int, ...]:
