@@ -146,8 +146,10 @@ def climb(
 
     It begins at the `available` counts plus one row's weight, so that no cell begins at zero, and that times `leaning`.
     `expect` has, under the tables of a moment, the expected counts that come to those `known` for certain, and the
-    log-likelihood that comes to theirs.
+    log-likelihood that comes to theirs. Rows that weigh nothing are not expected: the available counts, as they are.
     """
+    if not total:
+        return available, make_history([], [], 0, True)
     alphas = flat_alpha(alpha, available)
     theta = available._like(available.values + one_row(total, n) * (1.0 + leaning)).normalize()
     objective: list[float] = []
