@@ -174,3 +174,16 @@ def test_clear_errors(backend):
         model + model
     with pytest.raises(ValueError, match="missing_fit must be one of"):
         td.MarkovChain(missing_fit="best")
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("alpha", [0.0, 1.0])
+@pytest.mark.parametrize(
+    ("kind", "params"),
+    [(td.ChowLiuTree, {}), (td.MarkovChain, {}), (td.MarkovChain, {"order": 2}), (td.MarkovChain, {"homogeneous": 1})],
+)
+def test_rows_that_weigh_nothing_are_not_expected(backend, kind, params, alpha):
+    model = kind(missing_fit="em", alpha=alpha, **params)
+    model.fit([[0, -1, 1], [1, -1, 0], [-1, 1, 1]], sample_weight=[0, 0, 0])
+    assert (model.n_iter_, model.converged_, len(model.objective_)) == (0, True, 0)
+    assert all((table == 0.5).all() for table in model.probabilities_)

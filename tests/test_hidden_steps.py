@@ -93,6 +93,30 @@ def test_the_objective_never_falls_and_ends_at_a_maximum(backend, alpha):
                     assert objective(other) < best + 1e-7
 
 
+LAZY, THREE = [[0.9, 0.1], [0.2, 0.8]], [[0.8, 0.15, 0.05], [0.1, 0.6, 0.3], [0.3, 0.1, 0.6]]
+ROUND = [[0.05, 0.8, 0.15], [0.15, 0.05, 0.8], [0.8, 0.15, 0.05]]
+
+
+@pytest.mark.parametrize(
+    ("step", "n_whole"), [(LAZY, 0), (THREE, 0), (THREE, 1), ([[0.1, 0.9], [0.8, 0.2]], 1), (ROUND, 1), (ROUND, 5)]
+)
+@pytest.mark.parametrize("seed", [1, 2])
+def test_every_second_state_tells_the_steps(backend, step, n_whole, seed):
+    # Few sequences that are seen as a whole say of which root the square is seen: gaps do not outvote them.
+    S = td.sample_paths(step, 200, 101, rng=seed).astype(int)
+    S[n_whole:, 1::2] = -1
+    model = td.MarkovChain(homogeneous=True, missing_fit="em").fit(S)
+    truth = td.MarkovChain.from_probabilities([model.probabilities_[0], step], homogeneous=True)
+    assert model.converged_ and model.objective_[-1] > truth.log_prob(S).sum()
+    mixed = td.Mixture(td.MarkovChain(homogeneous=True), 1).fit(S, rng=0)
+    assert mixed.objective_[-1] == pytest.approx(model.objective_[-1], abs=0.01)
+
+
+def test_a_gap_between_equal_states_is_filled_with_them(backend):
+    model = td.MarkovChain(homogeneous=True, missing_fit="em", n_categories=3).fit([[1, -1, 1]])
+    assert model.objective_[-1] == pytest.approx(0, abs=1e-8)
+
+
 def test_bits_do_not_depend_on_threads_or_backend(backend):
     S = random_rows(np.random.default_rng(4), [5] * 30, 400, 0.3)
     first = td.MarkovChain(homogeneous=True, missing_fit="em").fit(S, n_threads=1)

@@ -55,6 +55,12 @@ def test_cells_of_any_layout_are_copied_and_left_as_they_are(backend):
         ([1, 2], [2], {"n_classes": 0}, ValueError, "n_classes must be at least 1"),
         ([1, 2], [2], {"order": 0}, ValueError, "order must be at least 1"),
         ([1, 2], [2], {"exact_weights": [1]}, ValueError, "exact_weights must have 2 cells"),
+        ([1, 2], [2], {"exact_weights": [1, -2]}, ValueError, r"exact_weights\[1\] is -2"),
+        ([1, 2, 3, -4], [2, 2], {}, ValueError, r"values\[3\] is -4: counts and probabilities are finite"),
+        ([1, np.nan], [2], {}, ValueError, r"values\[1\] is nan"),
+        ([np.inf, 1.0], [2], {}, ValueError, r"values\[0\] is inf"),
+        (np.array([1, np.longdouble("1e400")]), [2], {}, ValueError, r"values\[1\] is inf"),
+        ([], [], {}, ValueError, "n_categories is empty: Tables have at least one feature"),
     ],
 )
 def test_what_is_no_tables_is_refused(values, n_categories, more, error, match):
@@ -90,3 +96,19 @@ def test_pairs_of_any_dtype_and_layout(backend):
     for marginals in ([[1, 2]] * 3, counted.tables([-1, 0, 0])):
         with pytest.raises(TypeError, match="marginals must be Tables of features without parents"):
             td.PairTables(counted.values, marginals)
+    for bad in (-1, -(2**63)):
+        cells = counted.values.copy()
+        cells[5] = bad
+        with pytest.raises(ValueError, match=rf"values\[5\] is {bad}: counts and probabilities are finite"):
+            td.PairTables(cells, counted.marginals)
+    with pytest.raises(TypeError, match="values is a masked array"):
+        td.PairTables(np.ma.array(counted.values), counted.marginals)
+
+
+def test_pairs_are_a_copy(backend):
+    counted = td.count_pairs([[0, 1, 1], [1, 1, 0], [1, 0, 0]])
+    given = counted.values.copy()
+    pairs = td.PairTables(given, counted.marginals)
+    given[:] = 7
+    assert pairs == counted == pickle.loads(pickle.dumps(pairs))
+    assert not pairs.values.flags.writeable

@@ -58,7 +58,8 @@ def count_pair_cells(
             raise _check.code_error(name, codes, a * d + bad, sizes)
     if weights is not None and not np.isfinite(max(counts.max(initial=0.0), marginals.max(initial=0.0))):
         raise OverflowError("sample_weight: the weights of a cell sum to infinity; scale them down")
-    return PairTables(counts, Tables(marginals, sizes, n_classes=n_classes, structure=structure))
+    single = Tables(marginals, sizes, n_classes=n_classes, structure=structure)
+    return PairTables(counts, single, checked=True)
 
 
 def _new_tables(new: Callable[..., NDArray[Any]], cells: int, dtype: type, d: int, name: str) -> NDArray[Any]:

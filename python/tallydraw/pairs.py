@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from tallydraw import _check, backend
 from tallydraw._structure import make_structure, pair_begins, parent_array, tree_structure
-from tallydraw.tables import Tables, class_cells, flat_cells
+from tallydraw.tables import Tables, class_cells, flat_cells, require_cells
 
 __all__ = ["PairTables"]
 
@@ -58,8 +58,13 @@ class PairTables:
     _begins: NDArray[np.int64] | None  # as kernels are told
     _offsets: NDArray[np.int64] | None
 
-    def __init__(self, values: NDArray[Any], marginals: Tables) -> None:
-        """Wrap a flat buffer of checked cells; users call :func:`tallydraw.count_pairs`."""
+    def __init__(self, values: NDArray[Any], marginals: Tables, *, checked: bool = False) -> None:
+        """Wrap a flat buffer of cells; users call :func:`tallydraw.count_pairs`.
+
+        The library hands a buffer of its own on, of `checked` cells; another one is checked, and copied.
+        """
+        if not checked:
+            values = np.array(_check.unmasked("values", values))
         if not isinstance(marginals, Tables) or marginals.parents is not None:
             raise TypeError(f"marginals must be Tables of features without parents, got {marginals!r}")
         one = alike(marginals.n_categories)
@@ -69,6 +74,8 @@ class PairTables:
                 f"values have dtype {values.dtype}, but the marginals {marginals.values.dtype}: counts of pairs and of "
                 "features are both int64, or both float64"
             )
+        if not checked:
+            require_cells("values", values)
         values.flags.writeable = False  # the buffer itself: a view could be made writable again
         put = object.__setattr__  # what nobody has yet
         put(self, "values", values.view())
@@ -160,7 +167,7 @@ class PairTables:
     __hash__ = None  # type: ignore[assignment]
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return PairTables, (self.values, self.marginals)
+        return _restore, (self.values, self.marginals)
 
     def tables(self, parents: Any) -> Tables:
         """Extract the tables of a tree: those that ``count_features(parents=parents)`` counts.
@@ -239,7 +246,7 @@ class PairTables:
         for k in chosen:
             marginals = class_cells(self.marginals.values, self.marginals.offsets, single.offsets, k)
             values = class_cells(self.values, self.offsets, offsets, k)
-            tables.append(PairTables(values, Tables(marginals, self.n_categories, structure=single)))
+            tables.append(PairTables(values, Tables(marginals, self.n_categories, structure=single), checked=True))
         return tables
 
     # Arithmetic ------------------------------------------------------------------------------------------------------
@@ -263,7 +270,7 @@ class PairTables:
             self._refuse(~np.isfinite(total), lambda cell, pair: f"the sum of pair {pair} passes the largest float64")
         else:
             self._refuse(total < 0, lambda cell, pair: f"the sum of pair {pair} passes 2**63 - 1")
-        return PairTables(total, marginals)
+        return PairTables(total, marginals, checked=True)
 
     def __sub__(self, other: PairTables) -> PairTables:
         """Exact difference of tables of integer counts.
@@ -285,7 +292,7 @@ class PairTables:
                 f"the table of pair {self._pair_at(cell)} would turn negative: "
                 f"{self.values[cell]} - {other.values[cell]}"
             )
-        return PairTables(self.values - other.values, marginals)
+        return PairTables(self.values - other.values, marginals, checked=True)
 
     def _refuse(self, bad: NDArray[np.bool_], message: Callable[[int, tuple[int, int]], str]) -> None:
         if bad.any():
@@ -300,6 +307,10 @@ class PairTables:
             p -= len(self) - i - 1
             i += 1
         return i, i + 1 + p
+
+
+def _restore(values: NDArray[Any], marginals: Tables) -> PairTables:
+    return PairTables(values, marginals, checked=True)
 
 
 def pair_number(i: Any, j: Any, d: int) -> Any:

@@ -101,14 +101,17 @@ class Tables(Sequence[NDArray[Any]]):
         exact_weights: NDArray[np.int64] | None = None,
         structure: Structure | None = None,
     ) -> None:
-        """Wrap a flat buffer of checked cells; users call :meth:`from_arrays`.
+        """Wrap a flat buffer of cells; users call :meth:`from_arrays`.
 
         Kernels address cells as the structure says. So everything is checked here but a `structure`, which the library
-        hands on with a buffer of its own; without one the buffer is copied, and is nobody else's.
+        hands on with a buffer of its own, of checked cells; without one the buffer is copied, and is nobody else's.
         """
+        ready = structure is not None
         if structure is None:
             values = np.array(_check.unmasked("values", values))
             sizes = np.asarray(n_categories)
+            if sizes.shape == (0,):
+                raise ValueError("n_categories is empty: Tables have at least one feature, pass its number")
             if sizes.ndim != 1:
                 raise ValueError(f"n_categories must have one number a feature, got shape {sizes.shape}")
             sizes = _check.category_counts(sizes, len(sizes))
@@ -120,6 +123,9 @@ class Tables(Sequence[NDArray[Any]]):
         values = flat_cells("values", values, cells)
         if exact_weights is not None:
             exact_weights = flat_cells("exact_weights", exact_weights, cells)
+        for name, given in (("values", values), ("exact_weights", exact_weights)):
+            if not ready and given is not None:
+                require_cells(name, given)
         values.flags.writeable = False  # the buffer itself: a view could be made writable again
         put = object.__setattr__  # what nobody has yet
         put(self, "_structure", structure)
@@ -187,12 +193,7 @@ class Tables(Sequence[NDArray[Any]]):
             if array.shape != shape:
                 more = "; n_classes= and parents= add axes" if array.ndim > len(shape) else ""
                 raise ValueError(f"tables[{j}] must have shape {shape}, got {array.shape}{more}")
-            good = (array >= 0) & np.isfinite(array)
-            if not good.all():
-                place = [int(i) for i in np.argwhere(~good)[0]]
-                raise ValueError(
-                    f"tables[{j}]{place} is {array[tuple(place)]}: counts and probabilities are finite and non-negative"
-                )
+            require_cells(f"tables[{j}]", array)
             values[structure.offsets[j] : structure.offsets[j + 1]] = array.reshape(-1)
         return cls(values, n_categories, parents=checked, n_classes=k, order=order, structure=structure)
 
@@ -533,6 +534,16 @@ def flat_cells(name: str, values: Any, cells: int) -> NDArray[Any]:
     if array.shape != (cells,):
         raise ValueError(f"{name} must have {cells} cells, got shape {array.shape}")
     return array
+
+
+def require_cells(name: str, cells: NDArray[Any]) -> None:
+    """Raise for the first cell that is negative, infinite or NaN."""
+    good = (cells >= 0) & np.isfinite(cells)
+    if not good.all():
+        place = [int(i) for i in np.argwhere(~good)[0]]
+        raise ValueError(
+            f"{name}{place} is {cells[tuple(place)]}: counts and probabilities are finite and non-negative"
+        )
 
 
 def class_cells(values: NDArray[Any], offsets: NDArray[np.int64], alone: NDArray[np.int64], k: int) -> NDArray[Any]:

@@ -218,7 +218,8 @@ def weights(name: str, w: Any) -> NDArray[Any]:
         raise ValueError(f"{name} must have at least one category, got shape {array.shape}")
     if array.dtype.kind == "u" and array.dtype.itemsize == 8 and array.size and int(array.max()) > 2**63 - 1:
         raise OverflowError(f"{name} holds {array.max()}: integer weights must be below 2**63")
-    return array.astype(np.float64 if array.dtype.kind == "f" else np.int64, copy=False)
+    with np.errstate(over="ignore"):  # of long doubles: infinite, as such refused
+        return array.astype(np.float64 if array.dtype.kind == "f" else np.int64, copy=False)
 
 
 def smallest_unsigned(most: int) -> np.dtype[Any]:

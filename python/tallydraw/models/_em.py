@@ -140,15 +140,18 @@ def climb(
     alpha: Any,
     total: float,
     n: int,
+    leaning: float | NDArray[np.float64] = 0.0,
 ) -> tuple[Tables, History]:
     """EM of n rows that weigh `total`: the expected counts where it ends, and how it went.
 
-    It begins at the `available` counts plus one row's weight, so that no cell begins at zero. `expect` has, under the
-    tables of a moment, the expected counts that come to those `known` for certain, and the log-likelihood that comes to
-    theirs.
+    It begins at the `available` counts plus one row's weight, so that no cell begins at zero, and that times `leaning`.
+    `expect` has, under the tables of a moment, the expected counts that come to those `known` for certain, and the
+    log-likelihood that comes to theirs. Rows that weigh nothing are not expected: the available counts, as they are.
     """
+    if not total:
+        return available, make_history([], [], 0, True)
     alphas = flat_alpha(alpha, available)
-    theta = available._like(available.values + one_row(total, n)).normalize()
+    theta = available._like(available.values + one_row(total, n) * (1.0 + leaning)).normalize()
     objective: list[float] = []
     settled = False
     for _ in range(MOST_ITERATIONS):

@@ -90,6 +90,19 @@ class HiddenSteps:
         """(K, kinds) sums of (n, K) weights of the sequences: of gaps between states, and of leading ones."""
         return self.between.weights(rows), self.leading.weights(rows)
 
+    def leaning(self, between: Floats) -> Floats:
+        """Flat weights of gaps between states as if each were one step, of each class the largest being 1.
+
+        From equal steps EM does not leave, where all that is seen is every second state: it wants to be told a way.
+        """
+        c, k = self.n_states, len(between)
+        steps = np.zeros((k, c * c))
+        for kind in self.between.kinds:
+            steps[:, kind.place] += between[:, kind.begin : kind.begin + len(kind.place)]
+        most = steps.max(axis=1, keepdims=True)
+        np.divide(steps, most, out=steps, where=most > 0)
+        return np.concatenate([np.zeros(k * c), steps.reshape(-1)])
+
     def expected(self, theta: Tables, between: Floats, leading: Floats, n_threads: int | None) -> tuple[Floats, float]:
         """Flat expected counts of gaps of such weights, under a chain, and their log-likelihood.
 

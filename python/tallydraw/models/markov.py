@@ -67,15 +67,20 @@ class MarkovChain(FittedByEM, TreeModel):
     2**n - 1 at order n - 1. A table row of a state that was never left is uniform.
 
     Scores, completions and marginals sum missing cells out exactly at every order. With ``missing_fit="em"`` (Dempster,
-    Laird & Rubin, 1977) an iteration costs about three scores of the rows with missing cells. Where the chain is not
-    the truth, complete held-out rows may fit worse than with "available": whole rows are most probable under the tables
-    of neighbours, which available cases are, while EM bends them so that cells further apart agree across the gaps.
+    Laird & Rubin, 1977), which finds a local maximum, from the available cases on, an iteration costs about three
+    scores of the rows with missing cells. A feature that is never seen stays uniform, and those beside it independent
+    of each other. Where the chain is not the truth, complete held-out rows may fit worse than with "available": whole
+    rows are most probable under the tables of neighbours, which available cases are, while EM bends them so that cells
+    further apart agree across the gaps.
 
     Sequences (`homogeneous`) are a 2-D array, a list of 1-D arrays, or one flat array with ``offsets=``: sequence i is
     ``X[offsets[i]:offsets[i + 1]]``. A missing state breaks its sequence: no transition touches it, and what follows
     it is not a start; scores sum it out at order 1. With ``missing_fit="em"`` it is expected (Baum et al., 1970), but
     for those after the last known state, which say nothing: an iteration costs O(C**2) for each step of the longest gap
-    and each state that follows a gap, or less, however many sequences there are.
+    and each state that follows a gap, or less, however many sequences there are. EM finds a local maximum. It begins at
+    the transitions that are seen, a row more in each cell, and up to another one for the gaps between the two states,
+    as if each were one step. Where only every second state is seen, chains that go back and forth and others may fit
+    equally well: one that stays is found.
 
     Examples
     --------
@@ -422,6 +427,7 @@ class MarkovChain(FittedByEM, TreeModel):
             self.alpha,
             weighted_sum(each, 1.0),
             len(data),
+            hidden.leaning(gaps[0]),
         )
         fitted = fitted._replace(counts=expected, history=history)
         return self._with_likelihood(fitted, data, y, weights, n_threads)
@@ -445,8 +451,9 @@ class MarkovChain(FittedByEM, TreeModel):
         starts = count_soft_cells(_first_states(data, self.order), first, weights, n_threads=n_threads)
         counts = np.concatenate([starts, *steps])
         hidden = self._hidden_steps(data, sizes)
-        if hidden is not None and prepared is None:  # a row more in every cell, so that none begins at zero
-            counts += one_row(running_sum(weights.reshape(-1)), len(weights))
+        if hidden is not None and prepared is None:  # as EM of one chain begins
+            more = one_row(running_sum(weights.reshape(-1)), len(weights))
+            counts += more * (1.0 + hidden.leaning(hidden.weights(weights)[0]))
         elif hidden is not None and prepared is not None:
             counts += hidden.expected(prepared.probabilities, *hidden.weights(weights), n_threads)[0]
         return self._tables(counts, sizes, k, structure)
