@@ -460,8 +460,9 @@ class Model(Kind):
             the most probable pair of class and completion.
         how : {"mode", "sample"}, default "mode"
             The most probable completion, with a class and no `y` together with its class, with a mixture together
-            with its component (:meth:`marginals` has the most probable values of single cells); of equal ones the lowest class, then at each cell, contexts before
-            the cells that depend on them, the lowest code. Or a draw from p(x_missing | x_observed).
+            with its component (:meth:`marginals` has the most probable values of single cells); of equal ones the
+            lowest class, then at each cell, contexts before the cells that depend on them, the lowest code. Or a draw
+            from p(x_missing | x_observed).
         rng : None, int, SeedSequence, BitGenerator, Generator or RandomState
             For "sample"; None takes fresh entropy.
         start : int, default 0
