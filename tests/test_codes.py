@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import ctypes
+import mmap
+import sys
+
 import numpy as np
 import pytest
 import reference
 import tallydraw as td
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.lib.stride_tricks import as_strided
 from strategies import laid_out
 from tallydraw._structure import make_structure
 
@@ -107,6 +112,37 @@ def test_many_rows_of_a_chain_at_once(d, c, backend):
         bad, got, incomplete, slots = combined(X, n_categories.tolist(), list(range(-1, d - 1)), 1, None, False, 2)
         assert bad == -1 and incomplete == (X < 0).any(axis=1).tolist()
         assert np.array_equal(got, np.where(codes < 0, slots, codes))
+
+
+def before_a_guard(n, dtype):
+    """Memory of n numbers, after which nothing may be read."""
+    size = n * np.dtype(dtype).itemsize
+    room = -(-size // mmap.PAGESIZE) * mmap.PAGESIZE
+    pages = np.frombuffer(mmap.mmap(-1, room + mmap.PAGESIZE), np.uint8)
+    closed = ctypes.CDLL(None).mprotect(ctypes.c_void_p(pages.ctypes.data + room), mmap.PAGESIZE, 0)
+    assert closed == 0
+    return pages[room - size : room].view(dtype)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="asks for mprotect")
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_every_other_cell_and_nothing_past_the_last(backend, dtype):
+    """Cells are read together with their neighbours, of which the last one has none."""
+    rng = np.random.default_rng(1)
+    for d in (1, 3, 64, 65, 130):
+        for n in (1, 5, 70):
+            memory = before_a_guard(2 * d * n - 1, dtype)
+            memory[1::2] = 99
+            X = as_strided(memory, (n, d), (2 * d * memory.itemsize, 2 * memory.itemsize))
+            X[...] = rng.integers(0, 5, (n, d))
+            for Y in (X, X[::-1], X.T):
+                theta = td.Tables.from_arrays(rng.dirichlet(np.ones(5), Y.shape[1]))
+                plain = np.ascontiguousarray(Y)
+                wanted, scores = td.count_features(plain, n_categories=5), td.log_prob_features(plain, theta)
+                for name in td.backend.instruction_sets():
+                    td.backend.use(backend, instruction_set=name)
+                    assert td.count_features(Y, n_categories=5) == wanted
+                    assert np.array_equal(td.log_prob_features(Y, theta), scores)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

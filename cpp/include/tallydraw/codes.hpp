@@ -176,15 +176,16 @@ inline void for_whole_vectors(index n, F&& f) {
   }
 }
 
-/// Plain codes of n cells side by side in memory; Step 1: cell i is of feature i, 0: all are of one feature.
-template <int Step, class V, class U>
+/// Plain codes of n cells side by side in memory; Step 1: cell i is of feature i, 0: all are of one feature. A cell is the
+/// low part of a word W.
+template <int Step, class V, class W = V, class U>
 inline unsigned encode_run(const encoder& e, const char* x, index n, const V* last, const U* slot, U* out) {
   if (!e.slots) {  // no code is missing; a bad one is written as the last category: tables are never left
     V any_over = 0;
     for_whole_vectors(n, [&](index begin, index some) {
       V over = 0;
       for (index i = begin; i < begin + some; ++i) {
-        const V v = load<V>(x + i * static_cast<index>(sizeof(V)));
+        const V v = static_cast<V>(load<W>(x + i * static_cast<index>(sizeof(W))));
         const V most = Step ? last[i] : last[0];
         out[i] = static_cast<U>(v > most ? most : v);
         over = static_cast<V>(over | all_if<V>(v > most));
@@ -203,7 +204,7 @@ inline unsigned encode_run(const encoder& e, const char* x, index n, const V* la
   for_whole_vectors(n, [&](index begin, index some) {
     V slots = 0, bad = 0;
     for (index i = begin; i < begin + some; ++i) {
-      const V v = load<V>(x + i * static_cast<index>(sizeof(V)));
+      const V v = static_cast<V>(load<W>(x + i * static_cast<index>(sizeof(W))));
       const V is_missing = static_cast<V>(all_if<V>(v == missing) & named);
       const V over = all_if<V>(v > (Step ? last[i] : last0));
       const V slotted = static_cast<V>(over | is_missing);
@@ -218,14 +219,21 @@ inline unsigned encode_run(const encoder& e, const char* x, index n, const V* la
   return (any_slot ? met_missing : 0u) | (any_bad && !e.unseen_is_missing ? met_bad : 0u);
 }
 
-/// n cells that lie `stride` bytes apart, side by side.
+/// The unsigned type of twice as many bits, where there is one.
+template <class V>
+using twice_as_wide =
+    std::conditional_t<sizeof(V) == 1, std::uint16_t, std::conditional_t<sizeof(V) == 2, std::uint32_t, std::uint64_t>>;
+
+/// n > 0 cells that lie `stride` bytes apart, side by side.
 template <class V>
 inline void gather(const char* from, index stride, index n, V* to) {
-  constexpr index twice = 2 * sizeof(V);  // every other column: a stride that compilers know becomes whole vectors
-  if (stride == twice)
-    for (index i = 0; i < n; ++i) to[i] = load<V>(from + i * twice);
-  else
+  using W = twice_as_wide<V>;
+  if (stride == 2 * sizeof(V) && sizeof(W) > sizeof(V)) {  // every other column: a cell and what follows as one number
+    for (index i = 0; i + 1 < n; ++i) to[i] = static_cast<V>(load<W>(from + i * static_cast<index>(sizeof(W))));
+    to[n - 1] = load<V>(from + (n - 1) * stride);
+  } else {
     for (index i = 0; i < n; ++i) to[i] = load<V>(from + i * stride);
+  }
 }
 
 /// Plain codes of rows [row0, row1) x features [j0, j1): x_j, or C_j where the cell is missing.
@@ -279,8 +287,16 @@ inline unsigned encode_plain(const encoder& e, index row0, index row1, index j0,
       }
       return met;
     }
+    using W = twice_as_wide<V>;
+    const bool every_other = x.column_stride == 2 * size && sizeof(W) > sizeof(V);
+    const char* const end = static_cast<const char*>(x.data) + (x.row_stride > 0 ? (x.n - 1) * x.row_stride : 0) +
+                            (x.d - 1) * x.column_stride + size;
     for (index r = row0; r < row1; ++r, data += x.row_stride, tile += width) {
       ask_for_rows_after(r);
+      if (every_other && data + width * x.column_stride <= end) {
+        met |= encode_run<1, V, W>(e, data, width, last + j0, slot + j0, tile);
+        continue;
+      }
       for (index j = 0; j < width; j += room) {
         const index m = width - j < room ? width - j : room;
         gather(data + j * x.column_stride, x.column_stride, m, side_by_side);
