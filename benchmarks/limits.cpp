@@ -295,8 +295,8 @@ void pieces::counts() const {
     // 255 rows of 64 bytes compared with eight categories, the hits added up in bytes.
     constexpr index m = 255, categories = 8;
     show("lane_compare", m * k::tile_width * categories, 200, [&](int) {
-      auto rows = lend<std::int32_t>(m, 0);
-      for (index r = 0; r < m; ++r) rows[r] = static_cast<std::int32_t>(r);
+      auto rows = lend<k::row_number>(m, 0);
+      for (index r = 0; r < m; ++r) rows[r] = static_cast<k::row_number>(r);
       return [=, tile = some_codes<std::uint8_t>(m * k::tile_width, categories)] {
         std::uint8_t counted[categories * k::tile_width];
         k::ahead next(nullptr, nullptr, 1);

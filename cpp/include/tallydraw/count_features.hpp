@@ -85,7 +85,7 @@ inline count_plan plan_counts(const codes_view& x, const structure_view& s, bool
   plan.thread_bytes = plan.tile_bytes + plan.plain_bytes + round_up(sizeof(small_count) * plan.cells);
   plan.grouped = plan.cells > 0 && plan.span < s.d;
   const index blocks = plan.grouped ? (x.n + plan.block - 1) / plan.block : threads;
-  plan.group_bytes = round_up(4 * plan.block * blocks) + round_up(8 * (s.n_classes + 1)) * blocks;
+  plan.group_bytes = round_up(sizeof(row_number) * plan.block * blocks) + round_up(8 * (s.n_classes + 1)) * blocks;
   return plan;
 }
 
@@ -98,9 +98,10 @@ inline index count_features_scratch(const codes_view& x, const structure_view& s
 }
 
 /// m rows in order of their class: rows[group[k]] … rows[group[k + 1] - 1] are those of class k.
-inline void group_rows(const index* y, index m, index n_classes, std::int32_t* rows, index* group) {
+template <class Row>
+inline void group_rows(const index* y, index m, index n_classes, Row* rows, index* group) {
   if (!y || n_classes == 1) {
-    for (index r = 0; r < m; ++r) rows[r] = static_cast<std::int32_t>(r);
+    for (index r = 0; r < m; ++r) rows[r] = static_cast<Row>(r);
     group[0] = 0;
     group[1] = m;
     return;
@@ -110,7 +111,7 @@ inline void group_rows(const index* y, index m, index n_classes, std::int32_t* r
   index sum = 0;
   for (index k = 0; k < n_classes; ++k) sum += group[k], group[k] = sum;
   group[n_classes] = m;
-  for (index r = m - 1; r >= 0; --r) rows[--group[y[r]]] = static_cast<std::int32_t>(r);
+  for (index r = m - 1; r >= 0; --r) rows[--group[y[r]]] = static_cast<Row>(r);
 }
 
 /// Adds a tile straight to the tables of features j0 …; every cell in row order: `weights` null counts ones.
@@ -130,9 +131,9 @@ inline void add_rows(const structure_view& s, const U* tile, index m, index j0, 
 
 /// Rows by class in blocks of rows.
 struct row_groups {
-  std::int32_t* rows;  // plan.block of each block
-  index* group;        // group_size of each block
-  index group_size;    // n_classes + 1, on cache lines of its own
+  row_number* rows;  // plan.block of each block
+  index* group;      // group_size of each block
+  index group_size;  // n_classes + 1, on cache lines of its own
 };
 
 /// One task without contexts: features [first, last) of rows [row0, row1), counted privately, then added to `counts`.
@@ -196,7 +197,7 @@ inline void count_task(const encoder& e, const count_plan& plan, index row0, ind
       continue;
     }
     const index place = plan.grouped ? a / plan.block : thread;
-    std::int32_t* const rows = groups.rows + place * plan.block;
+    row_number* const rows = groups.rows + place * plan.block;
     index* const group = groups.group + place * groups.group_size;
     if (!plan.grouped) group_rows(y ? y + a : nullptr, b - a, s.n_classes, rows, group);
     const char* const data = static_cast<const char*>(x.data);
@@ -211,7 +212,7 @@ inline void count_task(const encoder& e, const count_plan& plan, index row0, ind
       ahead next(data + b * x.row_stride, data + (in_place && j0 == first ? c : b) * x.row_stride, b - a);
       for (index k = 0; k < s.n_classes; ++k) {
         small_count* mine = table + k * cells + (j0 - first) * apart;
-        const std::int32_t* const of_class = rows + group[k];
+        const row_number* const of_class = rows + group[k];
         const index n_rows = group[k + 1] - group[k], left = b - a - group[k];
         const auto* from = reinterpret_cast<const std::uint8_t*>(bytes);
         if (plan.as_given && x.column_stride == 1) {
@@ -284,8 +285,8 @@ inline index count_features(const codes_view& x, const index* y, const code_rule
   char* lent = static_cast<char*>(scratch) + round_up(encoder_bytes(s.d));
   const index blocks = (x.n + plan.block - 1) / plan.block;
   const index places = plan.grouped ? blocks : threads;
-  const row_groups groups{reinterpret_cast<std::int32_t*>(lent),
-                          reinterpret_cast<index*>(lent + round_up(4 * plan.block * places)),
+  const row_groups groups{reinterpret_cast<row_number*>(lent),
+                          reinterpret_cast<index*>(lent + round_up(sizeof(row_number) * plan.block * places)),
                           round_up(8 * (s.n_classes + 1)) / 8};
   lent += plan.group_bytes;
   if (plan.grouped)

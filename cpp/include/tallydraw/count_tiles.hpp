@@ -18,6 +18,10 @@ namespace tallydraw::TALLYDRAW_ISA {
 using small_count = std::uint16_t;
 constexpr index most_small = UINT16_MAX;
 
+/// Rows that are counted together, at most: what is made of a block of them (codes, bits, masks) stays in the cache.
+constexpr index rows_at_once = 2048;
+using row_number = std::uint16_t;  // of one of these
+
 /// Features side by side in a tile: as many as bytes in the widest vector register, one cache line.
 constexpr index tile_width = 64;
 
@@ -49,7 +53,7 @@ inline void count_equal(const byte_lanes& v, std::uint8_t code, byte_lanes& sums
 /// past the tile's width belong to nobody. counted[64 i + j] = how often feature j is c + i. Where Ask, every row asks
 /// for some of what comes next.
 template <int N, bool Ask>
-inline void count_lanes(const std::uint8_t* tile, index stride, const std::int32_t* rows, index n_rows, std::uint8_t c,
+inline void count_lanes(const std::uint8_t* tile, index stride, const row_number* rows, index n_rows, std::uint8_t c,
                         ahead& next, std::uint8_t* counted) {
   constexpr int parts = tile_width / lane_bytes;
   byte_lanes sums[N][parts] = {};
@@ -66,7 +70,7 @@ inline void count_lanes(const std::uint8_t* tile, index stride, const std::int32
 }
 
 /// Adds rows of few categories to the tables of `width` features, `apart` cells from each other, by byte lanes.
-inline void count_by_lanes(const std::uint8_t* tile, index stride, const std::int32_t* rows, index n_rows,
+inline void count_by_lanes(const std::uint8_t* tile, index stride, const row_number* rows, index n_rows,
                            const index* n_categories, index width, index apart, ahead& next, small_count* table) {
   const index most = *std::max_element(n_categories, n_categories + width);
   for (index g = 0; g < n_rows; g += 255) {
@@ -97,8 +101,6 @@ inline void count_by_lanes(const std::uint8_t* tile, index stride, const std::in
   }
 }
 
-/// Rows that are counted together, at most: what is made of a block of them (codes, bits, masks) stays in the cache.
-constexpr index rows_at_once = 2048;
 /// Comparisons and counts of 64 rows up to which bits are worth it (measured): none, where bits are made one by one.
 #if defined(__x86_64__) || defined(_M_X64)
 constexpr index most_bit_counts = 48;
@@ -139,7 +141,7 @@ inline void count_by_bits(const std::uint8_t* column, index m, const std::uint64
 /// `asked_for` rows are named, of which n_rows are counted and those after them are brought near: none where rows lie in
 /// the cache.
 template <index Apart, index Step, class U>
-inline void count_rows(const U* x, index stride, index step, const std::int32_t* rows, index n_rows, index asked_for,
+inline void count_rows(const U* x, index stride, index step, const row_number* rows, index n_rows, index asked_for,
                        index width, index apart, small_count* table) {
   constexpr index rows_ahead = 16;
   const index table_step = Apart ? Apart : apart;

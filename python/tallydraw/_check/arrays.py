@@ -166,8 +166,9 @@ def class_codes(y: Any, n: int, n_classes: Any = None, name: str = "y") -> tuple
     array = codes(name, y, ndim=1, classes=True)
     if len(array) != n:
         raise ValueError(f"{name} must have one class a row ({n}), got {len(array)}")
-    least, most = (int(array.min()), int(array.max())) if n else (0, -1)
-    if least < 0:
+    # As unsigned numbers, where negative ones are above all others: one pass.
+    most = int(array.view(f"u{array.dtype.itemsize}").max()) if n else -1
+    if array.dtype.kind == "i" and most > np.iinfo(array.dtype).max:
         row = int(np.flatnonzero(array < 0)[0])
         raise ValueError(f"{name}[{row}] is {array[row]}: a class may not be missing or negative; leave the row out")
     if most >= 2**63 - 1:
