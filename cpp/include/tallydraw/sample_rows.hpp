@@ -11,23 +11,26 @@
 #include <cstring>
 #include <type_traits>
 
+#include "tallydraw/elementary.hpp"
 #include "tallydraw/outcomes.hpp"
 #include "tallydraw/parallel.hpp"
 #include "tallydraw/philox.hpp"
 #include "tallydraw/prefetch.hpp"
 #include "tallydraw/views.hpp"
+#include "tallydraw/wide.hpp"
 
 namespace tallydraw::TALLYDRAW_ISA {
 
 namespace rows {
 
 constexpr index together = 8;      // rows summed side by side
+constexpr index block = 8;         // columns turned at once
 constexpr index most_marks = 256;  // of a row
-constexpr index most_narrow = 64;  // columns of a row that is summed in vectors
-constexpr index wide = 512;        // columns of a row in which what comes next is fetched ahead, not the next rows
+constexpr index most_narrow = 64;  // columns of a row whose running sums are all kept
+constexpr index wide = 8192;       // columns of a row in which what comes next is fetched ahead, not the next rows,
+constexpr index wide_ahead = 256;  // and so many columns ahead
 constexpr index chunk = 128;       // draws whose words are made at once
 constexpr index grain = 1 << 19;   // weights a thread takes at once
-constexpr index line = 64;         // bytes of a cache line
 
 /// The high half of a * b.
 inline std::uint64_t product_high(std::uint64_t a, std::uint64_t b, std::uint64_t* low) noexcept {
@@ -36,14 +39,6 @@ inline std::uint64_t product_high(std::uint64_t a, std::uint64_t b, std::uint64_
   const std::uint64_t middle = (p00 >> 32) + (p01 & 0xFFFFFFFF) + (p10 & 0xFFFFFFFF);
   *low = (middle << 32) | (p00 & 0xFFFFFFFF);
   return p11 + (p01 >> 32) + (p10 >> 32) + (middle >> 32);
-}
-
-template <class T>
-inline std::uint64_t bits(T x) noexcept {
-  static_assert(sizeof x == 8, "eight bytes");
-  std::uint64_t u;
-  std::memcpy(&u, &x, sizeof u);
-  return u;
 }
 
 /// A careful_row's answer: an outcome, or the place of what forbids one (column C: the sum).
@@ -65,7 +60,7 @@ struct integers {
   static bool plain(sum total, std::uint64_t any, index C) noexcept {
     int log2 = 0;
     while ((std::uint64_t{1} << log2) < static_cast<std::uint64_t>(C)) ++log2;
-    return (any >> (63 - log2)) == 0 && total > 0;
+    return ((any >> (63 - log2)) == 0) & (total > 0);
   }
 
   /// The outcome is the first c whose running sum is not below this.
@@ -75,6 +70,7 @@ struct integers {
     return high + (low != 0);
   }
 
+  static std::uint64_t level(sum, sum) noexcept { return UINT64_MAX; }
   static index decide(const weight*, index c, sum, sum, std::uint64_t) noexcept { return c; }
 
   static answer careful_row(const weight* w, index C, std::uint64_t u) noexcept {
@@ -102,7 +98,7 @@ struct floats {
 
   /// Finite, non-negative, a sum that neither overflows nor comes near the subnormals; false where this is not certain.
   static bool plain(sum total, std::uint64_t any, index) noexcept {
-    return (any >> 63) == 0 && total > 0x1p-900 && total <= 0x1.fffffffffffffp1023;
+    return ((any >> 63) == 0) & (total > 0x1p-900) & (total <= 0x1.fffffffffffffp1023);
   }
 
   /// No c whose running sum is below this is the outcome: three roundings of 2^-53 cannot make up for 2^-50.
@@ -110,20 +106,22 @@ struct floats {
     return static_cast<double>(static_cast<std::int64_t>(u >> 1)) * ((1.0 - 0x1p-50) * 0x1p-63) * total;
   }
 
-  /// Whether u < L_c, without a branch that depends on chance. From 2^-10 on, 2^64 q is an even integer.
-  static bool below_level(std::uint64_t u, sum s, sum total) noexcept {
+  /// The level of a running sum: floor(2^64 s / total), and the greatest number for the total itself. No branch: several
+  /// are asked at once. From 2^-10 on a level is even.
+  static std::uint64_t level(sum s, sum total) noexcept {
     constexpr double below_one = 0x1.fffffffffffffp-1;
     const double q = s / total;
-    if (q < 0x1p-10) return u < static_cast<std::uint64_t>(static_cast<std::int64_t>(q * 0x1p64));
-    const double half = (q < below_one ? q : below_one) * 0x1p63;
-    const auto top = static_cast<unsigned>(s == total);
-    const auto below = static_cast<unsigned>(static_cast<std::int64_t>(u >> 1) < static_cast<std::int64_t>(half));
-    return (top | below) != 0;
+    const double little = elementary::select(q < 0x1p-10, q, 0.0);
+    const double most = elementary::select(q < below_one, q, below_one);
+    const auto odd = static_cast<std::uint64_t>(static_cast<std::int64_t>(little * 0x1p64));
+    const auto half = static_cast<std::uint64_t>(static_cast<std::int64_t>(most * 0x1p63));
+    const auto small = 0 - std::uint64_t{q < 0x1p-10}, top = 0 - std::uint64_t{s == total};
+    return top | (odd & small) | (2 * half & ~small);
   }
 
   /// The outcome, from column c on; `before` is the running sum of the columns before c.
   static index decide(const weight* w, index c, sum before, sum total, std::uint64_t u) noexcept {
-    for (sum s = before + w[c]; !below_level(u, s, total); s += w[c]) ++c;
+    for (sum s = before + w[c]; u >= level(s, total); s += w[c]) ++c;
     return c;
   }
 
@@ -140,8 +138,110 @@ struct floats {
     }
     if (!(total > 0.0)) return {C, true};
     index c = 0;
-    for (sum s = w[0] * scale; !below_level(u, s, total); s += w[c] * scale) ++c;
+    for (sum s = w[0] * scale; u >= level(s, total); s += w[c] * scale) ++c;
     return {c, false};
+  }
+};
+
+/// columns[c][l] = row[l][begin + c] for c < block, in tiles as wide as a vector.
+template <class T, class U>
+inline void turn_tiles(const T* const* row, index begin, U (*columns)[together]) noexcept {
+#if defined(__AVX2__)
+  for (index l = 0; l < together; l += 4)
+    for (index c = 0; c < block; c += 4) {
+      __m256i v[4];
+      for (index i = 0; i < 4; ++i) v[i] = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(row[l + i] + begin + c));
+      const __m256i a = _mm256_unpacklo_epi64(v[0], v[1]), b = _mm256_unpackhi_epi64(v[0], v[1]);
+      const __m256i d = _mm256_unpacklo_epi64(v[2], v[3]), e = _mm256_unpackhi_epi64(v[2], v[3]);
+      const auto store = [&](index i, __m256i u) {
+        _mm256_storeu_si256(reinterpret_cast<__m256i*>(columns[c + i] + l), u);
+      };
+      store(0, _mm256_permute2x128_si256(a, d, 0x20));
+      store(1, _mm256_permute2x128_si256(b, e, 0x20));
+      store(2, _mm256_permute2x128_si256(a, d, 0x31));
+      store(3, _mm256_permute2x128_si256(b, e, 0x31));
+    }
+#elif defined(__x86_64__) || defined(_M_X64)
+  for (index l = 0; l < together; l += 2)
+    for (index c = 0; c < block; c += 2) {
+      const auto load = [&](index i) {
+        return _mm_loadu_si128(reinterpret_cast<const __m128i*>(row[l + i] + begin + c));
+      };
+      const auto store = [&](index i, __m128i u) {
+        _mm_storeu_si128(reinterpret_cast<__m128i*>(columns[c + i] + l), u);
+      };
+      const __m128i u = load(0), v = load(1);
+      store(0, _mm_unpacklo_epi64(u, v));
+      store(1, _mm_unpackhi_epi64(u, v));
+    }
+#else
+  for (index l = 0; l < together; ++l)
+    for (index c = 0; c < block; ++c) columns[c][l] = static_cast<U>(row[l][begin + c]);
+#endif
+}
+
+/// columns[c][l] = row[l][begin + c] for c < block, 0 from c = n on; what is at next[l] + begin comes nearer.
+template <class T, class U>
+inline void turn_rows(const T* const* row, const T* const* next, index begin, index n,
+                      U (*columns)[together]) noexcept {
+#if defined(__AVX512F__)
+  static_assert(together == 8 && block == 8 && sizeof(T) == 8);
+  const __m512i low = _mm512_setr_epi64(0, 8, 1, 9, 2, 10, 3, 11), high = _mm512_setr_epi64(4, 12, 5, 13, 6, 14, 7, 15);
+  const auto asked = static_cast<__mmask8>(n < block ? (1 << n) - 1 : 0xFF);
+  __m512i a[block], b[block];
+  for (index l = 0; l < together; ++l) {
+    prefetch(next[l] + begin);
+    a[l] = _mm512_maskz_loadu_epi64(asked, row[l] + begin);
+  }
+  const auto interleave = [&](const __m512i* x, __m512i* y) {
+    for (int i = 0; i < 4; ++i) {
+      y[2 * i] = _mm512_permutex2var_epi64(x[i], low, x[i + 4]);
+      y[2 * i + 1] = _mm512_permutex2var_epi64(x[i], high, x[i + 4]);
+    }
+  };
+  interleave(a, b);
+  interleave(b, a);
+  interleave(a, b);
+  for (index c = 0; c < block; ++c) _mm512_storeu_si512(columns[c], b[c]);
+#else
+  for (index l = 0; l < together; ++l) prefetch(next[l] + begin);
+  if (n >= block) return turn_tiles(row, begin, columns);
+  for (index l = 0; l < together; ++l)
+    for (index c = 0; c < block; ++c) columns[c][l] = c < n ? static_cast<U>(row[l][begin + c]) : U{};
+#endif
+}
+
+/// Running sums of rows side by side, and the or of the bits of all that was added.
+template <class T>
+struct running_sums {
+#if defined(__GNUC__)
+  static constexpr index width = wide_lanes;
+  typedef T lanes __attribute__((vector_size(width * sizeof(T))));
+  typedef std::uint64_t words __attribute__((vector_size(width * sizeof(T))));
+#else
+  static constexpr index width = 1;
+  using lanes = T;
+  using words = std::uint64_t;
+#endif
+  static constexpr index parts = together / width;
+  lanes sum[parts];
+  words any[parts];
+
+  /// Adds a column of each, and leaves the sums in its place.
+  void add(T* column) noexcept {
+    for (index i = 0; i < parts; ++i) {
+      lanes v;
+      words u;
+      std::memcpy(&v, column + i * width, sizeof v);
+      std::memcpy(&u, column + i * width, sizeof u);
+      sum[i] += v;
+      any[i] |= u;
+      std::memcpy(column + i * width, &sum[i], sizeof v);
+    }
+  }
+  void store(T* sums, std::uint64_t* bits) const noexcept {
+    std::memcpy(sums, sum, sizeof sum);
+    std::memcpy(bits, any, sizeof any);
   }
 };
 
@@ -155,39 +255,17 @@ inline void draw_together(const typename Rule::weight* const* row, const typenam
 
   // Running sums of all rows, each left to right; mark[k] holds them after the first k + 1 stretches.
   sum mark[most_marks][together];
-  std::uint64_t any[together] = {};
-  sum s0{}, s1{}, s2{}, s3{}, s4{}, s5{}, s6{}, s7{};
+  std::uint64_t any[together];
+  running_sums<sum> running{};
   for (index k = 0; k < n_marks; ++k) {
     const index begin = k * stretch;
     const index end = begin + stretch < C ? begin + stretch : C;
-    for (index l = 0; l < together; ++l) {
-      const char* wanted = reinterpret_cast<const char*>(next[l] + begin);
-      for (index b = 0; b < (end - begin) * 8; b += line) prefetch(wanted + b);
+    sum column[block][together];
+    for (index c = begin; c < end; c += block) {
+      turn_rows(row, next, c, end - c, column);
+      for (index i = 0; i < block; ++i) running.add(column[i]);
     }
-    for (index c = begin; c < end; ++c) {
-      s0 += Rule::widen(row[0][c]);
-      s1 += Rule::widen(row[1][c]);
-      s2 += Rule::widen(row[2][c]);
-      s3 += Rule::widen(row[3][c]);
-      s4 += Rule::widen(row[4][c]);
-      s5 += Rule::widen(row[5][c]);
-      s6 += Rule::widen(row[6][c]);
-      s7 += Rule::widen(row[7][c]);
-    }
-    for (index l = 0; l < together; ++l) {
-      const typename Rule::weight* w = row[l];
-      std::uint64_t seen = 0;
-      for (index c = begin; c < end; ++c) seen |= bits(w[c]);
-      any[l] |= seen;
-    }
-    mark[k][0] = s0;
-    mark[k][1] = s1;
-    mark[k][2] = s2;
-    mark[k][3] = s3;
-    mark[k][4] = s4;
-    mark[k][5] = s5;
-    mark[k][6] = s6;
-    mark[k][7] = s7;
+    running.store(mark[k], any);
   }
 
   // How many stretches end below the threshold. The last one never does.
@@ -221,31 +299,37 @@ inline void draw_together(const typename Rule::weight* const* row, const typenam
   }
 }
 
-/// The same for rows of at most most_narrow columns: turned into columns, whose running sums are made and compared in
-/// vectors, a row a lane.
+/// The same for rows of at most most_narrow columns, whose running sums are kept, and compared in vectors.
 template <class Rule>
 inline void draw_narrow(const typename Rule::weight* const* row, const typename Rule::weight* const* next, index C,
                         const std::uint64_t* u, answer* drawn) noexcept {
   using sum = typename Rule::sum;
   sum column[most_narrow][together];
-  for (index l = 0; l < together; ++l) {
-    const char* wanted = reinterpret_cast<const char*>(next[l]);
-    for (index b = 0; b < C * 8; b += line) prefetch(wanted + b);
-    for (index c = 0; c < C; ++c) column[c][l] = Rule::widen(row[l][c]);
+  running_sums<sum> running{};
+  for (index c = 0; c < C; c += block) {
+    turn_rows(row, next, c, C - c, column + c);
+    for (index i = 0; i < block; ++i) running.add(column[c + i]);
   }
-  sum total[together] = {};
-  std::uint64_t any[together] = {};
-  for (index c = 0; c < C; ++c)
-    for (index l = 0; l < together; ++l) {
-      any[l] |= bits(column[c][l]);
-      total[l] += column[c][l];
-      column[c][l] = total[l];
-    }
-  sum threshold[together];
+  sum total[together], threshold[together];
+  std::uint64_t any[together];
+  running.store(total, any);
   std::int64_t passed[together] = {};
   for (index l = 0; l < together; ++l) threshold[l] = Rule::threshold(u[l], total[l]);
   for (index c = 0; c < C; ++c)
     for (index l = 0; l < together; ++l) passed[l] += column[c][l] < threshold[l];
+
+  // All at once, where nothing is strange and rounding took nothing from any; else one by one.
+  index strange = 0;
+  for (index l = 0; l < together; ++l) strange += Rule::plain(total[l], any[l], C) ? 0 : 1;
+  if (strange == 0) {
+    sum reached[together];
+    std::uint64_t level[together];
+    for (index l = 0; l < together; ++l) reached[l] = column[passed[l]][l];
+    for (index l = 0; l < together; ++l) level[l] = Rule::level(reached[l], total[l]);
+    for (index l = 0; l < together; ++l) strange += u[l] < level[l] ? 0 : 1;
+    for (index l = 0; l < together; ++l) drawn[l] = {passed[l], false};
+    if (strange == 0) return;
+  }
   for (index l = 0; l < together; ++l) {
     if (!Rule::plain(total[l], any[l], C)) {
       drawn[l] = Rule::careful_row(row[l], C, u[l]);
@@ -271,25 +355,25 @@ inline void sample(const typename Rule::weight* weights, index C, const index* r
       std::uint32_t high[chunk + 4], low[chunk + 4];
       fill_flat(key, counter_tag(purpose::flat, 0), t / 4, (skip + m + 3) / 4, high);
       fill_flat(key, counter_tag(purpose::flat, 1), t / 4, (skip + m + 3) / 4, low);
+      std::uint64_t uniform[chunk + together] = {};  // in vectors: what is stored one by one is read late
+      for (index j = 0; j < m; ++j) uniform[j] = clamped(std::uint64_t{high[skip + j]} << 32 | low[skip + j]);
       index outcome[chunk];
       for (index i = 0; i < m; i += together) {
         const typename Rule::weight* row[together];
         const typename Rule::weight* next[together];
         index table[together];
-        std::uint64_t u[together];
         answer drawn[together];
         for (index l = 0; l < together; ++l) {
           const index j = i + l < m ? i + l : m - 1;
           const index after = a + j + draws_ahead < n ? a + j + draws_ahead : n - 1;
           table[l] = rows ? rows[a + j] : a + j;
           row[l] = weights + table[l] * C;
-          next[l] = C >= wide ? row[l] + wide / 2 : weights + (rows ? rows[after] : after) * C;
-          u[l] = clamped(std::uint64_t{high[skip + j]} << 32 | low[skip + j]);
+          next[l] = C >= wide ? row[l] + wide_ahead : weights + (rows ? rows[after] : after) * C;
         }
         if (C <= most_narrow)
-          draw_narrow<Rule>(row, next, C, u, drawn);
+          draw_narrow<Rule>(row, next, C, uniform + i, drawn);
         else
-          draw_together<Rule>(row, next, C, u, drawn);
+          draw_together<Rule>(row, next, C, uniform + i, drawn);
         for (index l = 0; l < together && i + l < m; ++l) {
           outcome[i + l] = drawn[l].column;
           if (drawn[l].bad) bad->report(table[l] * C + drawn[l].column);
