@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from tallydraw._numba.codes import turned
 from tallydraw._numba.elementary import log_of
 from tallydraw._numba.lanes import bits, fill, load, load_some, store, store_some
-from tallydraw._numba.messages import LEAST_PLAIN, entries_of
+from tallydraw._numba.messages import LEAST_PLAIN, entries_of, parents_of
 from tallydraw._numba.parallel import inline, kernel
 from tallydraw._structure import Structure
 from tallydraw._totals import Totals
@@ -54,8 +54,7 @@ def make_tree(
     degree = np.diff(s.context_begin)
     if degree.max() > 1 or int((s.n_contexts * s.n_categories).max()) >= _NO_NUMBER:
         return None
-    parent = np.full(d, -1)
-    parent[degree == 1] = s.context
+    parent = parents_of(s)
     child = s.order[np.argsort(parent[s.order], kind="stable")]
     begin = np.searchsorted(np.sort(parent), np.arange(d + 1))
     inner = np.flatnonzero(np.diff(begin))
