@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from tallydraw._numba.lanes import WORD, bits, convert, fill, load, select, store
 from tallydraw._numba.parallel import kernel
-from tallydraw._numba.transpose import COLUMNS, turn
+from tallydraw._numba.transpose import COLUMNS, turn, turn_bytes
 from tallydraw._structure import Structure
 
 # What was met: some missing cell; a code that is no category and not missing.
@@ -121,7 +121,8 @@ def _in_rows(x: NDArray[Any]) -> NDArray[Any]:
     if d < COLUMNS or x.strides[0] != x.itemsize or x.strides[1] < n * x.itemsize:
         return np.ascontiguousarray(x)
     rows = np.empty(x.shape, x.dtype)
-    turn(span(x), x.strides[1] // x.itemsize, rows)
+    by_bytes = x.itemsize == 1 and n >= COLUMNS and d >= WORD
+    (turn_bytes if by_bytes else turn)(span(x), x.strides[1] // x.itemsize, rows)
     return rows
 
 
