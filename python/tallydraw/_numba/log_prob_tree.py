@@ -211,7 +211,8 @@ def _score(s, tree, begin, columns, codes, rows, plain, cells, k, first, block, 
     """out of these rows; how many are left over: those of left."""
     d, apart, n_left = len(s.n_categories), np.uint64(block + _PADDING), 0
     code, place = np.empty(d * (block + _PADDING), np.int32), np.empty(d * (block + _PADDING), np.int64)
-    over, noisy, needs, lost = np.empty((4, block), np.bool_)
+    over, noisy = np.empty(block, np.bool_), np.empty(block, np.bool_)
+    needs, lost = np.empty(block, np.bool_), np.empty(block, np.bool_)
     made, sums, below, lost = (
         np.empty(d * block * k),
         np.empty(block),
