@@ -123,18 +123,18 @@ def _make_totals(s, tree, begin, cells, codes, k, made_of, made_end, touched, lo
             row = made_of[i_made]
             x = row * d
             touched[0] = top
-            loud[top] = False
             n_touched, i = _1, _0
             while i < n_touched:
                 j = touched[i]
                 if np.int64(codes[x + j]) == s.n_categories[j]:
                     for t in range(tree.begin[j], tree.begin[j + _1]):
                         touched[n_touched] = tree.child[t]
-                        loud[tree.child[t]] = False
                         n_touched += _1
                 i += _1
             for c in range(_0, kk, _8):
                 width, outside = min(_8, kk - c), fill(8, False)
+                for i in range(n_touched):
+                    loud[touched[i]] = False
                 for back in range(_1, n_touched):
                     j = touched[n_touched - back]
                     p = np.uint64(tree.parent[j])
@@ -166,9 +166,6 @@ def _make_totals(s, tree, begin, cells, codes, k, made_of, made_end, touched, lo
                     value = value + load_some(8, cells, cell + v * rows * kk, width) * load(8, below, own + v * _8)
                 store_some(made, i_made * kk + c, value, width)
                 lost[row] |= bits(outside) != _0
-                for i in range(_1, n_touched):
-                    loud[touched[i]] = False
-                loud[top] = False
             i_made += _1
 
 

@@ -29,7 +29,6 @@ class Strip(NamedTuple):
     loud: NDArray[np.uint64]  # rows in which a message has come to a missing cell
     first: NDArray[np.uint64]
     below: NDArray[np.float64]
-    terms: NDArray[np.float64]
 
 
 def sent_by_strip(s: Structure, n: int, codes: NDArray[Any]) -> bool:
@@ -42,8 +41,8 @@ def sent_by_strip(s: Structure, n: int, codes: NDArray[Any]) -> bool:
 def make_strip(s: Structure, codes: NDArray[Any]) -> Strip:
     d = s.n_features
     words = np.empty((3, d + 1), np.uint64)
-    below, terms = np.empty(WORD * int(s.n_categories.sum())), np.empty(int(s.n_categories.max()))
-    return Strip(parents_of(s), s.n_categories.astype(codes.dtype), words[0], words[1], words[2], below, terms)
+    below = np.empty(WORD * int(s.n_categories.sum()))
+    return Strip(parents_of(s), s.n_categories.astype(codes.dtype), words[0], words[1], words[2], below)
 
 
 @inline
