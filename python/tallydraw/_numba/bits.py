@@ -50,7 +50,7 @@ def bytes_above(typingctx, array, index, most, at):
     return types.uint64(array, types.uint64, most, types.uint64), codegen
 
 
-def _unpack(builder, a, b, width, high):
+def unpack(builder, a, b, width, high):
     """Items of `width` bits of a and of b in turn, of either half of every 128 bits: one instruction of x86-64."""
     vector = ir.VectorType(ir.IntType(width), 512 // width)
     each = 128 // width
@@ -83,13 +83,13 @@ def zeros_to_words(typingctx, codes, index, stride, words):
             seen = builder.or_(seen, seen_here)
             pieces = builder.bitcast(builder.not_(met), ir.VectorType(_I16, 32))
             a.append(builder.shuffle_vector(pieces, pieces, dealt))
-        b = [_unpack(builder, a[i], a[i + 1], 8, high) for i in range(0, 8, 2) for high in (0, 1)]
-        a = [_unpack(builder, b[i + k], b[i + k + 2], 16, high) for i in (0, 4) for k in (0, 1) for high in (0, 1)]
+        b = [unpack(builder, a[i], a[i + 1], 8, high) for i in range(0, 8, 2) for high in (0, 1)]
+        a = [unpack(builder, b[i + k], b[i + k + 2], 16, high) for i in (0, 4) for k in (0, 1) for high in (0, 1)]
         for i in range(4):
             for high in (0, 1):
                 to = ir.Constant(_I64, _WORDS * (2 * i + high))
                 pointer = _pointer(context, builder, signature.args[3], args[3], to, wide)
-                builder.store(builder.bitcast(_unpack(builder, a[i], a[i + 4], 32, high), wide), pointer, align=8)
+                builder.store(builder.bitcast(unpack(builder, a[i], a[i + 4], 32, high), wide), pointer, align=8)
         above = builder.icmp_unsigned(">", builder.bitcast(seen, rows), ir.Constant(rows, [1] * WORD))
         return builder.bitcast(above, _I64)
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from tallydraw._numba.lanes import WORD, bits, convert, fill, load, select, store
 from tallydraw._numba.parallel import kernel
-from tallydraw._numba.transpose import COLUMNS, turn
+from tallydraw._numba.transpose import COLUMNS, turn, turn_bytes
 from tallydraw._structure import Structure
 
 # What was met: some missing cell; a code that is no category and not missing.
@@ -21,13 +21,13 @@ _0, _WORD = np.uint64(0), np.uint64(WORD)
 class Encoded(NamedTuple):
     """`plain` (n, d): x_j, or C_j where missing; `codes` (n, d): combined codes, or Z_j. Both are C-contiguous, of the
     smallest of uint8, uint16, int64 that holds them, and the same array where no feature has a context; it may be the
-    caller's X. `incomplete` (n,) is 1 where a cell of the row is missing; `bad` is row * d + column of the first code
-    that is no category and not missing, or -1.
+    caller's X. `some_missing`: whether a cell is missing; `bad` is row * d + column of the first code that is no
+    category and not missing, or -1.
     """
 
     codes: NDArray[Any]
     plain: NDArray[Any]
-    incomplete: NDArray[np.uint8]
+    some_missing: bool
     bad: int
 
 
@@ -35,11 +35,8 @@ def encode(X: NDArray[Any], missing: int | None, unseen_is_missing: bool, struct
     """Combined codes of some rows of codes."""
     encoder = Encoder(X, missing, unseen_is_missing, structure)
     plain, met = encoder.plain(0, len(X))
-    incomplete = np.zeros(len(X), np.uint8)
-    if met & MET_MISSING:
-        encoder.mark_incomplete(plain, 0, incomplete)
     bad = encoder.first_bad(0, len(X)) if met & MET_BAD else -1
-    return Encoded(encoder.combine(plain), plain, incomplete, bad)
+    return Encoded(encoder.combine(plain), plain, bool(met & MET_MISSING), bad)
 
 
 class Encoder:
@@ -124,7 +121,8 @@ def _in_rows(x: NDArray[Any]) -> NDArray[Any]:
     if d < COLUMNS or x.strides[0] != x.itemsize or x.strides[1] < n * x.itemsize:
         return np.ascontiguousarray(x)
     rows = np.empty(x.shape, x.dtype)
-    turn(span(x), x.strides[1] // x.itemsize, rows)
+    by_bytes = x.itemsize == 1 and n >= COLUMNS and d >= WORD
+    (turn_bytes if by_bytes else turn)(span(x), x.strides[1] // x.itemsize, rows)
     return rows
 
 

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tallydraw._numba.lanes import prefetch
+from tallydraw._numba.lanes import bits as bits_of
+from tallydraw._numba.lanes import convert, fill, load, prefetch, select, store
 from tallydraw._numba.parallel import inline, kernel
 from tallydraw._numba.philox import one_word
 
@@ -19,7 +20,7 @@ from tallydraw._numba.philox import one_word
 FEW, MOST_COMPARED = 4, 16
 # Guides of more bytes are far; draws of a group wait for them together.
 _NEAR_BYTES, _GROUP = 1 << 19, np.uint64(256)
-_0, _1, _2, _3, _32 = (np.uint64(i) for i in (0, 1, 2, 3, 32))
+_0, _1, _2, _3, _16, _32 = (np.uint64(i) for i in (0, 1, 2, 3, 16, 32))
 _MOST = np.uint64(2**64 - 2)
 
 
@@ -95,6 +96,38 @@ def outcomes_from_rows(high, guide, cell, entry, n, bits, rows, words, out):
         close |= word == high[at + c]
         out[i] = c
     return close
+
+
+@inline
+def levels_of_few(high, cell, n, levels):
+    """The first three levels of n <= FEW table rows of n categories each: of row r at levels[FEW c + r]."""
+    levels[:] = 0xFFFFFFFF  # no word is above
+    for r in range(n):
+        for c in range(n - 1):
+            levels[FEW * c + r] = high[cell + r * n + c]
+
+
+@inline
+def _level_of(levels, c, odd, upper):
+    """Level c of 16 table rows: which of FEW each is, its two bits say."""
+    first = select(odd, fill(16, levels[FEW * c + 1]), fill(16, levels[FEW * c]))
+    return select(upper, select(odd, fill(16, levels[FEW * c + 3]), fill(16, levels[FEW * c + 2])), first)
+
+
+@inline
+def outcomes_of_few(levels, rows, row, words, word, m, out, at):
+    """The same of m draws from levels_of_few, of table row rows[row + i] for words[word + i], to out[at + i]: up to 15
+    more are looked at, and written.
+    """
+    one, none, close = fill(16, np.uint32(1)), fill(16, np.uint32(0)), fill(16, False)
+    for i in range(_0, m, _16):
+        w, r = load(16, words, word + i), convert(load(16, rows, row + i), words.dtype)
+        odd, upper = (r & one) == one, r > one
+        a, b, c = _level_of(levels, 0, odd, upper), _level_of(levels, 1, odd, upper), _level_of(levels, 2, odd, upper)
+        close = close | (w == a) | (w == b) | (w == c)
+        drawn = select(w > a, one, none) + select(w > b, one, none) + select(w > c, one, none)
+        store(out, at + i, convert(drawn, out.dtype))
+    return bits_of(close) != _0
 
 
 @inline

@@ -32,6 +32,13 @@ class Messages(NamedTuple):
     loud: NDArray[np.bool_]
 
 
+def parents_of(s: Structure) -> NDArray[np.int64]:
+    """(d,) the one feature in each context, -1 of features without."""
+    parent = np.full(s.n_features, -1)
+    parent[np.diff(s.context_begin) == 1] = s.context
+    return parent
+
+
 def entries_of(s: Structure) -> NDArray[np.int64]:
     """(d + 1,) where b_j begins."""
     begin = np.zeros(s.n_features + 1, np.int64)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from tallydraw._numba.bits import popcount
 from tallydraw._numba.lanes import bits, fill, load, select, store, truth
-from tallydraw._numba.messages import LEAST_PLAIN, Messages
+from tallydraw._numba.messages import LEAST_PLAIN, Messages, parents_of
 from tallydraw._numba.parallel import inline
 from tallydraw._structure import Structure
 
@@ -48,9 +48,7 @@ def make_row_messages(s: Structure, m: Messages, codes: NDArray[Any], plain: boo
     d, most, degree = s.n_features, int(s.n_categories.max()), np.diff(s.context_begin)
     cells = int((s.n_contexts * s.n_categories).max())
     useful = plain and int(degree.max()) == 1 and cells <= _MOST_CELLS
-    parent, rows = np.full(d, -1), ROWS if useful else 0
-    if useful:
-        parent[degree == 1] = s.context
+    parent, rows = parents_of(s) if useful else np.full(d, -1), ROWS if useful else 0
     words, entries = np.empty((2, d), np.uint64), np.empty((2, len(m.below_m) * rows))
     return RowMessages(
         useful, parent, m.begin, np.arange(most + 1).astype(codes.dtype), np.zeros(d * rows, codes.dtype), words[0],

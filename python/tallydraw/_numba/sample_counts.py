@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from tallydraw._numba.binomial import TAG, binomial, unit
-from tallydraw._numba.parallel import kernel, parallel_blocks
+from tallydraw._numba.binomial import TAG, binomial, compared_attempt, first_attempt, unit
+from tallydraw._numba.parallel import inline, kernel, parallel_blocks, unrolled
 from tallydraw._numba.philox import fill_columns
 
 _0, _TOP = np.uint64(0), np.uint64(2**64 - 1)
@@ -14,11 +14,71 @@ _2_64 = 2.0**64
 _ROWS = 256  # whose first attempts have their words made side by side
 
 
+@unrolled
+def _shares(previous, here):
+    """The probabilities of the outcome and of those past it, the smaller one first, and whether that is the first."""
+    width, beyond = here - previous, _0 - here
+    whole = _2_64 if previous == _0 else np.float64(_0 - previous)
+    p, q = np.float64(width) / whole, np.float64(beyond) / whole
+    is_less = width <= beyond
+    return (p if is_less else q), (q if is_less else p), is_less
+
+
+@unrolled
+def _uniforms(words, i):
+    u = unit(np.uint64(words[0, i]), np.uint64(words[1, i]))
+    return u, unit(np.uint64(words[2, i]), np.uint64(words[3, i]))
+
+
+@kernel
+def _attempt(n, previous, here, left, words, counts, is_open):
+    """The counts of an outcome that need no more than a first attempt, of n rows side by side."""
+    for i in range(np.uint64(n)):
+        p, q, is_less = _shares(previous[i], here[i])
+        u, v = _uniforms(words, i)
+        place, is_sure = first_attempt(np.float64(left[i]), p, q, u, v)
+        count = np.int64(place)
+        all_left, none = here[i] == _TOP, (left[i] == 0) | (here[i] == previous[i])
+        count = left[i] if all_left else count if is_less else left[i] - count
+        counts[i] = 0 if none else count
+        is_open[i] = not (none | all_left | is_sure)
+
+
+@kernel
+def _compare(n, previous, here, left, words, counts, is_open):
+    """The same of attempts that are not sure."""
+    for i in range(np.uint64(n)):
+        p, q, is_less = _shares(previous[i], here[i])
+        u, v = _uniforms(words, i)
+        place, is_accepted = compared_attempt(np.float64(left[i]), p, q, u, v)
+        count = np.int64(place)
+        counts[i] = count if is_less else left[i] - count
+        is_open[i] = not is_accepted
+
+
+@inline
+def _list_open(n, is_open, places):
+    """places[:of how many] is where is_open is true."""
+    found = 0
+    for i in range(n):
+        places[found] = i
+        found += is_open[i]
+    return found
+
+
 @kernel
 def _counts(level, rows, totals, key, start, begin, end, out):
     columns = level.shape[1]
-    words = np.empty((4, _ROWS), np.uint32)
-    numbers, previous, left = np.empty(_ROWS, np.uint64), np.empty(_ROWS, np.uint64), np.empty(_ROWS, np.int64)
+    words, some_words = np.empty((4, _ROWS), np.uint32), np.empty((4, _ROWS), np.uint32)
+    numbers, previous, here = np.empty(_ROWS, np.uint64), np.empty(_ROWS, np.uint64), np.empty(_ROWS, np.uint64)
+    some_previous, some_here = np.empty(_ROWS, np.uint64), np.empty(_ROWS, np.uint64)
+    left, counts, places = np.empty(_ROWS, np.int64), np.empty(_ROWS, np.int64), np.empty(_ROWS, np.int64)
+    some_left, some_counts, some_places = (
+        np.empty(_ROWS, np.int64),
+        np.empty(_ROWS, np.int64),
+        np.empty(_ROWS, np.int64),
+    )
+    is_open = np.empty(_ROWS, np.bool_)
     for first in range(begin, end, _ROWS):
         m = min(_ROWS, end - first)
         for i in range(m):
@@ -29,26 +89,27 @@ def _counts(level, rows, totals, key, start, begin, end, out):
             if left[:m].any():
                 fill_columns(key, TAG, numbers[:m], np.uint64(c), words)
             for i in range(m):
-                here = level[rows[first + i], c]
-                width = here - previous[i]
-                count = np.int64(0)
-                if left[i] > 0 and width > _0:
-                    if here == _TOP:
-                        count = left[i]
-                    else:
-                        u = unit(np.uint64(words[0, i]), np.uint64(words[1, i]))
-                        v = unit(np.uint64(words[2, i]), np.uint64(words[3, i]))
-                        beyond = _0 - here
-                        whole = _2_64 if previous[i] == _0 else np.float64(_0 - previous[i])
-                        p = np.float64(width) / whole
-                        q = np.float64(beyond) / whole
-                        if width <= beyond:
-                            count = binomial(left[i], p, q, u, v, key, numbers[i], np.uint64(c))
-                        else:
-                            count = left[i] - binomial(left[i], q, p, u, v, key, numbers[i], np.uint64(c))
-                out[first + i, c] = count
-                left[i] -= count
-                previous[i] = here
+                here[i] = level[rows[first + i], c]
+            _attempt(m, previous, here, left, words, counts, is_open)
+            n = _list_open(m, is_open, places)
+            for t in range(n):  # brought together
+                i = places[t]
+                some_previous[t], some_here[t], some_left[t] = previous[i], here[i], left[i]
+                for w in range(4):
+                    some_words[w, t] = words[w, i]
+            _compare(n, some_previous, some_here, some_left, some_words, some_counts, is_open)
+            for t in range(n):
+                counts[places[t]] = some_counts[t]
+            for t in range(_list_open(n, is_open, some_places)):
+                i = places[some_places[t]]
+                p, q, is_less = _shares(previous[i], here[i])
+                u, v = _uniforms(words, i)
+                count = binomial(left[i], p, q, u, v, key, numbers[i], np.uint64(c))
+                counts[i] = count if is_less else left[i] - count
+            for i in range(m):
+                out[first + i, c] = counts[i]
+                left[i] -= counts[i]
+                previous[i] = here[i]
         for i in range(m):
             out[first + i, columns - 1] = left[i]
 

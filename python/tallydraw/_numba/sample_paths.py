@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tallydraw._numba.levels import outcomes_from_rows, settle
+from tallydraw._numba.levels import FEW, levels_of_few, outcomes_from_rows, outcomes_of_few, settle
 from tallydraw._numba.parallel import kernel, parallel_blocks, worth
 from tallydraw._numba.philox import CELLS, counter_tag, fill_columns
 from tallydraw._numba.tile import PADDING, write_rows
@@ -27,13 +27,19 @@ def _paths(
     oldest = max(n_contexts[k] // states, np.int64(1))
     words = np.empty((4, _PATHS), np.uint32)
     tile = np.empty((_STEPS, _PATHS + PADDING), out.dtype)
+    every_word, every_state, apart = words.reshape(-1), tile.reshape(-1), np.uint64(_PATHS + PADDING)
+    # Every later step is drawn from the same few table rows, that of the state before.
+    few, levels = k == 1 and states <= FEW and y.shape[0] == 0, np.empty(3 * FEW, np.uint32)
+    if few:
+        levels_of_few(high, offsets[k], states, levels)
     all_places, all_contexts, all_rows = np.arange(_PATHS), np.empty(_PATHS, np.int64), np.empty(_PATHS, np.int64)
     all_numbers = np.empty(_PATHS, np.uint64)
     for begin in range(0, n, _PATHS):
         m = min(_PATHS, n - begin)
-        place, context, rows, numbers = all_places[:m], all_contexts[:m], all_rows[:m], all_numbers[:m]
-        for i in range(m):
-            numbers[i] = start + np.uint64(begin + i)
+        place, context, rows = all_places[:m], all_contexts[:m], all_rows[:m]
+        numbers = all_numbers[: (m + 15) // 16 * 16]
+        for i in range(len(all_numbers)):
+            all_numbers[i] = start + np.uint64(begin + i)
         context[:] = 0
         if step > 0:
             for i in range(m):
@@ -48,23 +54,33 @@ def _paths(
             j = min(t, k)
             bits, cell, entry = guide_bits[j], offsets[j], guide_offsets[j]
             word, drawn = words[t % 4, :m], tile[p % _STEPS, :m]
+            close, table_row = False, context
             if t < k and initial.shape[0] > 0:
                 for i in range(m):
                     drawn[i] = initial[begin + i, t]
+            elif few and p > 0:
+                before, here = np.uint64((p - 1) % _STEPS), np.uint64(p % _STEPS)
+                close = outcomes_of_few(
+                    levels, every_state, before * apart, every_word, np.uint64(t % 4 * _PATHS), np.uint64(m),
+                    every_state, here * apart,
+                )  # fmt: skip
+                if close:
+                    for i in range(m):
+                        context[i] = tile[before, i]
             else:
-                table_row = context
                 if y.shape[0] > 0:
                     table_row = rows
                     for i in range(m):
                         rows[i] = y[begin + i] * n_contexts[j] + context[i]
-                if outcomes_from_rows(high, guide, cell, entry, states, bits, table_row, word, drawn):
-                    for i in range(m):
-                        at = cell + table_row[i] * states
-                        drawn[i] = settle(
-                            level, high, at, states, word[i], np.int64(drawn[i]), key, tag, numbers[i], np.uint64(t)
-                        )
-            if k == 1:
+                close = outcomes_from_rows(high, guide, cell, entry, states, bits, table_row, word, drawn)
+            if close:
                 for i in range(m):
+                    at = cell + table_row[i] * states
+                    drawn[i] = settle(
+                        level, high, at, states, word[i], np.int64(drawn[i]), key, tag, numbers[i], np.uint64(t)
+                    )
+            if k == 1:
+                for i in range(m if not few else 0):
                     context[i] = drawn[i]
             elif t < k:
                 for i in range(m):
