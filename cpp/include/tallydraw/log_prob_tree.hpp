@@ -3,12 +3,11 @@
 // Rows go in blocks, as columns of codes. What an observed cell adds is looked up among the logs; what a missing one
 // adds, its total, among the logs of totals wherever what is observed behind it has a number there (tree_columns.hpp).
 // Totals without a number are made of messages (tree_totals.hpp). Where many cells of a block are missing, all its totals
-// are made at once (messages_by_row.hpp).
+// are made at once (messages_packed.hpp), and nothing is numbered.
 #pragma once
 
 #include <algorithm>
 #include <cstdint>
-#include <cstdlib>
 #include <cstring>
 
 #include "tallydraw/codes.hpp"
@@ -22,14 +21,30 @@
 
 namespace tallydraw::TALLYDRAW_ISA {
 
-/// Whether it is worth making the totals of a block packed: where enough cells are missing.
+#if defined(TALLYDRAW_PACKED_MESSAGES)
+/// Whether it pays to make the totals of a block packed, to judge by its first strip; features with children count. In
+/// units of 0.01 ns (measured), of C categories on average: a feature costs 11 + K (3 + C) for each of 32 rows, and of
+/// 256 a block; its missing cells K (64 + 10 C + 1.6 C^2), and 60 K more of several classes. One by one, these cost
+/// 260, or 2400 where nothing is tabulated, and 2800 C more where something is behind them that has no number.
 template <class U>
-inline bool are_many(const structure_view& s, const code_columns<U>& z) {
-  static const long least = std::getenv("LEAST") ? std::atol(std::getenv("LEAST")) : 0;
-  index missing = 0;
-  for (index i = 0; i < s.d * z.strips; ++i) missing += popcount(z.gone[i]);
-  return missing > least * s.d;
+inline bool are_packed(const encoder& e, children_view children, const scored_tables& tables, const code_columns<U>& z,
+                       child_column<U>* columns) {
+  const index k = e.s.n_classes;
+  index missing = 0, features = 0, categories = 0;
+  for (index j = 0; j < e.s.d; ++j) {
+    if (children.begin[j] == children.begin[j + 1]) continue;
+    missing += popcount(z.gone[j * z.strips]);
+    ++features;
+    categories += e.s.n_categories[j];
+  }
+  const index c = features > 0 ? categories / features : 0;
+  const index each = 64 + 10 * c + 8 * c * c / 5 + (k > 1 ? 60 : 0);
+  const index packed = features * (256 / z.strips + 32) * (11 + k * (3 + c)) + missing * k * each;
+  const index known = missing * (tables.totals.offsets != nullptr ? 260 : 2400);
+  if (known > packed) return true;
+  return known + 2800 * c * number_behind(e, children, tables, z, 0, 1, columns) > packed;
 }
+#endif
 
 /// Where the pieces of a thread's scratch begin, for blocks of `rows` rows, and how many words they are: the one place
 /// that says so. Each piece begins a cache line.
@@ -57,7 +72,7 @@ inline log_prob_tree_pieces make_log_prob_tree_pieces(const structure_view& s, i
   place(at.exponents, rows * s.n_classes);
   place(at.made_rows, rows);
   place(at.terms, most_classes * (size.entries + size.most_categories));
-  if (fits_packed(s, size, rows)) {
+  if (fits_packed(s, rows)) {
     const packed_sizes room = sizes_of_packed(s, size, rows);
     place(at.top, room.bits);
     place(at.under, room.bits);
@@ -304,11 +319,17 @@ inline void add_feature_packed(const encoder& e, children_view children, const s
   } else {
     add_observed(e, tables, z, j, combined, sums);
     index n = 0;
-    for (index strip = 0; strip < z.strips; ++strip)
-      for_bits(top[strip], [&](index bit) {
-        for (index c = 0; c < k; ++c) sums[(64 * strip + bit) * k + c] += totals[c * p.most + n];
-        ++n;
-      });
+    for (index r = 0; r < z.rows && n < p.n_top[j]; r += 8) {
+      const auto set = static_cast<std::uint8_t>(top[r / 64] >> (r % 64));
+      if (k == 1)
+        add_packed(totals + n, set, sums + r);
+      else
+        for_bits(set, [&, i = n](index bit) mutable {
+          for (index c = 0; c < k; ++c) sums[(r + bit) * k + c] += totals[c * p.most + i];
+          ++i;
+        });
+      n += popcount(set);
+    }
   }
   made.n = 0;
   made.scaled = false;
@@ -402,7 +423,8 @@ inline index log_prob_tree(const codes_view& x, const code_rules& rules, const s
                     block + 8,
                     0};
       if constexpr (!Max && sizeof(U) == 1) {
-        packed = tables.plain && e.parent != nullptr && fits_packed(s, sizes_of_messages(s), block) && are_many(s, z);
+        packed =
+            tables.plain && e.parent != nullptr && fits_packed(s, block) && are_packed(e, children, tables, z, columns);
         if (packed) {
           make_packed(e, children, tables, z, p);
           clear_outside(p, d, z.strips, k);

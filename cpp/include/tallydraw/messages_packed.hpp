@@ -21,7 +21,7 @@
 #include "tallydraw/tree_columns.hpp"
 #include "tallydraw/wide_lookup.hpp"
 
-#if defined(TALLYDRAW_WIDE_LOOKUP) && defined(__AVX512BW__)
+#if defined(TALLYDRAW_MASKED_DOUBLES) && defined(TALLYDRAW_WIDE_LOOKUP) && defined(__AVX512BW__)
 #define TALLYDRAW_PACKED_MESSAGES 1
 #endif
 
@@ -32,17 +32,6 @@ constexpr index most_packed_classes = 4, most_packed_categories = 16;
 
 /// Fewest rows of a block.
 constexpr index least_packed_rows = 16;
-
-/// Whether totals may be made packed, of blocks of `rows` rows, if their codes are bytes and numbers plain.
-inline bool fits_packed(const structure_view& s, const message_sizes& size, index rows) {
-#if defined(TALLYDRAW_PACKED_MESSAGES)
-  constexpr bool has_lookup = true;
-#else
-  constexpr bool has_lookup = false;
-#endif
-  return has_lookup && rows >= least_packed_rows && s.n_classes <= most_packed_classes && size.entries > 0 &&
-         size.most_categories <= most_packed_categories;
-}
 
 /// The totals of a block of rows, and what is needed to make them.
 struct packed_view {
@@ -73,6 +62,20 @@ inline packed_sizes sizes_of_packed(const structure_view& s, const message_sizes
           k * (s.d * rows + 8), (rows + 64 + 64) / 8};
 }
 
+/// Whether totals may be made packed, of blocks of `rows` rows, if their codes are bytes and numbers plain; messages have
+/// room: 128 MiB for each thread.
+inline bool fits_packed(const structure_view& s, index rows) {
+#if defined(TALLYDRAW_PACKED_MESSAGES)
+  constexpr index most_words = index{1} << 24;
+  const message_sizes size = sizes_of_messages(s);
+  return rows >= least_packed_rows && s.n_classes <= most_packed_classes && size.entries > 0 &&
+         size.most_categories <= most_packed_categories && sizes_of_packed(s, size, rows).streams <= most_words;
+#else
+  static_cast<void>(s), static_cast<void>(rows);
+  return false;
+#endif
+}
+
 #if defined(TALLYDRAW_PACKED_MESSAGES)
 
 /// The codes of a column in the rows whose bits are set, one after the other. The column is read, and `to` written, up to
@@ -87,21 +90,17 @@ inline void pack_some_codes(const std::uint8_t* x, const std::uint64_t* words, i
       to += popcount(set);
     }
 }
-#if defined(__GNUC__)
 /// The same where the processor packs bytes itself, as most that have AVX-512 do: asked at each call.
 __attribute__((target("avx512vbmi2"))) TALLYDRAW_APART inline void pack_whole_strips(const std::uint8_t* x,
-                                                                                    const std::uint64_t* words,
-                                                                                    index strips, std::uint8_t* to) {
+                                                                                     const std::uint64_t* words,
+                                                                                     index strips, std::uint8_t* to) {
   for (index strip = 0; strip < strips; ++strip) {
     _mm512_storeu_si512(to, _mm512_maskz_compress_epi8(words[strip], _mm512_loadu_si512(x + 64 * strip)));
     to += popcount(words[strip]);
   }
 }
-#endif
 inline void pack_codes(const std::uint8_t* x, const std::uint64_t* words, index strips, std::uint8_t* to) {
-#if defined(__GNUC__)
   if (__builtin_cpu_supports("avx512vbmi2")) return pack_whole_strips(x, words, strips, to);
-#endif
   pack_some_codes(x, words, strips, to);
 }
 
@@ -116,9 +115,7 @@ struct packed_range {
     const wide before = _mm512_sub_epi64(reinterpret_cast<wide>(v.value[0]), wide_set(1));  // that of zero is largest
     least = _mm512_maskz_min_epu64(0xFF, least, before);
   }
-  std::uint8_t lanes() const noexcept {
-    return _mm512_cmplt_epu64_mask(least, wide_set(bits_of(least_plain) - 1));
-  }
+  std::uint8_t lanes() const noexcept { return _mm512_cmplt_epu64_mask(least, wide_set(bits_of(least_plain) - 1)); }
 };
 
 /// Marks the rows of a list whose lanes are set, in the vector that begins with its i-th row.
@@ -171,11 +168,11 @@ struct packed_rows {
   std::uint64_t* outside;
 
   index n() const noexcept { return n_top + n_under; }
-  /// Of the vector that begins with the i-th row.
-  void check(index i, const packed_range& range) const noexcept {
-    if (range.lanes() == 0) return;
-    mark_outside(top, strips, i, range.lanes(), outside);
-    mark_outside(under, strips, i - n_top, range.lanes(), outside);
+  /// In these lanes of the vector that begins with the i-th row.
+  void report(index i, std::uint8_t lanes) const noexcept {
+    if (lanes == 0) return;
+    mark_outside(top, strips, i, lanes, outside);
+    mark_outside(under, strips, i - n_top, lanes, outside);
   }
 };
 
@@ -207,7 +204,7 @@ TALLYDRAW_APART inline void multiply_packed(const packed_rows of, const std::uin
       message.store(below + a * apart + i);
     }
     if constexpr (Heard) stream += popcount(from_stream);
-    if constexpr (!First) of.check(i, range);
+    if constexpr (!First) of.report(i, range.lanes());
   }
 }
 
@@ -235,9 +232,9 @@ TALLYDRAW_APART inline void sum_packed(const std::uint8_t* codes, index n, const
 /// The messages of the rows of the under list, in a stream: those come first where the code of the parent's parent is
 /// not `gone` or past it, n_first of them.
 template <int N>
-TALLYDRAW_APART inline void send_packed(const packed_rows of, const std::uint8_t* codes, index gone, const double* theta,
-                                        index size, index contexts, index k, const double* below, index apart,
-                                        double* stream, index n_first, index stream_apart) {
+TALLYDRAW_APART inline void send_packed(const packed_rows of, const std::uint8_t* codes, index gone,
+                                        const double* theta, index size, index contexts, index k, const double* below,
+                                        index apart, double* stream, index n_first, index stream_apart) {
   const index rows = N > 0 ? N : size;
   double* further = stream + n_first;
   for (index i = 0; i < of.n_under; i += 8) {
@@ -265,7 +262,7 @@ TALLYDRAW_APART inline void send_packed(const packed_rows of, const std::uint8_t
     }
     stream += n_now;
     further += popcount(second);
-    of.check(of.n_top + i, range);
+    of.report(of.n_top + i, range.lanes() & both);
   }
 }
 
@@ -367,7 +364,7 @@ inline void sum_out_packed(const encoder& e, children_view children, const score
     }
     if (of.n_under > 0) {
       pack_codes(column(further), of.under, strips, p.codes);
-      const index gone = further == parent ? 255 : e.s.n_categories[further], apart = of.n_under + 8;
+      const index gone = further == parent ? 256 : e.s.n_categories[further], apart = of.n_under + 8;
       p.stream[j] = stream;
       for (index c = 0; c < k; ++c)
         send_packed<N>(of, p.codes, gone, theta + c, rows, contexts, k, p.below + c * rows * room, room,
