@@ -3,7 +3,7 @@
 // Rows go in blocks, as columns of codes. What an observed cell adds is looked up among the logs; what a missing one
 // adds, its total, among the logs of totals wherever what is observed behind it has a number there (tree_columns.hpp).
 // Totals without a number are made of messages (tree_totals.hpp). Where many cells of a block are missing, all its totals
-// are made at once (messages_by_row.hpp).
+// are made at once (messages_packed.hpp), and nothing is numbered.
 #pragma once
 
 #include <algorithm>
@@ -13,7 +13,7 @@
 #include "tallydraw/codes.hpp"
 #include "tallydraw/doubles.hpp"
 #include "tallydraw/log_prob_columns.hpp"
-#include "tallydraw/messages_by_row.hpp"
+#include "tallydraw/messages_packed.hpp"
 #include "tallydraw/parallel.hpp"
 #include "tallydraw/prefetch.hpp"
 #include "tallydraw/tree_columns.hpp"
@@ -21,73 +21,36 @@
 
 namespace tallydraw::TALLYDRAW_ISA {
 
-/// The totals of a block of rows that are made at once.
-struct row_totals {
-  double* totals;          // [classes][d][rows]
-  std::uint64_t* tops;     // [d][strips]: where the total of feature j is a factor of the row
-  std::uint64_t* outside;  // [strips]: rows for which plain numbers do not suffice
-};
-
-/// Most classes of which totals are made at once, one after the other.
-constexpr index most_row_classes = 4;
-
-/// Whether the totals of blocks of `rows` rows may be made all at once.
-inline bool total_by_row(const structure_view& s, const message_sizes& size, index rows) {
-  return s.n_classes <= most_row_classes && rows % rows_sent == 0 && sent_by_row(s, size);
-}
-
-/// All totals of the q-th rows_sent rows of a strip, under class c; returns the lanes for which plain numbers do not
-/// suffice.
-template <int N, class U>
-TALLYDRAW_APART inline std::uint32_t total_rows(const encoder& e, const scored_tables& tables, const code_columns<U>& z,
-                                                index strip, index q, index c, const message_state& m,
-                                                const row_messages& messages, const row_totals& t) {
-  const index d = e.s.d, strips = z.strips, rows = z.rows;
-  double* const totals = t.totals + c * d * rows + 64 * strip + rows_sent * q;
-  std::uint64_t* const tops = t.tops + strip;
-  const class_lane of_class{tables.cells, tables.offsets, e.s.n_classes, c};
-  return send_rows<N>(e, of_class, z.gone + strip, strips, q, m, messages,
-                      [=](index j, row_bits lanes, const row_doubles& found) {
-                        found.store(totals + j * rows);
-                        tops[j * strips] |= static_cast<std::uint64_t>(lanes) << (rows_sent * q);
-                      });
-}
-
+#if defined(TALLYDRAW_PACKED_MESSAGES)
+/// Whether it pays to make the totals of a block packed, to judge by its first strip; features with children count. In
+/// units of 0.01 ns (measured), of C categories on average: a feature costs 11 + K (3 + C) for each of 32 rows, and of
+/// 256 a block; its missing cells K (64 + 10 C + 1.6 C^2), and 60 K more of several classes. One by one, these cost
+/// 260, or 2400 where nothing is tabulated, and 2800 C more where something is behind them that has no number.
 template <class U>
-inline void total_strip(const encoder& e, const scored_tables& tables, const code_columns<U>& z, index strip,
-                        const message_state& m, const row_messages& messages, const row_totals& t) {
-  const structure_view& s = e.s;
-  see_strip(s, z, strip, messages);
-  for (index j = 0; j < s.d; ++j) t.tops[j * z.strips + strip] = 0;
-  t.outside[strip] = 0;
-  with_categories(s, [&](auto n) {
-    for (index q = 0; q < std::min<index>(64, z.rows - 64 * strip) / rows_sent; ++q)
-      for (index c = 0; c < s.n_classes; ++c) {
-        const std::uint64_t outside = total_rows<decltype(n)::value>(e, tables, z, strip, q, c, m, messages, t);
-        t.outside[strip] |= outside << (rows_sent * q);
-      }
-  });
-}
-
-/// Whether it is worth making them all at once, to judge by the first strip, where `unknown` missing cells have something
-/// behind them that has no number. In units of 0.6 ns (measured): one a cell and class and 13 products are what it costs;
-/// 230 an unknown what it saves, and of several classes, whose totals are added one by one, three a missing cell.
-template <class U>
-inline bool are_many(const structure_view& s, const code_columns<U>& z, index unknown) {
-  index missing = 0, products = 0;
-  for (index j = 0; j < s.d; ++j) {
+inline bool are_packed(const encoder& e, children_view children, const scored_tables& tables, const code_columns<U>& z,
+                       child_column<U>* columns) {
+  const index k = e.s.n_classes;
+  index missing = 0, features = 0, categories = 0;
+  for (index j = 0; j < e.s.d; ++j) {
+    if (children.begin[j] == children.begin[j + 1]) continue;
     missing += popcount(z.gone[j * z.strips]);
-    products += s.n_contexts[j] * s.n_categories[j];
+    ++features;
+    categories += e.s.n_categories[j];
   }
-  const index one_by_one = s.n_classes > 1 ? 3 * missing : 0;
-  return one_by_one + 230 * unknown > std::min<index>(z.rows, 64) * s.n_classes * (s.d + products / 13);
+  const index c = features > 0 ? categories / features : 0;
+  const index each = 64 + 10 * c + 8 * c * c / 5 + (k > 1 ? 60 : 0);
+  const index packed = features * (256 / z.strips + 32) * (11 + k * (3 + c)) + missing * k * each;
+  const index known = missing * (tables.totals.offsets != nullptr ? 260 : 2400);
+  if (known > packed) return true;
+  return known + 2800 * c * number_behind(e, children, tables, z, 0, 1, columns) > packed;
 }
+#endif
 
 /// Where the pieces of a thread's scratch begin, for blocks of `rows` rows, and how many words they are: the one place
 /// that says so. Each piece begins a cache line.
 struct log_prob_tree_pieces {
   index messages, codes, turned, row, columns, combined, gone, sums, values, exponents, made_rows, terms;
-  index row_messages, totals, tops, outside;  // of rows at once
+  index top, under, outside, counts, totals, streams, below, packed;  // of packed_view
   index words;
 };
 inline log_prob_tree_pieces make_log_prob_tree_pieces(const structure_view& s, index rows) {
@@ -109,11 +72,17 @@ inline log_prob_tree_pieces make_log_prob_tree_pieces(const structure_view& s, i
   place(at.exponents, rows * s.n_classes);
   place(at.made_rows, rows);
   place(at.terms, most_classes * (size.entries + size.most_categories));
-  const index some = total_by_row(s, size, rows);
-  place(at.row_messages, some * row_messages_words(s, size));
-  place(at.totals, some * s.n_classes * s.d * rows);
-  place(at.tops, some * s.d * ((rows + 63) / 64));
-  place(at.outside, some * ((rows + 63) / 64));
+  if (fits_packed(s, rows)) {
+    const packed_sizes room = sizes_of_packed(s, size, rows);
+    place(at.top, room.bits);
+    place(at.under, room.bits);
+    place(at.outside, (rows + 63) / 64);
+    place(at.counts, 5 * s.d);
+    place(at.totals, room.totals);
+    place(at.streams, room.streams);
+    place(at.below, room.below);
+    place(at.packed, room.codes);
+  }
   return at;
 }
 /// Scratch of log_prob_tree in words of 64 bits.
@@ -276,46 +245,118 @@ inline void add_feature(const encoder& e, children_view children, const scored_t
   add_made(made, k, sums);
 }
 
-/// The same of a block whose totals are there.
-template <class U>
-inline void add_feature_by_row(const encoder& e, children_view children, const scored_tables& tables,
-                               const code_columns<U>& z, index j, U* combined, U* row, message_state& m,
-                               made_totals& made, const row_totals& t, double* sums) {
-  add_observed(e, tables, z, j, combined, sums);
-  // f(first of eight rows, the bits of those that have a total)
-  const auto for_eights = [&](auto&& f) {
-    for (index strip = 0; strip < z.strips; ++strip) {
-      std::uint64_t tops = t.tops[j * z.strips + strip] & ~t.outside[strip];
-      for (index r = 64 * strip, end = std::min(r + 64, z.rows); r < end && tops != 0; r += 8, tops >>= 8)
-        f(r, static_cast<std::uint8_t>(tops));
+#if defined(TALLYDRAW_PACKED_MESSAGES)
+/// The combined codes of feature j, and the entry past them where it or its parent is missing. Room for 64 more.
+inline void combine_packed(const encoder& e, const code_columns<std::uint8_t>& z, index j, std::uint8_t* combined) {
+  const index parent = e.parent[j], n = e.s.n_categories[j];
+  std::uint8_t first[16];  // the first code under each category of the parent
+  for (index a = 0; a < 16; ++a) first[a] = static_cast<std::uint8_t>(parent == j ? 0 : a * n);
+  const __m128i first_codes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(first));
+  const __m512i firsts = _mm512_maskz_broadcast_i32x4(0xFFFF, first_codes);
+  const __m512i none = _mm512_set1_epi8(static_cast<char>(e.s.n_contexts[j] * n));
+  for (index strip = 0; strip < z.strips; ++strip) {
+    const std::uint64_t gone = z.gone[j * z.strips + strip] | z.gone[parent * z.strips + strip];
+    const __m512i own = _mm512_loadu_si512(z.x + j * z.rows + 64 * strip);
+    const __m512i above = _mm512_loadu_si512(z.x + parent * z.rows + 64 * strip);
+    const __m512i codes = _mm512_maskz_add_epi8(~gone, own, _mm512_maskz_shuffle_epi8(~gone, firsts, above));
+    _mm512_storeu_si512(combined + 64 * strip, _mm512_mask_mov_epi8(codes, gone, none));
+  }
+}
+
+/// sums[r] += table[z[r]], r < rows, from a table of n entries that Parts registers hold; or, if Takes, the next total
+/// where the bit of the row is set.
+template <bool Takes, int Parts>
+TALLYDRAW_APART inline void look_up_or_take(const std::uint8_t* z, index rows, const double* table, index n,
+                                            const std::uint64_t* top, const double* totals, double* sums) {
+  double entries[Parts * lookup_size] = {};
+  std::copy_n(table, n, entries);
+  wide_double held[Parts];
+  for (int p = 0; p < Parts; ++p) held[p] = wide_double_load(entries + p * lookup_size);
+  const wide places = wide_product(wide_count(0), wide_set(8));
+  for (index r0 = 0; r0 < rows; r0 += 64) {
+    std::uint64_t taken = Takes ? top[r0 / 64] : 0;
+    for (index r = r0, end = std::min(r0 + 64, rows); r < end; r += lookup_size, taken >>= 8) {
+      std::uint64_t codes;
+      std::memcpy(&codes, z + r, sizeof codes);
+      wide_double found = wide_lookup<Parts>(held, _mm512_maskz_srlv_epi64(0xFF, wide_set(codes), places));
+      if constexpr (Takes) {
+        const auto set = static_cast<std::uint8_t>(taken);
+        found = _mm512_mask_expand_pd(found, set, wide_double_load(totals));
+        totals += popcount(set);
+      }
+      wide_double_store(wide_double_add(wide_double_load(sums + r), found), sums + r);
     }
-  };
+  }
+}
+
+/// The same as add_feature, of a block whose totals are there.
+inline void add_feature_packed(const encoder& e, children_view children, const scored_tables& tables,
+                               const code_columns<std::uint8_t>& z, index j, std::uint8_t* combined, std::uint8_t* row,
+                               message_state& m, made_totals& made, const packed_view& p, double* sums) {
   const index k = e.s.n_classes;
-  index n = 0;
-  for (index c = 0; c < k; ++c)
-    for_eights([&](index r, std::uint8_t set) {
-      pack(t.totals + (c * e.s.d + j) * z.rows + r, set, made.values + n);
-      n += popcount(set);
-    });
-  log(made.values, n, made.values);
-  n = 0;
-  for (index c = 0; c < k; ++c)
-    for_eights([&](index r, std::uint8_t set) {
-      if (k == 1)
-        add_packed(made.values + n, set, sums + r);
+  const std::uint64_t* const top = p.top + j * z.strips;
+  const double* const totals = p.totals + p.first[j];
+  const index entries = e.s.n_contexts[j] * e.s.n_categories[j] + 1;
+  if (k == 1 && entries <= most_looked_up) {
+    const double* const observed = tables.logs + tables.offsets[j];
+    combine_packed(e, z, j, combined);
+    const auto add = [&](auto takes, auto parts) {
+      look_up_or_take<decltype(takes)::value, decltype(parts)::value>(combined, z.rows, observed, entries, top, totals,
+                                                                      sums);
+    };
+    const auto add_parts = [&](auto takes) {
+      if (entries <= lookup_size)
+        add(takes, std::integral_constant<int, 1>{});
+      else if (entries <= 2 * lookup_size)
+        add(takes, std::integral_constant<int, 2>{});
       else
-        for_bits(set, [&, i = n](index bit) mutable { sums[(r + bit) * k + c] += made.values[i++]; });
+        add(takes, std::integral_constant<int, 4>{});
+    };
+    if (children.begin[j] < children.begin[j + 1])
+      add_parts(std::true_type{});
+    else
+      add_parts(std::false_type{});
+  } else {
+    add_observed(e, tables, z, j, combined, sums);
+    index n = 0;
+    for (index r = 0; r < z.rows && n < p.n_top[j]; r += 8) {
+      const auto set = static_cast<std::uint8_t>(top[r / 64] >> (r % 64));
+      if (k == 1)
+        add_packed(totals + n, set, sums + r);
+      else
+        for_bits(set, [&, i = n](index bit) mutable {
+          for (index c = 0; c < k; ++c) sums[(r + bit) * k + c] += totals[c * p.most + i];
+          ++i;
+        });
       n += popcount(set);
-    });
+    }
+  }
   made.n = 0;
   made.scaled = false;
   for (index strip = 0; strip < z.strips; ++strip)
-    for_bits(t.tops[j * z.strips + strip] & t.outside[strip], [&](index bit) {
+    for_bits(top[strip] & p.outside[strip], [&](index bit) {
       touch_behind(e, children, z, j, 64 * strip + bit, row, m);
       make_total<false>(e, row, tables, 64 * strip + bit, m, made);
     });
   add_made(made, k, sums);
 }
+
+/// Zeros for the totals of rows for which plain numbers did not suffice.
+inline void clear_outside(const packed_view& p, index d, index strips, index k) {
+  std::uint64_t any = 0;
+  for (index strip = 0; strip < strips; ++strip) any |= p.outside[strip];
+  if (any == 0) return;
+  for (index j = 0; j < d; ++j) {
+    index n = p.first[j];
+    for (index strip = 0; strip < strips; ++strip)
+      for_bits(p.top[j * strips + strip], [&](index bit) {
+        if (p.outside[strip] >> bit & 1)
+          for (index c = 0; c < k; ++c) p.totals[c * p.most + n] = 0.0;
+        ++n;
+      });
+  }
+}
+#endif
 
 /// Plain codes of some rows, ascending, each run of neighbours at once.
 template <class U>
@@ -342,7 +383,6 @@ inline index log_prob_tree(const codes_view& x, const code_rules& rules, const s
   std::uint64_t* const parts = words + log_prob_tree_begin(d);
   const index block = column_rows(s, n_rows, threads);
   const log_prob_tree_pieces at = make_log_prob_tree_pieces(s, block);
-  const message_sizes size = sizes_of_messages(s);
   first_index bad;
   visit_unsigned(e.tile, [&](auto u) {
     using U = decltype(u);
@@ -365,26 +405,47 @@ inline index log_prob_tree(const codes_view& x, const code_rules& rules, const s
       const index n = end - begin;
       if (encode_rows(e, rows + begin, n, codes) & met_bad) bad.report(first_bad(e, rows[begin], rows[end - 1] + 1));
       const code_columns<U> z = make_code_columns(e, codes, n, turned, block, own + at.gone);
-      const row_messages messages = make_row_messages(s, size, own + at.row_messages);
-      const row_totals t{reinterpret_cast<double*>(own + at.totals), own + at.tops, own + at.outside};
-      bool by_row = false;
-      if constexpr (!Max) {
-        const index unknown = number_behind(e, children, tables, z, 0, 1, columns);
-        if constexpr (sizeof(U) == 1) by_row = tables.plain && total_by_row(s, size, block) && are_many(s, z, unknown);
-        if (by_row)
-          for (index strip = 0; strip < z.strips; ++strip) total_strip(e, tables, z, strip, m, messages, t);
-        else
-          number_behind(e, children, tables, z, 1, z.strips, columns);
+      bool packed = false;
+#if defined(TALLYDRAW_PACKED_MESSAGES)
+      packed_view p{own + at.top,
+                    own + at.under,
+                    own + at.outside,
+                    reinterpret_cast<index*>(own + at.counts),
+                    reinterpret_cast<index*>(own + at.counts) + d,
+                    reinterpret_cast<index*>(own + at.counts) + 2 * d,
+                    reinterpret_cast<index*>(own + at.counts) + 3 * d,
+                    reinterpret_cast<index*>(own + at.counts) + 4 * d,
+                    reinterpret_cast<double*>(own + at.totals),
+                    reinterpret_cast<double*>(own + at.streams),
+                    reinterpret_cast<double*>(own + at.below),
+                    reinterpret_cast<std::uint8_t*>(own + at.packed),
+                    d * block + 8,
+                    block + 8,
+                    0};
+      if constexpr (!Max && sizeof(U) == 1) {
+        packed =
+            tables.plain && e.parent != nullptr && fits_packed(s, block) && are_packed(e, children, tables, z, columns);
+        if (packed) {
+          make_packed(e, children, tables, z, p);
+          clear_outside(p, d, z.strips, k);
+        }
       }
+#endif
+      if (!Max && !packed) number_behind(e, children, tables, z, 0, z.strips, columns);
 
       const auto bytes_of = [&](index some) { return static_cast<std::size_t>(some * k) * sizeof *sums; };
       std::memcpy(sums, first, bytes_of(1));
       for (index r = 1; r < block; r *= 2) std::memcpy(sums + r * k, sums, bytes_of(r));
-      for (index j = 0; j < d; ++j)  // left to right
-        if (by_row)
-          add_feature_by_row(e, children, tables, z, j, combined, row, m, made, t, sums);
-        else
-          add_feature<Max>(e, children, tables, z, j, combined, columns, row, m, made, sums);
+      for (index j = 0; j < d; ++j) {  // left to right
+#if defined(TALLYDRAW_PACKED_MESSAGES)
+        if constexpr (!Max && sizeof(U) == 1)
+          if (packed) {
+            add_feature_packed(e, children, tables, z, j, combined, row, m, made, p, sums);
+            continue;
+          }
+#endif
+        add_feature<Max>(e, children, tables, z, j, combined, columns, row, m, made, sums);
+      }
       if (rows[end - 1] - rows[begin] == n - 1) {
         std::memcpy(out + rows[begin] * k, sums, bytes_of(n));
         return;

@@ -8,8 +8,8 @@
 //                            child c having radix[c] of them
 //   the largest of the type  missing, and one of these codes has no place
 //
-// Only the first strip of a block has codes past C_j where its totals are made of messages at once
-// (log_prob_tree.hpp), which does not look at them.
+// Where the totals of a block are made of messages at once (messages_packed.hpp), C_j + 1 is a missing cell that sends
+// one to a missing parent, whatever is behind it.
 //
 // Feature j has logs of totals (totals_view) for each code of its parent, and m fastest.
 #pragma once

@@ -1,6 +1,6 @@
 """The passes of messages.py and beliefs.py for several rows at once, a lane each.
 
-The upward pass is the twin of messages_by_row.hpp; the compiled backend has the downward one in messages_by_strip.hpp.
+The compiled backend has both in messages_by_strip.hpp.
 
 Sum-product under one class, where every context is at most one feature and numbers are plain. What takes no part in a
 row is multiplied by one, or added as a zero, so each row has the numbers that it has alone, by the same operations.
