@@ -16,6 +16,7 @@
 #include "tallydraw/messages_by_row.hpp"
 #include "tallydraw/parallel.hpp"
 #include "tallydraw/prefetch.hpp"
+#include "tallydraw/totals_by_feature.hpp"
 #include "tallydraw/tree_columns.hpp"
 #include "tallydraw/tree_totals.hpp"
 
@@ -83,11 +84,19 @@ inline bool are_many(const structure_view& s, const code_columns<U>& z, index un
   return one_by_one + 230 * unknown > std::min<index>(z.rows, 64) * s.n_classes * (s.d + products / 13);
 }
 
+/// Whether it is worth it to make totals that have no number feature by feature: where so many missing cells under
+/// missing ones have none.
+inline bool is_worth_features(const structure_view& s, index rows, index unknown) {
+  return 256 * unknown > s.d * rows;
+}
+
 /// Where the pieces of a thread's scratch begin, for blocks of `rows` rows, and how many words they are: the one place
 /// that says so. Each piece begins a cache line.
 struct log_prob_tree_pieces {
   index messages, codes, turned, row, columns, combined, gone, sums, values, exponents, made_rows, terms;
   index row_messages, totals, tops, outside;  // of rows at once
+  index by_feature;
+  block_total_pieces block_totals;
   index words;
 };
 inline log_prob_tree_pieces make_log_prob_tree_pieces(const structure_view& s, index rows) {
@@ -114,10 +123,12 @@ inline log_prob_tree_pieces make_log_prob_tree_pieces(const structure_view& s, i
   place(at.totals, some * s.n_classes * s.d * rows);
   place(at.tops, some * s.d * ((rows + 63) / 64));
   place(at.outside, some * ((rows + 63) / 64));
+  at.block_totals = make_block_total_pieces(s, size, rows);
+  place(at.by_feature, size.entries > 0 ? at.block_totals.words : 0);
   return at;
 }
 /// Scratch of log_prob_tree in words of 64 bits.
-inline index log_prob_tree_begin(index d) { return whole_lines(encoder_bytes(d) / 8 + 2 * d + 1); }
+inline index log_prob_tree_begin(index d) { return whole_lines(encoder_bytes(d) / 8 + 3 * d + 1); }
 inline index log_prob_tree_scratch(const structure_view& s, index n, int threads) {
   return log_prob_tree_begin(s.d) + threads * make_log_prob_tree_pieces(s, column_rows(s, n, threads)).words;
 }
@@ -226,7 +237,7 @@ inline void add_made(made_totals& made, index k, double* sums) {
 template <bool Max, class U>
 inline void add_feature(const encoder& e, children_view children, const scored_tables& tables, const code_columns<U>& z,
                         index j, U* combined, child_column<U>* columns, U* row, message_state& m, made_totals& made,
-                        double* sums) {
+                        const block_totals* by_feature, double* sums) {
   const index k = e.s.n_classes, rows = z.rows;
   const index parent = e.parent != nullptr ? e.parent[j] : j;
   const U* const above = z.x + parent * rows;
@@ -245,6 +256,7 @@ inline void add_feature(const encoder& e, children_view children, const scored_t
     for (index strip = 0; strip < z.strips; ++strip) {
       tops[strip] = z.gone[j * z.strips + strip];
       if (parent != j) tops[strip] &= ~z.gone[parent * z.strips + strip];
+      if (by_feature != nullptr) tops[strip] &= ~by_feature->unknown[j * z.strips + strip] | by_feature->outside[strip];
       n_tops += popcount(tops[strip]);
     }
     if constexpr (!Max) joined = is_joined(e, below, totals, rows, j, n_tops);
@@ -274,6 +286,7 @@ inline void add_feature(const encoder& e, children_view children, const scored_t
   if (!joined) add_observed(e, tables, z, j, combined, sums);
   for (index t = 0; t < n_found; ++t) add_vector(found[t].logs, k, sums + found[t].row * k);
   add_made(made, k, sums);
+  if (by_feature != nullptr) add_block_totals(*by_feature, j, k, sums);
 }
 
 /// The same of a block whose totals are there.
@@ -339,6 +352,8 @@ inline index log_prob_tree(const codes_view& x, const code_rules& rules, const s
   const encoder e = make_encoder(x, rules, s, scratch);
   std::uint64_t* const words = static_cast<std::uint64_t*>(scratch);
   const children_view children = make_children(e, reinterpret_cast<index*>(words + encoder_bytes(d) / 8));
+  index* const subtrees = reinterpret_cast<index*>(words + encoder_bytes(d) / 8) + 2 * d + 1;
+  list_subtrees(s, children, subtrees);
   std::uint64_t* const parts = words + log_prob_tree_begin(d);
   const index block = column_rows(s, n_rows, threads);
   const log_prob_tree_pieces at = make_log_prob_tree_pieces(s, block);
@@ -367,14 +382,21 @@ inline index log_prob_tree(const codes_view& x, const code_rules& rules, const s
       const code_columns<U> z = make_code_columns(e, codes, n, turned, block, own + at.gone);
       const row_messages messages = make_row_messages(s, size, own + at.row_messages);
       const row_totals t{reinterpret_cast<double*>(own + at.totals), own + at.tops, own + at.outside};
-      bool by_row = false;
+      block_totals unknown_totals = make_block_totals(at.block_totals, own + at.by_feature);
+      bool by_row = false, by_feature = false;
       if constexpr (!Max) {
-        const index unknown = number_behind(e, children, tables, z, 0, 1, columns);
+        index unknown = number_behind(e, children, tables, z, 0, 1, columns);
         if constexpr (sizeof(U) == 1) by_row = tables.plain && total_by_row(s, size, block) && are_many(s, z, unknown);
-        if (by_row)
+        if (by_row) {
           for (index strip = 0; strip < z.strips; ++strip) total_strip(e, tables, z, strip, m, messages, t);
-        else
-          number_behind(e, children, tables, z, 1, z.strips, columns);
+        } else {
+          unknown += number_behind(e, children, tables, z, 1, z.strips, columns);
+          by_feature = tables.plain && is_worth_features(s, z.rows, unknown);
+          if (by_feature) {
+            find_unknown(e, children, tables, z, columns, unknown_totals);
+            total_block(e, children, subtrees, tables, z, unknown_totals);
+          }
+        }
       }
 
       const auto bytes_of = [&](index some) { return static_cast<std::size_t>(some * k) * sizeof *sums; };
@@ -384,7 +406,7 @@ inline index log_prob_tree(const codes_view& x, const code_rules& rules, const s
         if (by_row)
           add_feature_by_row(e, children, tables, z, j, combined, row, m, made, t, sums);
         else
-          add_feature<Max>(e, children, tables, z, j, combined, columns, row, m, made, sums);
+          add_feature<Max>(e, children, tables, z, j, combined, columns, row, m, made, by_feature ? &unknown_totals : nullptr, sums);
       if (rows[end - 1] - rows[begin] == n - 1) {
         std::memcpy(out + rows[begin] * k, sums, bytes_of(n));
         return;
