@@ -2,8 +2,9 @@
 //
 // Rows go in blocks, as columns of codes. What an observed cell adds is looked up among the logs; what a missing one
 // adds, its total, among the logs of totals wherever what is observed behind it has a number there (tree_columns.hpp).
-// Totals without a number are made of messages (tree_totals.hpp). Where many cells of a block are missing, all its totals
-// are made at once (messages_by_row.hpp).
+// Totals without a number are made of messages (tree_totals.hpp), those of many rows feature by feature
+// (totals_by_feature.hpp). Where many cells of a block are missing, all its totals are made at once
+// (messages_by_row.hpp).
 #pragma once
 
 #include <algorithm>
@@ -84,11 +85,14 @@ inline bool are_many(const structure_view& s, const code_columns<U>& z, index un
   return one_by_one + 230 * unknown > std::min<index>(z.rows, 64) * s.n_classes * (s.d + products / 13);
 }
 
-/// Whether it is worth it to make totals that have no number feature by feature: where so many missing cells under
-/// missing ones have none.
-inline bool is_worth_features(const structure_view& s, index rows, index unknown) {
-  return 256 * unknown > s.d * rows;
+/// Whether totals of blocks of `rows` rows that have no number may be made feature by feature. Without registers of eight
+/// numbers that is slower than one by one, and a few rows have no use for it (measured).
+inline bool total_by_feature(const message_sizes& size, index rows) {
+  return wide_lanes >= 8 && rows >= 64 && size.entries > 0;
 }
+
+/// Whether it is worth it: where so many missing cells under missing ones are `unknown`, without a number.
+inline bool is_worth_features(const structure_view& s, index rows, index unknown) { return 256 * unknown > s.d * rows; }
 
 /// Where the pieces of a thread's scratch begin, for blocks of `rows` rows, and how many words they are: the one place
 /// that says so. Each piece begins a cache line.
@@ -124,7 +128,7 @@ inline log_prob_tree_pieces make_log_prob_tree_pieces(const structure_view& s, i
   place(at.tops, some * s.d * ((rows + 63) / 64));
   place(at.outside, some * ((rows + 63) / 64));
   at.block_totals = make_block_total_pieces(s, size, rows);
-  place(at.by_feature, size.entries > 0 ? at.block_totals.words : 0);
+  place(at.by_feature, total_by_feature(size, rows) ? at.block_totals.words : 0);
   return at;
 }
 /// Scratch of log_prob_tree in words of 64 bits.
@@ -353,11 +357,12 @@ inline index log_prob_tree(const codes_view& x, const code_rules& rules, const s
   std::uint64_t* const words = static_cast<std::uint64_t*>(scratch);
   const children_view children = make_children(e, reinterpret_cast<index*>(words + encoder_bytes(d) / 8));
   index* const subtrees = reinterpret_cast<index*>(words + encoder_bytes(d) / 8) + 2 * d + 1;
-  list_subtrees(s, children, subtrees);
   std::uint64_t* const parts = words + log_prob_tree_begin(d);
   const index block = column_rows(s, n_rows, threads);
   const log_prob_tree_pieces at = make_log_prob_tree_pieces(s, block);
   const message_sizes size = sizes_of_messages(s);
+  const bool may_by_feature = !Max && total_by_feature(size, block);
+  if (may_by_feature) list_subtrees(s, children, subtrees);
   first_index bad;
   visit_unsigned(e.tile, [&](auto u) {
     using U = decltype(u);
@@ -382,7 +387,7 @@ inline index log_prob_tree(const codes_view& x, const code_rules& rules, const s
       const code_columns<U> z = make_code_columns(e, codes, n, turned, block, own + at.gone);
       const row_messages messages = make_row_messages(s, size, own + at.row_messages);
       const row_totals t{reinterpret_cast<double*>(own + at.totals), own + at.tops, own + at.outside};
-      block_totals unknown_totals = make_block_totals(at.block_totals, own + at.by_feature);
+      [[maybe_unused]] block_totals unknown_totals = make_block_totals(at.block_totals, own + at.by_feature);
       bool by_row = false, by_feature = false;
       if constexpr (!Max) {
         index unknown = number_behind(e, children, tables, z, 0, 1, columns);
@@ -391,7 +396,7 @@ inline index log_prob_tree(const codes_view& x, const code_rules& rules, const s
           for (index strip = 0; strip < z.strips; ++strip) total_strip(e, tables, z, strip, m, messages, t);
         } else {
           unknown += number_behind(e, children, tables, z, 1, z.strips, columns);
-          by_feature = tables.plain && is_worth_features(s, z.rows, unknown);
+          by_feature = tables.plain && may_by_feature && is_worth_features(s, z.rows, unknown);
           if (by_feature) {
             find_unknown(e, children, tables, z, columns, unknown_totals);
             total_block(e, children, subtrees, tables, z, unknown_totals);
@@ -406,7 +411,8 @@ inline index log_prob_tree(const codes_view& x, const code_rules& rules, const s
         if (by_row)
           add_feature_by_row(e, children, tables, z, j, combined, row, m, made, t, sums);
         else
-          add_feature<Max>(e, children, tables, z, j, combined, columns, row, m, made, by_feature ? &unknown_totals : nullptr, sums);
+          add_feature<Max>(e, children, tables, z, j, combined, columns, row, m, made,
+                           by_feature ? &unknown_totals : nullptr, sums);
       if (rows[end - 1] - rows[begin] == n - 1) {
         std::memcpy(out + rows[begin] * k, sums, bytes_of(n));
         return;

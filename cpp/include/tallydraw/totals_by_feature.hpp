@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 
 #include "tallydraw/attributes.hpp"
 #include "tallydraw/doubles.hpp"
@@ -23,6 +24,9 @@ namespace tallydraw::TALLYDRAW_ISA {
 
 /// Most rows whose messages are taken together; fewer where these would leave the first cache.
 constexpr index most_gathered = 16, least_gathered = 4, most_gathered_words = index{1} << 12;
+
+/// Numbers of a message side by side: those of a register.
+constexpr int message_lanes = wide_lanes < 8 ? static_cast<int>(wide_lanes) : 8;
 
 /// Most messages multiplied at once.
 constexpr index most_factors = 4;
@@ -74,7 +78,7 @@ inline block_total_pieces make_block_total_pieces(const structure_view& s, const
   place(at.slot_of, (s.d * rows + 1) / 2);
   place(at.free, (at.n_slots + 1) / 2);
   place(at.slots, at.n_slots * at.slot_size);
-  place(at.gathered, at.together * (2 * at.slot_size + (k % 8 == 0 ? 0 : size.most_categories * (k + 7))));
+  place(at.gathered, at.together * (2 * at.slot_size + size.most_categories * (k + message_lanes)));
   place(at.ones, at.slot_size);
   place(at.senders, 5 * s.d);
   place(at.values, at.room * k);
@@ -130,7 +134,7 @@ inline std::uint64_t bits_from(const U* x, index n, U v) {
 /// Finds the totals that have no number, and what they need: family::look of whole strips.
 template <class U>
 inline void find_unknown(const encoder& e, children_view children, const scored_tables& tables,
-                          const code_columns<U>& z, child_column<U>* columns, const block_totals& t) {
+                         const code_columns<U>& z, child_column<U>* columns, const block_totals& t) {
   const index some = std::min<index>(z.rows, 64);
   for (index i = 0; i < e.s.d; ++i) {
     const index j = e.s.order[i], parent = e.parent[j];
@@ -213,41 +217,42 @@ inline void with_size(index n, F&& f) {
   f(std::integral_constant<int, 1>{});
 }
 
-/// Numbers q[i] … q[i] + 7, i < A, of the messages of R rows: to[r][q] = sum over x < n, left to right, of
-/// theta[x * size + q] b[r][x * width + q - q[i]]; Same: of one class, all of them b[r][x].
+/// Numbers from q[i] on, as many as message_lanes, i < A, of the messages of R rows: to[r][q] = sum over x < n, left to
+/// right, of theta[x * size + q] b[r][x * width + q - q[i]]; Same: of one class, all of them times b[r][x].
 template <bool Same, int A, int R>
-inline void some_messages(const double* theta, index size, const index* q, const double* const* b, index width,
-                          index n, double* const* to) noexcept {
+inline void some_messages(const double* theta, index size, const index* q, const double* const* b, index width, index n,
+                          double* const* to) noexcept {
+  using lanes = doubles<message_lanes>::lanes;
   const double *from[R], *p[A];
   for (int r = 0; r < R; ++r) from[r] = b[r];
   for (int i = 0; i < A; ++i) p[i] = theta + q[i];
-  doubles<8> sum[A][R] = {};
+  lanes sum[A][R] = {};
   for (index x = 0; x < n; ++x) {
-    doubles<8> own[A];
-    for (int i = 0; i < A; ++i) own[i].load(p[i] + x * size);
+    lanes own[A], factor[R];
+    for (int i = 0; i < A; ++i) std::memcpy(&own[i], p[i] + x * size, sizeof(lanes));
     for (int r = 0; r < R; ++r) {
-      doubles<8> factor;
       if constexpr (Same)
-        factor.fill(from[r][x]);
+        (factor[r] = lanes{}) += from[r][x];
       else
-        factor.load(from[r] + x * width);
-      for (int i = 0; i < A; ++i) {
-        doubles<8> term = own[i];
-        term.multiply(factor);
-        sum[i][r].add(term);
-      }
+        std::memcpy(&factor[r], from[r] + x * width, sizeof(lanes));
     }
+    for (int i = 0; i < A; ++i)
+      for (int r = 0; r < R; ++r) {
+        lanes term = own[i];
+        term *= factor[r];
+        sum[i][r] += term;
+      }
   }
   for (int i = 0; i < A; ++i)
-    for (int r = 0; r < R; ++r) sum[i][r].store(to[r] + q[i]);
+    for (int r = 0; r < R; ++r) std::memcpy(to[r] + q[i], &sum[i][r], sizeof(lanes));
 }
 
-/// The messages of m rows, of `size` numbers, at least eight: k of each category of the parent. b[r]: those of the k
-/// classes, `width` of them, repeated so that eight from any class on lie side by side.
+/// The messages of m rows, of `size` numbers, k of each category of the parent, not fewer than message_lanes. b[r]: of
+/// each category the k classes, repeated up to `width`, so that message_lanes of them from any class on lie side by side.
 template <bool Same>
 inline void make_messages(const double* theta, index size, index k, const double** b, index width, index m, index n,
                           double* const* to) noexcept {
-  constexpr index A = wide_lanes >= 8 ? 4 : 2, R = wide_lanes >= 8 ? 3 : wide_lanes >= 4 ? 2 : 1;
+  constexpr index W = message_lanes, A = 4, R = wide_lanes >= 8 ? 3 : 2;  // their sums stay in registers
   constexpr index most = 16;
   index q[most], some = 0;
   // Of so many numbers and rows at a time, or one fewer.
@@ -277,18 +282,18 @@ inline void make_messages(const double* theta, index size, index k, const double
     if (some == most) finish();
   };
   // Those that begin with the same class; the last ones, some of them again, with those of its class.
-  const index again = size % 8 == 0 ? -1 : size - 8;
-  index c = 0, period = 8;
-  while (period % k != 0) period += 8;
+  const index again = size % W == 0 ? -1 : size - W;
+  index c = 0, period = W;
+  while (period % k != 0) period += W;
   bool is_taken = again < 0;
   const auto turn_to = [&](index other) {
     finish();
     for (index r = 0; r < m; ++r) b[r] += other - c;
     c = other;
   };
-  for (index first = 0; first < std::min(period, size - 7); first += 8) {
+  for (index first = 0; first < std::min(period, size - W + 1); first += W) {
     if (!Same) turn_to(first % k);
-    for (index at = first; at + 8 <= size; at += period) take(at);
+    for (index at = first; at + W <= size; at += period) take(at);
     if (!is_taken && again % k == c) {
       take(again);
       is_taken = true;
@@ -426,7 +431,9 @@ TALLYDRAW_APART inline void total_block(const encoder& e, children_view children
         b[some] = b[at];
         row[some++] = r;
       }
-      if (above * k < 8) {
+      constexpr index W = message_lanes;
+      const index width = k + W - 1;
+      if (above * k < W) {
         for (index at = 0; at < some; ++at)
           for (index q = 0; q < above * k; ++q) {
             to[at][q] = 0.0;
@@ -434,19 +441,19 @@ TALLYDRAW_APART inline void total_block(const encoder& e, children_view children
           }
       } else if (k == 1) {
         make_messages<true>(theta, above, k, b, 1, some, n, to);
-      } else if (k % 8 == 0) {
+      } else if (k % W == 0) {
         make_messages<false>(theta, above * k, k, b, k, some, n, to);
       } else {
         for (index at = 0; at < some; ++at) {
-          double* const repeated = room + at * n * (k + 7);
+          double* const repeated = room + at * n * width;
           for (index v = 0; v < n; ++v) {
-            double* const own = repeated + v * (k + 7);
+            double* const own = repeated + v * width;
             std::copy_n(b[at] + v * k, k, own);
-            for (index c = k; c < k + 7; ++c) own[c] = own[c - k];
+            for (index c = k; c < width; ++c) own[c] = own[c - k];
           }
           b[at] = repeated;
         }
-        make_messages<false>(theta, above * k, k, b, k + 7, some, n, to);
+        make_messages<false>(theta, above * k, k, b, width, some, n, to);
       }
       for (index at = 0; at < some; ++at) leave_out(row[at], !all_in_range(to[at], above * k));
     };
@@ -497,8 +504,7 @@ TALLYDRAW_APART inline void total_block(const encoder& e, children_view children
     for (index at = first; at < last; ++at) {
       const index f = children.child[at];
       for (index strip = 0; strip < strips; ++strip)
-        for_bits(sent[f * strips + strip],
-                 [&](index bit) { free[n_free++] = slot_of[f * block + 64 * strip + bit]; });
+        for_bits(sent[f * strips + strip], [&](index bit) { free[n_free++] = slot_of[f * block + 64 * strip + bit]; });
     }
   }
 }
