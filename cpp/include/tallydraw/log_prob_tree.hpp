@@ -260,11 +260,13 @@ inline void add_feature(const encoder& e, children_view children, const scored_t
     for (index strip = 0; strip < z.strips; ++strip) {
       tops[strip] = z.gone[j * z.strips + strip];
       if (parent != j) tops[strip] &= ~z.gone[parent * z.strips + strip];
-      if (by_feature != nullptr) tops[strip] &= ~by_feature->unknown[j * z.strips + strip] | by_feature->outside[strip];
       n_tops += popcount(tops[strip]);
     }
     if constexpr (!Max) joined = is_joined(e, below, totals, rows, j, n_tops);
     if (joined) add_joined(e, below, tables, z, j, combined, tops, sums);
+    if (by_feature != nullptr)
+      for (index strip = 0; strip < z.strips; ++strip)
+        tops[strip] &= ~by_feature->unknown[j * z.strips + strip] | by_feature->outside[strip];
     const double* const logs = below.tabulated ? totals.logs + totals.offsets[j] : nullptr;
     const index each = below.tabulated ? (totals.offsets[j + 1] - totals.offsets[j]) / e.s.n_contexts[j] : 0;
     const double* const theta = tables.cells + tables.offsets[j];
