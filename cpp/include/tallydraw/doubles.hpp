@@ -72,6 +72,16 @@ struct doubles {
   void fill(double other) noexcept {
     for (int i = 0; i < parts; ++i) (value[i] = lanes{}) += other;
   }
+  /// The smaller ones.
+  void lower(const doubles& other) noexcept {
+#if defined(__GNUC__)
+    for (int i = 0; i < parts; ++i) value[i] = other.value[i] < value[i] ? other.value[i] : value[i];
+#else
+    for (int i = 0; i < parts; ++i)
+      for (int l = 0; l < width; ++l)
+        if (other.value[i].lane[l] < value[i].lane[l]) value[i].lane[l] = other.value[i].lane[l];
+#endif
+  }
   /// Zeros where it is not greater than `least`.
   void keep_above(double least) noexcept {
 #if defined(__GNUC__)

@@ -2,8 +2,9 @@
 //
 // Rows go in blocks, as columns of codes. What an observed cell adds is looked up among the logs; what a missing one
 // adds, its total, among the logs of totals wherever what is observed behind it has a number there (tree_columns.hpp).
-// Totals without a number are made of messages (tree_totals.hpp). Where many cells of a block are missing, all its totals
-// are made at once (messages_packed.hpp), and nothing is numbered.
+// Totals without a number are made of messages (tree_totals.hpp), those of many rows feature by feature
+// (totals_by_feature.hpp). Where many cells of a block are missing, all its totals are made at once
+// (messages_packed.hpp), and nothing is numbered.
 #pragma once
 
 #include <algorithm>
@@ -16,6 +17,7 @@
 #include "tallydraw/messages_packed.hpp"
 #include "tallydraw/parallel.hpp"
 #include "tallydraw/prefetch.hpp"
+#include "tallydraw/totals_by_feature.hpp"
 #include "tallydraw/tree_columns.hpp"
 #include "tallydraw/tree_totals.hpp"
 
@@ -46,11 +48,22 @@ inline bool are_packed(const encoder& e, children_view children, const scored_ta
 }
 #endif
 
+/// Whether totals of blocks of `rows` rows that have no number may be made feature by feature. Without registers of eight
+/// numbers that is slower than one by one, and a few rows have no use for it (measured).
+inline bool total_by_feature(const message_sizes& size, index rows) {
+  return wide_lanes >= 8 && rows >= 64 && size.entries > 0;
+}
+
+/// Whether it is worth it: where so many missing cells under missing ones are `unknown`, without a number.
+inline bool is_worth_features(const structure_view& s, index rows, index unknown) { return 256 * unknown > s.d * rows; }
+
 /// Where the pieces of a thread's scratch begin, for blocks of `rows` rows, and how many words they are: the one place
 /// that says so. Each piece begins a cache line.
 struct log_prob_tree_pieces {
   index messages, codes, turned, row, columns, combined, gone, sums, values, exponents, made_rows, terms;
   index top, under, outside, counts, totals, streams, below, packed;  // of packed_view
+  index by_feature;
+  block_total_pieces block_totals;
   index words;
 };
 inline log_prob_tree_pieces make_log_prob_tree_pieces(const structure_view& s, index rows) {
@@ -83,10 +96,12 @@ inline log_prob_tree_pieces make_log_prob_tree_pieces(const structure_view& s, i
     place(at.below, room.below);
     place(at.packed, room.codes);
   }
+  at.block_totals = make_block_total_pieces(s, size, rows);
+  place(at.by_feature, total_by_feature(size, rows) ? at.block_totals.words : 0);
   return at;
 }
 /// Scratch of log_prob_tree in words of 64 bits.
-inline index log_prob_tree_begin(index d) { return whole_lines(encoder_bytes(d) / 8 + 2 * d + 1); }
+inline index log_prob_tree_begin(index d) { return whole_lines(encoder_bytes(d) / 8 + 3 * d + 1); }
 inline index log_prob_tree_scratch(const structure_view& s, index n, int threads) {
   return log_prob_tree_begin(s.d) + threads * make_log_prob_tree_pieces(s, column_rows(s, n, threads)).words;
 }
@@ -195,7 +210,7 @@ inline void add_made(made_totals& made, index k, double* sums) {
 template <bool Max, class U>
 inline void add_feature(const encoder& e, children_view children, const scored_tables& tables, const code_columns<U>& z,
                         index j, U* combined, child_column<U>* columns, U* row, message_state& m, made_totals& made,
-                        double* sums) {
+                        const block_totals* by_feature, double* sums) {
   const index k = e.s.n_classes, rows = z.rows;
   const index parent = e.parent != nullptr ? e.parent[j] : j;
   const U* const above = z.x + parent * rows;
@@ -218,6 +233,9 @@ inline void add_feature(const encoder& e, children_view children, const scored_t
     }
     if constexpr (!Max) joined = is_joined(e, below, totals, rows, j, n_tops);
     if (joined) add_joined(e, below, tables, z, j, combined, tops, sums);
+    if (by_feature != nullptr)
+      for (index strip = 0; strip < z.strips; ++strip)
+        tops[strip] &= ~by_feature->unknown[j * z.strips + strip] | by_feature->outside[strip];
     const double* const logs = below.tabulated ? totals.logs + totals.offsets[j] : nullptr;
     const index each = below.tabulated ? (totals.offsets[j + 1] - totals.offsets[j]) / e.s.n_contexts[j] : 0;
     const double* const theta = tables.cells + tables.offsets[j];
@@ -243,6 +261,7 @@ inline void add_feature(const encoder& e, children_view children, const scored_t
   if (!joined) add_observed(e, tables, z, j, combined, sums);
   for (index t = 0; t < n_found; ++t) add_vector(found[t].logs, k, sums + found[t].row * k);
   add_made(made, k, sums);
+  if (by_feature != nullptr) add_block_totals(*by_feature, j, k, sums);
 }
 
 #if defined(TALLYDRAW_PACKED_MESSAGES)
@@ -380,9 +399,12 @@ inline index log_prob_tree(const codes_view& x, const code_rules& rules, const s
   const encoder e = make_encoder(x, rules, s, scratch);
   std::uint64_t* const words = static_cast<std::uint64_t*>(scratch);
   const children_view children = make_children(e, reinterpret_cast<index*>(words + encoder_bytes(d) / 8));
+  index* const subtrees = reinterpret_cast<index*>(words + encoder_bytes(d) / 8) + 2 * d + 1;
   std::uint64_t* const parts = words + log_prob_tree_begin(d);
   const index block = column_rows(s, n_rows, threads);
   const log_prob_tree_pieces at = make_log_prob_tree_pieces(s, block);
+  const bool may_by_feature = !Max && total_by_feature(sizes_of_messages(s), block);
+  if (may_by_feature) list_subtrees(s, children, subtrees);
   first_index bad;
   visit_unsigned(e.tile, [&](auto u) {
     using U = decltype(u);
@@ -431,7 +453,17 @@ inline index log_prob_tree(const codes_view& x, const code_rules& rules, const s
         }
       }
 #endif
-      if (!Max && !packed) number_behind(e, children, tables, z, 0, z.strips, columns);
+      [[maybe_unused]] block_totals unknown_totals = make_block_totals(at.block_totals, own + at.by_feature);
+      bool by_feature = false;
+      if constexpr (!Max)
+        if (!packed) {
+          const index unknown = number_behind(e, children, tables, z, 0, z.strips, columns);
+          by_feature = tables.plain && may_by_feature && is_worth_features(s, z.rows, unknown);
+          if (by_feature) {
+            find_unknown(e, children, tables, z, columns, unknown_totals);
+            total_block(e, children, subtrees, tables, z, unknown_totals);
+          }
+        }
 
       const auto bytes_of = [&](index some) { return static_cast<std::size_t>(some * k) * sizeof *sums; };
       std::memcpy(sums, first, bytes_of(1));
@@ -444,7 +476,8 @@ inline index log_prob_tree(const codes_view& x, const code_rules& rules, const s
             continue;
           }
 #endif
-        add_feature<Max>(e, children, tables, z, j, combined, columns, row, m, made, sums);
+        add_feature<Max>(e, children, tables, z, j, combined, columns, row, m, made,
+                         by_feature ? &unknown_totals : nullptr, sums);
       }
       if (rows[end - 1] - rows[begin] == n - 1) {
         std::memcpy(out + rows[begin] * k, sums, bytes_of(n));
