@@ -87,6 +87,19 @@ def test_totals_that_are_looked_up_are_those_of_messages(backend, shape, n_class
     assert many[::10].tolist() == np.concatenate(few).tolist()
 
 
+@pytest.mark.parametrize("n_classes", [None, 3, 8, 12])
+@pytest.mark.parametrize("tiny", [0.0, 0.3])
+def test_totals_without_a_number_are_those_of_single_rows(backend, n_classes, tiny):
+    # Blocks of rows make them feature by feature, where products leave the range of plain numbers too.
+    rng, d, n = np.random.default_rng(n_classes or 0), 20, 200
+    n_categories = rng.integers(2, 20, d).tolist()
+    tables, _ = random_tables(rng, n_categories, random_forest(rng, d), n_classes, zeros=0.2, tiny=tiny)
+    X = random_rows(rng, n_categories, n, [0.3, 0.5, 0.7])
+    expected = np.concatenate([td.log_prob_features(X[i : i + 1], tables) for i in range(n)])
+    for _ in range(2):
+        assert td.log_prob_features(X, tables).tolist() == expected.tolist()
+
+
 def test_totals_are_made_once_many_cells_want_them(backend):
     rng = np.random.default_rng(14)
     tables, _ = random_tables(rng, [3] * 6, range(-1, 5), 2)
