@@ -311,6 +311,7 @@ inline index list_packed(const encoder& e, children_view children, const code_co
     p.n_top[j] = n_top;
     p.n_under[j] = n;
     p.n_first[j] = n - n_second;
+    p.stream[j] = 0;
     n_totals += n_top;
   }
   return n_totals;
