@@ -154,7 +154,7 @@ def test_messages_of_several_children_where_one_class_leaves_the_range(backend, 
 
 @pytest.mark.parametrize("tiny", [0.0, 0.2])
 @pytest.mark.parametrize("n_classes", [None, 2, 3, 4])
-@pytest.mark.parametrize("n_categories", [2, 3, 4, 5, 6, 7, 8, 12, 15, (2, 5, 1, 3)])
+@pytest.mark.parametrize("n_categories", [2, 3, 4, 5, 6, 7, 8, 12, 15, 16, 17, (2, 5, 1, 3)])
 def test_blocks_of_which_many_cells_are_missing_equal_the_reference(backend, n_categories, n_classes, tiny):
     if n_classes and n_categories not in (2, (2, 5, 1, 3)):
         n_categories = (n_categories, 2)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tallydraw import _check, backend
-from tallydraw._structure import make_structure, pair_begins
+from tallydraw._structure import pair_begins, root_structure
 from tallydraw.pairs import PairTables, alike, pair_cells
 from tallydraw.tables import Tables
 
@@ -34,7 +34,7 @@ def count_pair_cells(
     n, d = codes.shape
     lenient = _check.unseen_rule(unseen)
     wanted = _check.thread_count(n_threads)
-    structure = make_structure(sizes, None, n_classes)
+    structure = root_structure(sizes, n_classes)
     one = alike(sizes)
     pairs, cells = d * (d - 1) // 2, pair_cells(sizes, n_classes, one)
     # Kernels write the first counts where there are none yet; sums of weights begin at zero.

@@ -110,23 +110,7 @@ def make_structure(
     n_classes: int | None = None,
     order: int = 1,
 ) -> Structure:
-    """The structure of features with these parents; a context is the nearest `order` ancestors.
-
-    That of not many features without parents is kept, since who counts seldom counts once.
-    """
-    if parents is None and len(n_categories) <= _MOST_KEPT:
-        return _kept_roots(np.asarray(n_categories, np.int64).tobytes(), n_classes)
-    return _new_structure(n_categories, parents, n_classes, order)
-
-
-@functools.lru_cache(maxsize=64)
-def _kept_roots(n_categories: bytes, n_classes: int | None) -> Structure:
-    return _new_structure(np.frombuffer(n_categories, np.int64), None, n_classes, 1)
-
-
-def _new_structure(
-    n_categories: NDArray[np.int64], parents: NDArray[np.int64] | None, n_classes: int | None, order: int
-) -> Structure:
+    """The structure of features with these parents; a context is the nearest `order` ancestors."""
     sizes, k = _frozen(n_categories), n_classes or 1
     visit, context, degree, n_contexts = _contexts(sizes, parents, order)
     # Whole numbers of any size are asked only where floats, which are near enough, say that it could matter.
@@ -155,6 +139,18 @@ def n_cells(
 
 def _row_cells(n_contexts: Any, n_categories: NDArray[np.int64]) -> int:
     return sum(map(operator.mul, map(int, n_contexts), n_categories.tolist()))
+
+
+def root_structure(n_categories: NDArray[np.int64], n_classes: int | None = None) -> Structure:
+    """The structure of features without parents; that of not many is kept, since who counts seldom counts once."""
+    if len(n_categories) > _MOST_KEPT:
+        return make_structure(n_categories, None, n_classes)
+    return _kept_structure(n_categories.tobytes(), n_classes or 1)
+
+
+@functools.lru_cache(maxsize=64)
+def _kept_structure(n_categories: bytes, n_classes: int) -> Structure:
+    return make_structure(np.frombuffer(n_categories, np.int64), None, n_classes)
 
 
 def pair_begins(roots: Structure) -> NDArray[np.int64]:

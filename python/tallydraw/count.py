@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from tallydraw import _check, _rows, backend
 from tallydraw._count_pairs import count_pair_cells
 from tallydraw._sequences import Block, Sequences
-from tallydraw._structure import Structure, aligned_empty, make_structure, n_cells, parent_array
+from tallydraw._structure import Structure, aligned_empty, make_structure, n_cells, parent_array, root_structure
 from tallydraw.pairs import PairTables, alike, pair_cells
 from tallydraw.tables import Tables
 
@@ -65,7 +65,7 @@ def count_categories(
     c = infer_categories("x", codes) if n_categories is None else _check.category_counts(n_categories, 1)
     if n_categories is None:
         refuse_sparse("x", codes, c.tolist(), lambda: n_cells(c))
-    structure = make_structure(c)
+    structure = root_structure(c)
     return count_cells(codes, None, structure, sample_weight=sample_weight, n_threads=n_threads, name="x")
 
 
@@ -149,7 +149,7 @@ def count_features(
         refuse_sparse("y", classes, [k or 1], lambda: n_cells(sizes, checked, k), "classes")
     if n_categories is None:
         refuse_sparse("X", codes, sizes.tolist(), lambda: n_cells(sizes, checked, k))
-    structure = make_structure(sizes, checked, k)
+    structure = root_structure(sizes, k) if checked is None else make_structure(sizes, checked, k)
     counts = count_cells(
         codes, classes, structure, sample_weight=sample_weight, missing=skip, unseen=unseen, n_threads=n_threads
     )

@@ -21,6 +21,7 @@ constexpr index most_small = UINT16_MAX;
 /// Rows that are counted together, at most: what is made of a block of them (codes, bits, masks) stays in the cache.
 constexpr index rows_at_once = 2048;
 using row_number = std::uint16_t;  // of one of these
+static_assert(rows_at_once - 1 <= UINT16_MAX);
 
 /// Features side by side in a tile: as many as bytes in the widest vector register, one cache line.
 constexpr index tile_width = 64;

@@ -49,20 +49,23 @@ inline bool are_packed(const encoder& e, children_view children, const scored_ta
 #endif
 
 /// Whether totals of blocks of `rows` rows that have no number may be made feature by feature. Without registers of eight
-/// numbers that is slower than one by one, and a few rows have no use for it (measured).
-inline bool total_by_feature(const message_sizes& size, index rows) {
-  return wide_lanes >= 8 && rows >= 64 && size.entries > 0;
+/// numbers that is slower than one by one, and a few rows, or a few slots, have no use for it (measured).
+inline bool total_by_feature(const structure_view& s, const message_sizes& size, index rows) {
+  constexpr index least_slots = 64;
+  return wide_lanes >= 8 && rows >= 64 && size.entries > 0 &&
+         size.most_categories * s.n_classes <= most_slot_words / least_slots;
 }
 
-/// Whether it is worth it: where so many missing cells under missing ones are `unknown`, without a number.
+/// Whether it is worth it (measured, benchmarks/missing_cells.py): where so many missing cells have a missing parent,
+/// something behind them, and no number.
 inline bool is_worth_features(const structure_view& s, index rows, index unknown) { return 256 * unknown > s.d * rows; }
 
 /// Where the pieces of a thread's scratch begin, for blocks of `rows` rows, and how many words they are: the one place
 /// that says so. Each piece begins a cache line.
 struct log_prob_tree_pieces {
   index messages, codes, turned, row, columns, combined, gone, sums, values, exponents, made_rows, terms;
-  index top, under, outside, counts, totals, streams, below, packed;  // of packed_view
-  index by_feature;
+  index packed, by_feature;
+  packed_pieces of_packed;
   block_total_pieces block_totals;
   index words;
 };
@@ -85,19 +88,10 @@ inline log_prob_tree_pieces make_log_prob_tree_pieces(const structure_view& s, i
   place(at.exponents, rows * s.n_classes);
   place(at.made_rows, rows);
   place(at.terms, most_classes * (size.entries + size.most_categories));
-  if (fits_packed(s, rows)) {
-    const packed_sizes room = sizes_of_packed(s, size, rows);
-    place(at.top, room.bits);
-    place(at.under, room.bits);
-    place(at.outside, (rows + 63) / 64);
-    place(at.counts, 5 * s.d);
-    place(at.totals, room.totals);
-    place(at.streams, room.streams);
-    place(at.below, room.below);
-    place(at.packed, room.codes);
-  }
+  at.of_packed = make_packed_pieces(s, size, rows);
+  place(at.packed, fits_packed(s, size, rows) ? at.of_packed.words : 0);
   at.block_totals = make_block_total_pieces(s, size, rows);
-  place(at.by_feature, total_by_feature(size, rows) ? at.block_totals.words : 0);
+  place(at.by_feature, total_by_feature(s, size, rows) ? at.block_totals.words : 0);
   return at;
 }
 /// Scratch of log_prob_tree in words of 64 bits.
@@ -403,7 +397,9 @@ inline index log_prob_tree(const codes_view& x, const code_rules& rules, const s
   std::uint64_t* const parts = words + log_prob_tree_begin(d);
   const index block = column_rows(s, n_rows, threads);
   const log_prob_tree_pieces at = make_log_prob_tree_pieces(s, block);
-  const bool may_by_feature = !Max && total_by_feature(sizes_of_messages(s), block);
+  const message_sizes size = sizes_of_messages(s);
+  [[maybe_unused]] const bool may_pack = !Max && fits_packed(s, size, block);
+  const bool may_by_feature = !Max && total_by_feature(s, size, block);
   if (may_by_feature) list_subtrees(s, children, subtrees);
   first_index bad;
   visit_unsigned(e.tile, [&](auto u) {
@@ -429,24 +425,9 @@ inline index log_prob_tree(const codes_view& x, const code_rules& rules, const s
       const code_columns<U> z = make_code_columns(e, codes, n, turned, block, own + at.gone);
       bool packed = false;
 #if defined(TALLYDRAW_PACKED_MESSAGES)
-      packed_view p{own + at.top,
-                    own + at.under,
-                    own + at.outside,
-                    reinterpret_cast<index*>(own + at.counts),
-                    reinterpret_cast<index*>(own + at.counts) + d,
-                    reinterpret_cast<index*>(own + at.counts) + 2 * d,
-                    reinterpret_cast<index*>(own + at.counts) + 3 * d,
-                    reinterpret_cast<index*>(own + at.counts) + 4 * d,
-                    reinterpret_cast<double*>(own + at.totals),
-                    reinterpret_cast<double*>(own + at.streams),
-                    reinterpret_cast<double*>(own + at.below),
-                    reinterpret_cast<std::uint8_t*>(own + at.packed),
-                    d * block + 8,
-                    block + 8,
-                    0};
+      packed_view p = make_packed_view(at.of_packed, own + at.packed);
       if constexpr (!Max && sizeof(U) == 1) {
-        packed =
-            tables.plain && e.parent != nullptr && fits_packed(s, block) && are_packed(e, children, tables, z, columns);
+        packed = tables.plain && e.parent != nullptr && may_pack && are_packed(e, children, tables, z, columns);
         if (packed) {
           make_packed(e, children, tables, z, p);
           clear_outside(p, d, z.strips, k);

@@ -52,26 +52,62 @@ struct packed_view {
   index n_totals;  // of a class
 };
 
-/// Words of the pieces of packed_view, of blocks of `rows` rows.
-struct packed_sizes {
-  index bits, streams, below, totals, codes;
+/// Where the pieces of packed_view begin, in words, of blocks of `rows` rows.
+struct packed_pieces {
+  index top, under, outside, n_top, n_under, n_first, first, stream, totals, streams, below, codes;
+  index most, row_room;
+  index words;
 };
-inline packed_sizes sizes_of_packed(const structure_view& s, const message_sizes& size, index rows) {
-  const index k = s.n_classes;
-  return {s.d * ((rows + 63) / 64), k * size.entries * (rows + 8), k * size.most_categories * (rows + 8),
-          k * (s.d * rows + 8), (rows + 64 + 64) / 8};
+inline index packed_stream_words(const structure_view& s, const message_sizes& size, index rows) {
+  return s.n_classes * size.entries * (rows + 8);
+}
+inline packed_pieces make_packed_pieces(const structure_view& s, const message_sizes& size, index rows) {
+  packed_pieces at{};
+  const index strips = (rows + 63) / 64, k = s.n_classes;
+  at.most = s.d * rows + 8;
+  at.row_room = rows + 8;
+  const auto place = [&at](index& piece, index words) {
+    piece = at.words;
+    at.words += whole_lines(words);
+  };
+  place(at.top, s.d * strips);
+  place(at.under, s.d * strips);
+  place(at.outside, strips);
+  for (index* const piece : {&at.n_top, &at.n_under, &at.n_first, &at.first, &at.stream}) place(*piece, s.d);
+  place(at.totals, k * at.most);
+  place(at.streams, packed_stream_words(s, size, rows));
+  place(at.below, k * size.most_categories * at.row_room);
+  place(at.codes, (rows + 64 + 64) / 8);
+  return at;
+}
+inline packed_view make_packed_view(const packed_pieces& at, std::uint64_t* words) {
+  packed_view p{};
+  p.top = words + at.top;
+  p.under = words + at.under;
+  p.outside = words + at.outside;
+  p.n_top = reinterpret_cast<index*>(words + at.n_top);
+  p.n_under = reinterpret_cast<index*>(words + at.n_under);
+  p.n_first = reinterpret_cast<index*>(words + at.n_first);
+  p.first = reinterpret_cast<index*>(words + at.first);
+  p.stream = reinterpret_cast<index*>(words + at.stream);
+  p.totals = reinterpret_cast<double*>(words + at.totals);
+  p.streams = reinterpret_cast<double*>(words + at.streams);
+  p.below = reinterpret_cast<double*>(words + at.below);
+  p.codes = reinterpret_cast<std::uint8_t*>(words + at.codes);
+  p.most = at.most;
+  p.row_room = at.row_room;
+  return p;
 }
 
 /// Whether totals may be made packed, of blocks of `rows` rows, if their codes are bytes and numbers plain; messages have
 /// room: 128 MiB for each thread.
-inline bool fits_packed(const structure_view& s, index rows) {
+inline bool fits_packed(const structure_view& s, const message_sizes& size, index rows) {
 #if defined(TALLYDRAW_PACKED_MESSAGES)
   constexpr index most_words = index{1} << 24;
-  const message_sizes size = sizes_of_messages(s);
   return rows >= least_packed_rows && s.n_classes <= most_packed_classes && size.entries > 0 &&
-         size.most_categories <= most_packed_categories && sizes_of_packed(s, size, rows).streams <= most_words;
+         size.most_categories <= most_packed_categories && packed_stream_words(s, size, rows) <= most_words;
 #else
-  static_cast<void>(s), static_cast<void>(rows);
+  static_cast<void>(s), static_cast<void>(size), static_cast<void>(rows);
   return false;
 #endif
 }

@@ -27,8 +27,8 @@ constexpr index together = 8;      // rows summed side by side
 constexpr index block = 8;         // columns turned at once
 constexpr index most_marks = 256;  // of a row
 constexpr index most_narrow = 64;  // columns of a row whose running sums are all kept
-constexpr index wide = 4096;       // columns of a row in which what comes next is fetched ahead, not the next rows,
-constexpr index wide_ahead = 256;  // and so many columns ahead
+constexpr index far_row = 4096;    // columns of a row in which what comes next is fetched ahead, not the next rows,
+constexpr index far_ahead = 256;   // and so many columns ahead
 constexpr index chunk = 128;       // draws whose words are made at once
 constexpr index grain = 1 << 19;   // weights a thread takes at once
 
@@ -368,7 +368,7 @@ inline void sample(const typename Rule::weight* weights, index C, const index* r
           const index after = a + j + draws_ahead < n ? a + j + draws_ahead : n - 1;
           table[l] = rows ? rows[a + j] : a + j;
           row[l] = weights + table[l] * C;
-          next[l] = C >= wide ? row[l] + wide_ahead : weights + (rows ? rows[after] : after) * C;
+          next[l] = C >= far_row ? row[l] + far_ahead : weights + (rows ? rows[after] : after) * C;
         }
         if (C <= most_narrow)
           draw_narrow<Rule>(row, next, C, uniform + i, drawn);

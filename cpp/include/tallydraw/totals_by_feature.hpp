@@ -28,6 +28,9 @@ constexpr index most_gathered = 16, least_gathered = 4, most_gathered_words = in
 /// Numbers of a message side by side: those of a register.
 constexpr int message_lanes = wide_lanes < 8 ? static_cast<int>(wide_lanes) : 8;
 
+/// Words of what a child sends.
+constexpr index sender_words = 5;
+
 /// Most messages multiplied at once.
 constexpr index most_factors = 4;
 
@@ -80,7 +83,7 @@ inline block_total_pieces make_block_total_pieces(const structure_view& s, const
   place(at.slots, at.n_slots * at.slot_size);
   place(at.gathered, at.together * (2 * at.slot_size + size.most_categories * (k + message_lanes)));
   place(at.ones, at.slot_size);
-  place(at.senders, 5 * s.d);
+  place(at.senders, sender_words * s.d);
   place(at.values, at.room * k);
   place(at.rows, at.room);
   place(at.begin, s.d);
@@ -358,6 +361,7 @@ TALLYDRAW_APART inline void total_block(const encoder& e, children_view children
   const index slot_size = t.slot_size, together = t.together;
   double* const ones = t.ones;
   std::fill_n(ones, slot_size, 1.0);
+  static_assert(sizeof(sender<U>) <= sender_words * sizeof(double));
   sender<U>* const senders = reinterpret_cast<sender<U>*>(t.senders);
   const std::uint64_t* const gone = z.gone;
   index n_free = t.n_slots, n_values = 0;

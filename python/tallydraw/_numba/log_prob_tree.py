@@ -210,12 +210,7 @@ def _score(s, tree, begin, columns, codes, rows, plain, cells, k, first, block, 
     code, place = np.empty(d * (block + _PADDING), np.int32), np.empty(d * (block + _PADDING), np.int64)
     over, noisy = np.empty(block, np.bool_), np.empty(block, np.bool_)
     needs, lost = np.empty(block, np.bool_), np.empty(block, np.bool_)
-    made, sums, below, lost = (
-        np.empty(d * block * k),
-        np.empty(block),
-        np.empty(begin[-1] * 8),
-        np.empty(block, np.bool_),
-    )
+    made, sums, below = np.empty(d * block * k), np.empty(block), np.empty(begin[-1] * 8)
     made_of, made_end = np.empty(d * block, np.uint64), np.empty(d, np.uint64)
     touched, loud, flat = np.empty(d, np.uint64), np.empty(d, np.bool_), codes.reshape(-1)
     for r0 in range(0, len(rows), block):

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tallydraw import _check, _distributions
-from tallydraw._structure import Structure, make_structure
+from tallydraw._structure import Structure, root_structure
 from tallydraw.count import count_cells, count_soft_cells, infer_categories
 from tallydraw.dirichlet import log_evidence
 from tallydraw.log_prob import require_probabilities
@@ -108,7 +108,7 @@ class Kind(Kept):
 
     def _structure(self, sizes: NDArray[np.int64], n_classes: int | None) -> Structure:
         """The shape of the tables."""
-        return make_structure(sizes, None, n_classes)
+        return root_structure(sizes, n_classes)
 
     def _parents(self, d: int) -> NDArray[np.int64] | None:
         """What features depend on, where all fits agree in that."""

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from tallydraw import _check, backend
-from tallydraw._structure import make_structure
+from tallydraw._structure import root_structure
 from tallydraw.count import count_cells
 from tallydraw.models._em import all_at_once, warn_of_missing_cells
 from tallydraw.models._evidence import class_posterior, draw_classes, sample_classes
@@ -801,7 +801,7 @@ class Model(Kind):
         fitted = Fitted(sizes, self._count(data, codes, k, sizes, weights, n_threads), None, names, known)
         if codes is not None:
             one = np.array([k], np.int64)
-            flat = count_cells(codes, None, make_structure(one), sample_weight=weights, n_threads=n_threads, name="y")
+            flat = count_cells(codes, None, root_structure(one), sample_weight=weights, n_threads=n_threads, name="y")
             fitted = fitted._replace(class_counts=Tables(flat, one))
         return self._by_em(fitted, data, codes, weights, n_threads)
 
