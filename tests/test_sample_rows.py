@@ -247,6 +247,8 @@ def test_bad_arguments(backend):
     for rows, message in (([0, 4], r"rows\[1\] is 4.*4 rows"), ([-1], r"rows\[0\] is -1"), ([2**40], r"rows\[0\] is")):
         with pytest.raises(ValueError, match=message):
             td.sample_rows(w, rows=rows)
+    with pytest.raises(TypeError, match="got dtype bool"):
+        td.sample_rows(np.ones((3, 2)), rows=np.array([True, False, True]))
     with pytest.raises(TypeError, match="rows must hold integer"):
         td.sample_rows(w, rows=[0.0])
     with pytest.raises(ValueError, match="start"):

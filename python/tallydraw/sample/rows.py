@@ -187,6 +187,8 @@ def _row_error(name: str, row: NDArray[Any], place: tuple[int, ...]) -> Exceptio
 
 def _row_numbers(rows: Any, n_rows: int) -> NDArray[np.int64]:
     """Flat row numbers from any shape of them."""
+    if np.asarray(rows).dtype.kind == "b":
+        raise TypeError("rows must be integers, got dtype bool: pass np.flatnonzero(rows) of a mask")
     numbers = _check.codes("rows", rows, ndim=np.ndim(rows))
     bad = np.argwhere((numbers < 0) | (numbers >= n_rows))
     if len(bad):
