@@ -130,3 +130,15 @@ def test_the_same_bits_on_both_backends() -> None:
         found.add((tree_entropy(p), tree_kl_divergence(p, q)))
     td.backend.use(before)
     assert len(found) == 1
+
+
+def test_sequences_have_neither() -> None:
+    """p of a sequence depends on its length, under a mixture of chains as well; whichever of the two is asked."""
+    pairs, places = [[0, 1], [1, 1], [1, 0]], td.NaiveBayes(alpha=1)
+    chain = td.MarkovChain(homogeneous=True, alpha=1).fit(pairs)
+    for model in (chain, td.Mixture(td.MarkovChain(homogeneous=True, alpha=1), 2).fit(pairs, rng=1)):
+        with pytest.raises(ValueError, match="entropy of a homogeneous MarkovChain depends on the length"):
+            model.entropy()
+        for first, second in ((model, chain), (chain, model), (model, places.fit(pairs)), (places, model)):
+            with pytest.raises(ValueError, match="kl_divergence of a homogeneous MarkovChain depends on the length"):
+                first.kl_divergence(second)

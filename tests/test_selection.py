@@ -408,8 +408,11 @@ def test_a_comparison_says_which_criteria_are_not_to_be_compared() -> None:
     assert notes(**seen, mixture=mixture.fit(holes, rng=0)) == []
     (note,) = notes(**seen, chain=fitted(td.MarkovChain, holes))
     assert note.endswith("are not comparable: chain left out observed cells beside missing ones")
-    (note,) = notes(em=seen["em"], joint=fitted(td.JointTable, holes))
-    assert note.endswith("are not comparable: the fits were to different rows")
+    for other in ("em", "product"):
+        (note,) = notes(other=seen[other], joint=fitted(td.JointTable, holes))
+        assert note.endswith("are not comparable: the fits were to different rows, or left out rows with missing cells")
+    (note,) = notes(few=fitted(td.NaiveBayes, holes[:9]), product=seen["product"])
+    assert "the fits were to different rows" in note
     one, two = (td.MarkovChain(alpha=a, n_categories=SIZES).fit(holes) for a in (1, 2))
     assert notes(one=one, two=two) == []
 

@@ -186,7 +186,7 @@ def _notes(models: Mapping[str, Model]) -> tuple[str, ...]:
         notes.append(f"{_CRITERIA} of {', '.join(labelled)} are of rows and classes, those of the others of rows alone")
     if any(not a.same(b) for a, b in itertools.combinations(covered.values(), 2)):
         some = [name for name, cells in covered.items() if cells.counted is not None]
-        reason = "the fits were to different rows"
+        reason = "the fits were to different rows, or left out rows with missing cells"
         if some:
             reason = f"{', '.join(some)} left out observed cells beside missing ones"
         elif any(cells.states is not None for cells in covered.values()):

@@ -303,6 +303,10 @@ class Kind(Kept):
 
     # Information ------------------------------------------------------------------------------------------------------
 
+    def _require_features(self, what: str) -> None:
+        """Raise where rows have no features of which p(x) could be summed."""
+        return
+
     def _entropy(self, prepared: Prepared) -> float | None:
         """The entropy in closed form, or None."""
         return None
@@ -359,9 +363,11 @@ class Kind(Kept):
         stacks = self._count_stacks(prepared)
         counted = np.add.reduce([np.add.reduceat(t.values, t.offsets[:-1]) for t in stacks])
         if np.allclose(counted, rows):
-            return Coverage(rows)
+            return Coverage(rows, cells=counted)
+        if any(len(t.structure.context) for t in stacks):
+            return Coverage(None, counted)
         # Where nothing depends on another cell, every cell that was seen is counted.
-        return Coverage(None, counted if any(len(t.structure.context) for t in stacks) else None)
+        return Coverage(None, cells=counted)
 
     def _is_weighted(self, prepared: Prepared) -> bool:
         return any(counts.values.dtype.kind == "f" for counts in self._count_stacks(prepared))

@@ -66,6 +66,7 @@ class Coverage(NamedTuple):
     rows: float | None  # of so many rows; None where the counts do not tell
     counted: NDArray[Any] | None = None  # how often each table was counted, where that is not every cell seen
     states: float | None = None  # of sequences: how many, expected ones included
+    cells: NDArray[Any] | None = None  # how many of each feature, where the counts tell
 
     def same(self, other: Coverage) -> bool:
         """Whether both can be of the same cells."""
@@ -74,6 +75,8 @@ class Coverage(NamedTuple):
         mine, theirs = self.counted, other.counted
         if mine is not None or theirs is not None:
             return mine is not None and theirs is not None and mine.shape == theirs.shape and np.allclose(mine, theirs)
+        if self.cells is not None and other.cells is not None:
+            return self.cells.shape == other.cells.shape and np.allclose(self.cells, other.cells)
         return self.rows is None or other.rows is None or bool(np.isclose(self.rows, other.rows))
 
 

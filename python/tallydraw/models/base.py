@@ -576,6 +576,7 @@ class Model(Kind):
         """
         _check.thread_count(n_threads)
         prepared = self._prepared()
+        self._require_features("entropy")
         known = self._entropy(prepared)
         if known is None:
             logs = self.log_prob(self._every_row(prepared, "entropy"), n_threads=n_threads)
@@ -607,6 +608,8 @@ class Model(Kind):
             raise TypeError(f"other must be a Model, got {type(other).__name__}")
         _check.thread_count(n_threads)
         prepared, theirs = self._prepared(), other._prepared()
+        for model in (self, other):
+            model._require_features("kl_divergence")
         if self._dimensions != other._dimensions or not np.array_equal(prepared.fitted.sizes, theirs.fitted.sizes):
             raise ValueError(
                 f"the models differ in their categories: {prepared.fitted.sizes.tolist()} and "

@@ -284,7 +284,8 @@ class JointTable(Model):
         return float(np.cumsum(counts)[-1]) if counts.size else 0.0
 
     def _coverage(self, prepared: Prepared) -> Coverage:
-        return Coverage(self._n_rows(prepared))
+        rows = self._n_rows(prepared)  # with a missing cell a row is left out
+        return Coverage(rows, cells=np.full(len(prepared.fitted.sizes), rows))
 
     def _is_weighted(self, prepared: Prepared) -> bool:
         return bool(prepared.fitted.counts.counts.dtype.kind == "f")

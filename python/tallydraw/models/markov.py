@@ -19,7 +19,6 @@ from tallydraw.models._leave_one_out import NOT_OF_THE_FIT, log_prob_without_own
 from tallydraw.models._state import Coverage, Draw, Fitted, Prepared
 from tallydraw.models._sums import log, running_sum, weighted_sum
 from tallydraw.models._tree_model import TreeModel
-from tallydraw.models.base import Model
 from tallydraw.sample.paths import write_paths
 from tallydraw.tables import Tables
 
@@ -507,8 +506,9 @@ class MarkovChain(FittedByEM, TreeModel):
     def _require_evidence(self) -> None:
         if self.homogeneous:
             raise ValueError(
-                "complete and marginals are for rows of features, not for sequences; of sequences of one length, this "
-                "chain is also MarkovChain.from_probabilities([*start, A, A, ...]), its transition A once a step"
+                "complete and marginals are for rows of features, not for sequences; for sequences of one length use "
+                "a position-wise chain, homogeneous=False; MarkovChain.from_probabilities([start, A, A, ...]) makes it of "
+                "the start and the transition A of order 1"
             )
 
     def _shape(self, prepared: Prepared, n: int, length: int | None) -> tuple[int, ...]:
@@ -520,15 +520,7 @@ class MarkovChain(FittedByEM, TreeModel):
         theta = prepared.probabilities
         write_paths(draw.out, theta.structure, theta.levels(), draw.y, None, *draw.stream)
 
-    def _entropy(self, prepared: Prepared) -> float | None:
-        self._require_positions("entropy")
-        return super()._entropy(prepared)
-
-    def _kl_divergence(self, prepared: Prepared, other: Model, theirs: Prepared) -> float | None:
-        self._require_positions("kl_divergence")
-        return super()._kl_divergence(prepared, other, theirs)
-
-    def _require_positions(self, what: str) -> None:
+    def _require_features(self, what: str) -> None:
         if self.homogeneous:
             raise ValueError(f"{what} of a homogeneous MarkovChain depends on the length: use a position-wise one")
 

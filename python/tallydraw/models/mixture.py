@@ -467,6 +467,9 @@ class Mixture(FittedByEM, Model):
     def _require_evidence(self) -> None:
         self._kind._require_evidence()
 
+    def _require_features(self, what: str) -> None:
+        self._kind._require_features(what)
+
     def _best_scores(self, prepared: Prepared, data: Any, n_threads: int | None) -> NDArray[np.float64]:
         return self._fitted_component()._best_scores(prepared, data, n_threads)
 
