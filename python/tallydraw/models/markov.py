@@ -507,8 +507,8 @@ class MarkovChain(FittedByEM, TreeModel):
         if self.homogeneous:
             raise ValueError(
                 "complete and marginals are for rows of features, not for sequences; for sequences of one length use "
-                "a position-wise chain, homogeneous=False; MarkovChain.from_probabilities([start, A, A, ...]) makes it of "
-                "the start and the transition A of order 1"
+                "a position-wise chain, homogeneous=False; MarkovChain.from_probabilities([start, A, A, ...]) makes it "
+                "of the start and the transition A of order 1"
             )
 
     def _shape(self, prepared: Prepared, n: int, length: int | None) -> tuple[int, ...]:
