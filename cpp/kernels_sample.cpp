@@ -1,8 +1,8 @@
 // The kernels that draw, compiled once an instruction set: TALLYDRAW_ISA names the namespace of this object.
 #include "tallydraw/kernels.hpp"
 
+#include "tallydraw/build_levels.hpp"
 #include "tallydraw/complete_features.hpp"
-#include "tallydraw/levels.hpp"
 #include "tallydraw/sample_categories.hpp"
 #include "tallydraw/sample_counts.hpp"
 #include "tallydraw/sample_features.hpp"
@@ -13,6 +13,7 @@
 namespace tallydraw::TALLYDRAW_ISA {
 
 extern const sample_kernels sampling = {
+    /*float_levels=*/float_levels,
     /*build_guides=*/build_guides,
     /*sample_categories=*/sample_categories,
     /*sample_one=*/sample_one,

@@ -55,22 +55,43 @@ def test_integer_rule_with_large_sums(total):
     ).filter(any)
 )
 def test_float_rule(row):
-    levels = _levels.row_levels(np.array([row]))[0].tolist()
-    assert levels == reference.float_levels(row)
-    assert levels[-1] == TOP
-    assert levels == sorted(levels)
+    expected = reference.float_levels(row)
+    for place in PLACES:
+        with at(place):
+            assert _levels.row_levels(np.array([row]))[0].tolist() == expected
+    assert expected[-1] == TOP
+    assert expected == sorted(expected)
 
 
-def test_float_rule_is_a_running_sum():
+@pytest.mark.parametrize("place", PLACES, ids="-".join)
+@pytest.mark.parametrize("c", [1, 2, 7, 8, 9, 33, 1000])
+def test_float_rule_in_rows(place, c):
+    """Rows of all lengths beside each other, one of which overflows, from views too: what vectors take at once."""
+    rng = np.random.default_rng(c)
+    rows = rng.random((6, 2 * c)) * 10.0 ** rng.integers(-5, 5, (6, 2 * c)) * (rng.random((6, 2 * c)) < 0.8)
+    rows[2] = 1.7e308
+    rows[:, -2] = rng.random(6) + 1e-3
+    rows[:, -4:-3] = 0.0
+    expected = [reference.float_levels(row) for row in rows[:, ::2].tolist()]
+    with at(place):
+        assert _levels.row_levels(rows[:, ::2]).tolist() == expected
+
+
+@pytest.mark.parametrize("place", PLACES, ids="-".join)
+def test_float_rule_is_a_running_sum(place):
     """Left to right, never pairwise: 2**-53 added to 1 a thousand times is lost each time."""
     row = np.full(1001, 2.0**-53)
     row[0] = 1.0
-    assert _levels.row_levels(row[None])[0].tolist() == [TOP] * 1001
+    with at(place):
+        assert _levels.row_levels(row[None])[0].tolist() == [TOP] * 1001
 
 
-def test_float_sum_that_overflows():
+@pytest.mark.parametrize("place", PLACES, ids="-".join)
+def test_float_sum_that_overflows(place):
     row = np.array([[1e308, 1e308, 0.0, 1e308]])
-    third, levels = 1e308 * 2.0**-64, _levels.row_levels(row)[0].tolist()
+    with at(place):
+        levels = _levels.row_levels(row)[0].tolist()
+    third = 1e308 * 2.0**-64
     sums = [third, third + third, third + third, third + third + third]
     assert levels == [*(int(Fraction(s / sums[3]) * 2**64) for s in sums[:3]), TOP]
 
@@ -193,15 +214,21 @@ def test_ends_of_the_stream_in_cells(place, c):
 
 
 @pytest.mark.parametrize("place", PLACES, ids="-".join)
-def test_guides(place):
-    rng = np.random.default_rng(4)
-    weights = rng.random((3, 50)) * (rng.random((3, 50)) < 0.3) + np.eye(3, 50)
+@pytest.mark.parametrize("c", [5, 6, 9, 50, 256, 257, 600])
+def test_guides(place, c):
+    """Many zeros, a few heavy cells, levels at the very ends: runs of guide entries of every length."""
+    rng = np.random.default_rng(c)
+    weights = rng.random((4, c)) ** 8 * (rng.random((4, c)) < 0.3)
+    weights[0, -1] = weights[1, c // 2] = weights[2, 0] = 3.0
+    weights[3] = 0.0
+    weights[3, [0, -1]] = 1e-30, 1.0
     with at(place):
-        levels = _levels.with_guides(_levels.row_levels(weights).reshape(-1), structure(50, 3))
+        levels = _levels.with_guides(_levels.row_levels(weights).reshape(-1), structure(c, 4))
     bits = int(levels.guide_bits[0])
-    guide = levels.guide.reshape(3, 2**bits)
-    for row in range(3):
-        of_row = levels.level.reshape(3, 50)[row].tolist()
+    guide = levels.guide.reshape(4, 2**bits)
+    assert levels.high.tolist() == [level >> 32 for level in levels.level.tolist()]
+    for row in range(4):
+        of_row = levels.level.reshape(4, c)[row].tolist()
         assert guide[row].tolist() == [reference.outcome(of_row, i << 64 - bits) for i in range(2**bits)]
 
 

@@ -6,23 +6,35 @@ namespace tallydraw {
 // Every kernel below works on checked buffers and touches no Python object: the GIL is released for other threads.
 void bind_sample(py::module_& m) {
   m.def(
+      "float_levels",
+      [](const array<double>& weights, array<std::uint64_t>& level) {
+        const double* const from = weights.data();
+        std::uint64_t* const to = level.mutable_data();
+        const index n = weights.shape(0);
+        const index c = weights.shape(1);
+        const without_gil release;
+        active_kernels().sample->float_levels(from, n, c, to);
+      },
+      py::arg("weights").noconvert(), py::arg("level").noconvert());
+  m.def(
       "build_guides",
       [](const py::tuple& structure, const array<std::uint64_t>& level, const array<index>& guide_offsets,
-         const array<index>& guide_bits, py::array& guide) {
+         const array<index>& guide_bits, array<std::uint32_t>& high, py::array& guide) {
         const structure_view s = as_structure(structure);
         const std::uint64_t* const l = level.data();
         const index* const offsets = guide_offsets.data();
         const index* const bits = guide_bits.data();
+        std::uint32_t* const upper = high.mutable_data();
         const bool narrow = py::isinstance<array<std::uint8_t>>(guide);
         if (!narrow && !py::isinstance<array<std::uint32_t>>(guide))
           throw py::type_error("guide must be a C-contiguous array of uint8 or uint32");
         auto* const bytes = narrow ? static_cast<std::uint8_t*>(guide.mutable_data()) : nullptr;
         auto* const words = narrow ? nullptr : static_cast<std::uint32_t*>(guide.mutable_data());
         const without_gil release;
-        active_kernels().sample->build_guides(s, l, offsets, bits, bytes, words);
+        active_kernels().sample->build_guides(s, l, offsets, bits, upper, bytes, words);
       },
       py::arg("structure"), py::arg("level").noconvert(), py::arg("guide_offsets").noconvert(),
-      py::arg("guide_bits").noconvert(), py::arg("guide").noconvert());
+      py::arg("guide_bits").noconvert(), py::arg("high").noconvert(), py::arg("guide").noconvert());
   m.def(
       "sample_categories",
       [](const py::tuple& levels, index n_categories, const optional_array<index>& rows, index purpose,

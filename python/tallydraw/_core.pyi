@@ -109,8 +109,10 @@ def count_transitions(
                 # counts ([K,] C, …, C); bad: index into x of a state >= n_states
 
 # sample: a draw is a pure function of (key, row, feature)
+def float_levels(weights: Floats, level: NDArray[np.uint64]) -> None: ...  # (R, C) both; weights are valid
 def build_guides(
-    structure: Structure, level: NDArray[np.uint64], guide_offsets: Counts, guide_bits: Counts, guide: Guide
+    structure: Structure, level: NDArray[np.uint64], guide_offsets: Counts, guide_bits: Counts,
+    high: NDArray[np.uint32], guide: Guide,
 ) -> None: ...  # uint8 or uint32; entry i of a table row: the first c with i * 2**(64 - bits) < L_c
 def sample_categories(
     levels: Levels, n_categories: int, rows: Counts | None, purpose: int, key: int, start: int, out: Outcomes, threads: int

@@ -39,7 +39,7 @@ def prepare(weights: NDArray[Any], structure: Structure, name: str = "weights") 
     level = np.empty(len(weights), np.uint64)
     for begin, end, c in structure.runs():
         rows = weights[begin:end].reshape(-1, c)
-        level[begin:end] = row_levels(rows, name, structure, begin).reshape(-1)
+        row_levels(rows, name, structure, begin, out=level[begin:end].reshape(-1, c))
     return with_guides(level, structure)
 
 
@@ -50,9 +50,9 @@ def with_guides(level: NDArray[np.uint64], structure: Structure) -> Levels:
     offsets = np.concatenate([[0], np.cumsum(sizes)])
     narrow = smallest_unsigned(int(structure.n_categories.max()) - 1) == np.uint8  # as outcomes are
     guide = np.empty(int(offsets[-1]), np.uint8 if narrow else np.uint32)
-    if guide.size:
-        backend.kernels().build_guides(structure, level, offsets, bits, guide)
-    return Levels(level, (level >> np.uint64(32)).astype(np.uint32), guide, offsets, bits)
+    high = np.empty(len(level), np.uint32)
+    backend.kernels().build_guides(structure, level, offsets, bits, high, guide)
+    return Levels(level, high, guide, offsets, bits)
 
 
 def guide_bits_of(c: int) -> int:
@@ -62,18 +62,27 @@ def guide_bits_of(c: int) -> int:
 
 
 def row_levels(
-    rows: NDArray[Any], name: str = "weights", structure: Structure | None = None, begin: int = 0
+    rows: NDArray[Any],
+    name: str = "weights",
+    structure: Structure | None = None,
+    begin: int = 0,
+    out: NDArray[np.uint64] | None = None,
 ) -> NDArray[np.uint64]:
     """(R, C) levels of (R, C) weights, int64 by the exact rule, float64 by the rule of running sums."""
     check_rows(rows, name, structure, begin)
-    return _integer_levels(rows) if rows.dtype.kind == "i" else _float_levels(rows)
+    level = np.empty(rows.shape, np.uint64) if out is None else out
+    if rows.dtype.kind == "i":
+        _integer_levels(rows, level)
+    else:
+        backend.kernels().float_levels(np.ascontiguousarray(rows), level)
+    return level
 
 
 def check_rows(rows: NDArray[Any], name: str, structure: Structure | None = None, begin: int = 0) -> None:
     """Raise for the first cell that is no weight (row-major), then for the first row of zeros, then for overflow."""
     floats = rows.dtype.kind == "f"
-    good = (rows >= 0) & np.isfinite(rows) if floats else rows >= 0
-    if not good.all():
+    if rows.size and not (rows.min() >= 0 and np.isfinite(rows.max())):  # NaN is neither
+        good = (rows >= 0) & np.isfinite(rows)
         row, column = (int(i) for i in np.argwhere(~good)[0])
         place = _place(name, rows.shape, row, column, structure, begin)
         raise ValueError(f"{place} is {rows[row, column]}: weights must be finite and non-negative")
@@ -107,24 +116,8 @@ def _place(
     return f"{name}{index}" if index else name
 
 
-def _float_levels(rows: NDArray[np.float64]) -> NDArray[np.uint64]:
-    with np.errstate(over="ignore"):
-        running = np.cumsum(rows, axis=1)  # left to right
-    over = np.flatnonzero(~np.isfinite(running[:, -1]))
-    if over.size:
-        running[over] = np.cumsum(np.ldexp(rows[over], -64), axis=1)
-    total = running[:, -1:].copy()
-    top = running == total
-    running /= total
-    running *= 2.0**64  # exact
-    np.copyto(running, 0.0, where=top)
-    levels = running.astype(np.uint64)
-    np.copyto(levels, TOP, where=top)
-    return levels
-
-
-def _integer_levels(rows: NDArray[np.int64]) -> NDArray[np.uint64]:
-    running = np.cumsum(rows, axis=1).view(np.uint64)
+def _integer_levels(rows: NDArray[np.int64], level: NDArray[np.uint64]) -> None:
+    running = np.cumsum(rows, axis=1, out=level.view(np.int64)).view(np.uint64)
     total = running[:, -1:].copy()
     most = int(total.max()) if total.size else 1
     step = next(s for s in (32, 16, 8, 4, 2, 1) if most <= 1 << (64 - s))
@@ -135,7 +128,6 @@ def _integer_levels(rows: NDArray[np.int64]) -> NDArray[np.uint64]:
         for b in range(0, rows.shape[1], width):
             part = running[a : a + height, b : b + width]
             part[...] = _fraction(part, total[a : a + height], step)
-    return running
 
 
 def _fraction(running: NDArray[np.uint64], total: NDArray[np.uint64], step: int) -> NDArray[np.uint64]:

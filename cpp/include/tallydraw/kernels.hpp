@@ -66,9 +66,10 @@ struct count_kernels {
 };
 
 struct sample_kernels {
-  // levels.hpp
+  // build_levels.hpp
+  void (*float_levels)(const double* weights, index n_rows, index n_columns, std::uint64_t* level);
   void (*build_guides)(const structure_view& structure, const std::uint64_t* level, const index* guide_offsets,
-                       const index* guide_bits, std::uint8_t* bytes, std::uint32_t* words);
+                       const index* guide_bits, std::uint32_t* high, std::uint8_t* bytes, std::uint32_t* words);
 
   // sample_categories.hpp
   void (*sample_categories)(const levels_view& levels, index n_categories, index n_rows, const index* rows,

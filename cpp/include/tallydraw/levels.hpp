@@ -439,42 +439,4 @@ inline void outcomes_from_rows(feature_levels<T> f, const Row* rows, const std::
   outcomes_one_by_one(f, rows, words, n, out, low);
 }
 
-/// How many guide entries i have i * 2^shift < level.
-inline std::uint64_t entries_below(std::uint64_t level, index shift) {
-  return level == 0 ? 0 : shift == 64 ? 1 : ((level - 1) >> shift) + 1;
-}
-
-/// guide[i] of every table row: the first c with i * 2^(64 - bits) < L_c, which is the number of levels that are not
-/// above: each is noted where it ends, the largest last, and carried on.
-template <class G>
-inline void build_guides_of(const structure_view& s, const std::uint64_t* level, const index* guide_offsets,
-                            const index* guide_bits, G* guide) {
-  for (index j = 0; j < s.d; ++j) {
-    const index bits = guide_bits[j];
-    if (bits < 0) continue;
-    const std::uint64_t size = std::uint64_t{1} << bits;
-    const index n = s.n_categories[j];
-    const index rows = s.n_classes * s.n_contexts[j];
-    for (index row = 0; row < rows; ++row) {
-      const std::uint64_t* l = level + s.offsets[j] + row * n;
-      G* g = guide + guide_offsets[j] + (row << bits);
-      for (std::uint64_t i = 0; i < size; ++i) g[i] = 0;
-      for (index c = 0; c < n - 1; ++c) {
-        const std::uint64_t end = entries_below(l[c], 64 - bits);
-        if (end < size) g[end] = static_cast<G>(c + 1);
-      }
-      for (std::uint64_t i = 1; i < size; ++i) g[i] = g[i] < g[i - 1] ? g[i - 1] : g[i];
-    }
-  }
-}
-
-/// Exactly one of `bytes` and `words` is not null.
-inline void build_guides(const structure_view& s, const std::uint64_t* level, const index* guide_offsets,
-                         const index* guide_bits, std::uint8_t* bytes, std::uint32_t* words) {
-  if (bytes)
-    build_guides_of(s, level, guide_offsets, guide_bits, bytes);
-  else
-    build_guides_of(s, level, guide_offsets, guide_bits, words);
-}
-
 }  // namespace tallydraw::TALLYDRAW_ISA

@@ -5,6 +5,7 @@ Imported only when this backend is chosen. Every twin stands in the module with 
 
 from __future__ import annotations
 
+from tallydraw._numba.build_levels import build_guides, float_levels
 from tallydraw._numba.class_lanes import collect_lanes, lay_out_logs
 from tallydraw._numba.complete_features import complete_features
 from tallydraw._numba.count_expected import count_expected
@@ -16,7 +17,6 @@ from tallydraw._numba.count_transitions import count_transitions
 from tallydraw._numba.elementary import divergence_terms, exp, log, log_scaled
 from tallydraw._numba.group_codes import group_codes
 from tallydraw._numba.information_forest import information_forest
-from tallydraw._numba.levels import build_guides
 from tallydraw._numba.log_prob_features import log_prob_features
 from tallydraw._numba.log_prob_messages import log_prob_messages
 from tallydraw._numba.log_prob_paths import log_prob_paths
@@ -51,6 +51,7 @@ __all__ = [
     "count_transitions",
     "divergence_terms",
     "exp",
+    "float_levels",
     "group_codes",
     "information_forest",
     "instruction_set",

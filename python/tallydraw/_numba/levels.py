@@ -6,14 +6,11 @@ word equals one; then, once in millions of draws, `settle` goes over the block w
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
 
 from tallydraw._numba.lanes import bits as bits_of
 from tallydraw._numba.lanes import convert, fill, load, prefetch, select, store
-from tallydraw._numba.parallel import inline, kernel
+from tallydraw._numba.parallel import inline
 from tallydraw._numba.philox import one_word
 
 # Tables of at most so many categories have no guide; draws from one table row of at most so many are compared.
@@ -144,33 +141,3 @@ def settle(level, high, at, n, word, c, key, tag, row, feature):
         else:
             c = middle + 1
     return c
-
-
-@kernel
-def _build(level, n, bits, guide):
-    size, shift = np.int64(1) << bits, np.uint64(64 - bits)
-    for row in range(level.shape[0] // n):
-        first, at = np.uint64(row * n), np.uint64(row * size)
-        end = np.uint64(0)
-        for c in range(np.uint64(n - 1)):
-            # Entries below the level: those that begin with less than it.
-            below = (level[first + c] - _1 >> shift) + _1 if level[first + c] > _0 else _0
-            while end < min(below, np.uint64(size)):
-                guide[at + end] = c
-                end += _1
-        while end < np.uint64(size):
-            guide[at + end] = n - 1
-            end += _1
-
-
-def build_guides(
-    structure: Any,
-    level: NDArray[np.uint64],
-    guide_offsets: NDArray[np.int64],
-    guide_bits: NDArray[np.int64],
-    guide: NDArray[np.uint32],
-) -> None:
-    for j, bits in enumerate(guide_bits):
-        if bits >= 0:
-            rows = level[structure.offsets[j] : structure.offsets[j + 1]]
-            _build(rows, structure.n_categories[j], bits, guide[guide_offsets[j] : guide_offsets[j + 1]])

@@ -132,8 +132,8 @@ def _prepared(transition: Any, initial_weights: Any) -> tuple[Structure, _levels
 
 def _check_rows(name: str, weights: NDArray[Any], shape: tuple[int, ...] | None = None) -> None:
     """Raise for the first weight that is none, then for the first row of zeros; `shape` is that of the whole array."""
-    good = (weights >= 0) & np.isfinite(weights)
-    if not good.all():
+    if weights.size and not (weights.min() >= 0 and np.isfinite(weights.max())):  # NaN is neither
+        good = (weights >= 0) & np.isfinite(weights)
         place = [int(i) for i in np.argwhere(~good)[0]]
         named = [int(i) for i in np.unravel_index(place[0], shape)] if shape and len(place) == 1 else place
         raise ValueError(f"{name}{named} is {weights[tuple(place)]}: weights must be finite and non-negative")
