@@ -13,7 +13,7 @@
 namespace tallydraw::TALLYDRAW_ISA {
 
 extern const sample_kernels sampling = {
-    /*float_levels=*/float_levels,
+    /*row_levels=*/row_levels,
     /*build_guides=*/build_guides,
     /*sample_categories=*/sample_categories,
     /*sample_one=*/sample_one,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from fractions import Fraction
 
 import numpy as np
@@ -34,16 +35,39 @@ def test_integer_rule_is_exact(row):
         running += w
         exact = Fraction(running, total) * 2**64
         expected.append(TOP if exact == 2**64 else exact.numerator // exact.denominator)
-    levels = _levels.row_levels(np.array([row], np.int64))[0].tolist()
-    assert levels == expected == reference.integer_levels(row)
+    assert expected == reference.integer_levels(row)
+    for place in PLACES:
+        with at(place):
+            assert _levels.row_levels(np.array([row], np.int64))[0].tolist() == expected
 
 
-@pytest.mark.parametrize("total", [2**31, 2**32, 2**32 + 1, 2**48, 2**56 + 1, 2**60 + 1, 2**62 + 1, 2**63 - 1])
-def test_integer_rule_with_large_sums(total):
+@pytest.mark.parametrize("place", PLACES, ids="-".join)
+@pytest.mark.parametrize(
+    "total",
+    [1, 2, 2**31 - 1, 2**31, 2**31 + 1, 2**32, 2**32 + 1, 2**48, 2**48 + 1, 2**56 + 1, 2**60 + 1, 2**62 + 1, 2**63 - 1],
+)
+def test_integer_rule_with_large_sums(total, place):
     rng = np.random.default_rng(total % 1000)
     cuts = sorted(int(c) for c in rng.integers(0, total, 5))
     row = [b - a for a, b in zip([0, *cuts], [*cuts, total], strict=True)]
-    assert _levels.row_levels(np.array([row], np.int64))[0].tolist() == reference.integer_levels(row)
+    with at(place):
+        assert _levels.row_levels(np.array([row], np.int64))[0].tolist() == reference.integer_levels(row)
+
+
+@pytest.mark.parametrize("place", PLACES, ids="-".join)
+def test_integer_rule_next_to_whole_quotients(place):
+    """Sums S_c of which 2**64 S_c / S, or some first bits of it, are just at a whole number, or beside one."""
+    rows = []
+    for total in [1, 3, 2**16 - 1, 2**16, 2**16 + 1, 2**20 * 3, 2**31 - 1, 2**31 - 2**16, 2**31, 2**31 + 1, 2**36 - 5]:
+        cuts = {0, 1, 2, total - 1, total}
+        for bits in (16, 32, 48, 63):
+            for part in (1, 2, 3, 2**bits // 3, 2**bits - 1):
+                cuts |= {min(total, max(0, total * part // 2**bits + step)) for step in (-1, 0, 1)}
+        ends = sorted(cuts)
+        rows.append([b - a for a, b in itertools.pairwise(ends)])
+    with at(place):
+        for row in rows:
+            assert _levels.row_levels(np.array([row]))[0].tolist() == reference.integer_levels(row)
 
 
 @settings(deadline=None)

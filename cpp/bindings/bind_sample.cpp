@@ -6,16 +6,16 @@ namespace tallydraw {
 // Every kernel below works on checked buffers and touches no Python object: the GIL is released for other threads.
 void bind_sample(py::module_& m) {
   m.def(
-      "float_levels",
-      [](const array<double>& weights, array<std::uint64_t>& level) {
-        const double* const from = weights.data();
+      "row_levels",
+      [](const py::array& weights, array<std::uint64_t>& level) {
+        const auto [floats, integers] = as_counts(weights);
         std::uint64_t* const to = level.mutable_data();
-        const index n = weights.shape(0);
-        const index c = weights.shape(1);
+        const index n = level.shape(0);
+        const index c = level.shape(1);
         const without_gil release;
-        active_kernels().sample->float_levels(from, n, c, to);
+        active_kernels().sample->row_levels(floats, integers, n, c, to);
       },
-      py::arg("weights").noconvert(), py::arg("level").noconvert());
+      py::arg("weights"), py::arg("level").noconvert());
   m.def(
       "build_guides",
       [](const py::tuple& structure, const array<std::uint64_t>& level, const array<index>& guide_offsets,

@@ -16,9 +16,6 @@ from tallydraw import backend
 from tallydraw._check.arrays import smallest_unsigned
 from tallydraw._structure import Structure
 
-TOP = np.uint64(2**64 - 1)
-_DIVISION_BLOCK = 1 << 13
-
 
 class Levels(NamedTuple):
     """What a kernel draws from; `levels_view` in `cpp/include/tallydraw/views.hpp` has the same fields.
@@ -71,10 +68,7 @@ def row_levels(
     """(R, C) levels of (R, C) weights, int64 by the exact rule, float64 by the rule of running sums."""
     check_rows(rows, name, structure, begin)
     level = np.empty(rows.shape, np.uint64) if out is None else out
-    if rows.dtype.kind == "i":
-        _integer_levels(rows, level)
-    else:
-        backend.kernels().float_levels(np.ascontiguousarray(rows), level)
+    backend.kernels().row_levels(np.ascontiguousarray(rows), level)
     return level
 
 
@@ -114,32 +108,3 @@ def _place(
         return place + (f", column {c}" if column is not None else "")
     index = ([] if shape[0] == 1 else [row]) + ([] if column is None else [column])
     return f"{name}{index}" if index else name
-
-
-def _integer_levels(rows: NDArray[np.int64], level: NDArray[np.uint64]) -> None:
-    running = np.cumsum(rows, axis=1, out=level.view(np.int64)).view(np.uint64)
-    total = running[:, -1:].copy()
-    most = int(total.max()) if total.size else 1
-    step = next(s for s in (32, 16, 8, 4, 2, 1) if most <= 1 << (64 - s))
-    # In blocks that stay in cache.
-    width = min(rows.shape[1], _DIVISION_BLOCK)
-    height = max(1, _DIVISION_BLOCK // width)
-    for a in range(0, rows.shape[0], height):
-        for b in range(0, rows.shape[1], width):
-            part = running[a : a + height, b : b + width]
-            part[...] = _fraction(part, total[a : a + height], step)
-
-
-def _fraction(running: NDArray[np.uint64], total: NDArray[np.uint64], step: int) -> NDArray[np.uint64]:
-    """floor(running * 2**64 / total), TOP where they are equal; `step` bits at a time, which cannot overflow."""
-    top = running == total
-    rest = np.where(top, np.uint64(0), running)
-    levels = np.zeros_like(rest)
-    for _ in range(64 // step):
-        rest <<= np.uint64(step)
-        digit = rest // total
-        rest -= digit * total
-        levels <<= np.uint64(step)
-        levels |= digit
-    levels[top] = TOP
-    return levels

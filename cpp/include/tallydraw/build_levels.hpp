@@ -1,5 +1,4 @@
-// What searches compare with, levels.hpp, made of weights: levels by the rule of running sums, guide tables. The rule of
-// integers is a long division, above both backends.
+// What the searches of levels.hpp compare with, made of weights: levels, their upper halves, guide tables.
 #pragma once
 
 #include <cstdint>
@@ -10,26 +9,74 @@
 
 namespace tallydraw::TALLYDRAW_ISA {
 
-/// The levels of rows of C weights, floor(2^64 fl(S_c / S)) of sums S_c from left to right, and 2^64, stored as 2^64 - 1,
-/// where S_c = S; a row whose sum overflows is multiplied by 2^-64 first. Weights are finite, not negative, and not all
-/// zeros. Two passes: the sums wait for each other, the divisions do not.
-inline void float_levels(const double* weights, index n_rows, index C, std::uint64_t* level) {
-  for (index row = 0; row < n_rows; ++row, weights += C, level += C) {
-    double total = 0.0;
-    const auto add_up = [&](double scale) {
-      total = 0.0;
-      for (index c = 0; c < C; ++c) {
-        total += weights[c] * scale;
-        std::memcpy(level + c, &total, sizeof total);
-      }
-    };
-    add_up(1.0);
-    if (total > std::numeric_limits<double>::max()) add_up(0x1p-64);
+/// The levels of one row of float weights, floor(2^64 fl(S_c / S)) of sums S_c from left to right, and 2^64, stored as
+/// 2^64 - 1, where S_c = S; a row whose sum overflows is multiplied by 2^-64 first. Two passes: the sums wait for each
+/// other, the divisions do not.
+inline void float_levels(const double* weights, index C, std::uint64_t* level) {
+  double total = 0.0;
+  const auto add_up = [&](double scale) {
+    total = 0.0;
     for (index c = 0; c < C; ++c) {
-      double sum;
-      std::memcpy(&sum, level + c, sizeof sum);
-      level[c] = sum == total ? UINT64_MAX : static_cast<std::uint64_t>(sum / total * 0x1p64);
+      total += weights[c] * scale;
+      std::memcpy(level + c, &total, sizeof total);
     }
+  };
+  add_up(1.0);
+  if (total > std::numeric_limits<double>::max()) add_up(0x1p-64);
+  for (index c = 0; c < C; ++c) {
+    double sum;
+    std::memcpy(&sum, level + c, sizeof sum);
+    level[c] = sum == total ? UINT64_MAX : static_cast<std::uint64_t>(sum / total * 0x1p64);
+  }
+}
+
+/// floor(2^64 sum / total) of sum < total < 2^63 by long division, as many bits at a time as do not overflow.
+inline std::uint64_t divide(std::uint64_t sum, std::uint64_t total) {
+  int step = 32;
+  while (total > std::uint64_t{1} << (64 - step)) step /= 2;
+  std::uint64_t level = 0;
+  for (int bits = 0; bits < 64; bits += step) {
+    sum <<= step;
+    const std::uint64_t digit = sum / total;
+    sum -= digit * total;
+    level = (level << step) | digit;
+  }
+  return level;
+}
+
+/// Row sums up to this are divided by multiplications.
+constexpr std::uint64_t most_multiplied = std::uint64_t{1} << 31;
+
+/// The levels of one row of integers, floor(2^64 S_c / S) exactly. With 2^64 = whole S + rest it is
+/// S_c whole + floor(S_c rest / S), the last quotient by 1 / S at most one off.
+inline void integer_levels(const index* weights, index C, std::uint64_t* level) {
+  std::uint64_t total = 0;
+  for (index c = 0; c < C; ++c) level[c] = total += static_cast<std::uint64_t>(weights[c]);
+  if (total > most_multiplied) {
+    for (index c = 0; c < C; ++c) level[c] = level[c] == total ? UINT64_MAX : divide(level[c], total);
+    return;
+  }
+  const std::uint64_t whole = UINT64_MAX / total;
+  const index sum = static_cast<index>(total), rest = static_cast<index>(0 - whole * total);
+  const double inverse = 1.0 / static_cast<double>(sum);
+  for (index c = 0; c < C; ++c) {
+    const index reached = static_cast<index>(level[c]), product = reached * rest;
+    index quotient = static_cast<index>(static_cast<double>(product) * inverse);
+    const index left = product - quotient * sum;
+    quotient += (left >= sum) - (left < 0);
+    const std::uint64_t below = level[c] * whole + static_cast<std::uint64_t>(quotient);
+    level[c] = reached == sum ? UINT64_MAX : below;
+  }
+}
+
+/// The levels of rows of C weights: finite, not negative, not all zeros, and integers of a row less than 2^63 in sum. One
+/// of `floats` and `integers` is null.
+inline void row_levels(const double* floats, const index* integers, index n_rows, index C, std::uint64_t* level) {
+  for (index first = 0; first < n_rows * C; first += C) {
+    if (floats)
+      float_levels(floats + first, C, level + first);
+    else
+      integer_levels(integers + first, C, level + first);
   }
 }
 

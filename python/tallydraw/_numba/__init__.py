@@ -5,7 +5,7 @@ Imported only when this backend is chosen. Every twin stands in the module with 
 
 from __future__ import annotations
 
-from tallydraw._numba.build_levels import build_guides, float_levels
+from tallydraw._numba.build_levels import build_guides, row_levels
 from tallydraw._numba.class_lanes import collect_lanes, lay_out_logs
 from tallydraw._numba.complete_features import complete_features
 from tallydraw._numba.count_expected import count_expected
@@ -51,7 +51,6 @@ __all__ = [
     "count_transitions",
     "divergence_terms",
     "exp",
-    "float_levels",
     "group_codes",
     "information_forest",
     "instruction_set",
@@ -69,6 +68,7 @@ __all__ = [
     "pair_information",
     "philox",
     "posterior",
+    "row_levels",
     "row_probabilities",
     "row_sums",
     "sample_categories",

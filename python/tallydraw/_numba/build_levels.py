@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tallydraw._numba.parallel import kernel
+from tallydraw._numba.parallel import inline, kernel
 from tallydraw._structure import Structure
 
-_0, _1, _32 = (np.uint64(i) for i in (0, 1, 32))
+_0, _1, _32, _64 = (np.uint64(i) for i in (0, 1, 32, 64))
 _TOP = np.uint64(2**64 - 1)
+_MOST_MULTIPLIED = np.uint64(1 << 31)
 
 
 @kernel
@@ -29,8 +30,50 @@ def _float_levels(weights, sums, level):
             level[row, c] = _TOP if sums[c] == total else np.uint64(sums[c] / total * 2.0**64)
 
 
-def float_levels(weights: NDArray[np.float64], level: NDArray[np.uint64]) -> None:
-    _float_levels(weights, np.empty(weights.shape[1]), level)
+@inline
+def _divide(rest, total):
+    step = _32
+    while total > _1 << _64 - step:
+        step >>= _1
+    level = bits = _0
+    while bits < _64:
+        rest <<= step
+        digit = rest // total
+        rest -= digit * total
+        level = level << step | digit
+        bits += step
+    return level
+
+
+@kernel
+def _integer_levels(weights, level):
+    n = weights.shape[1]
+    for row in range(weights.shape[0]):
+        total = _0
+        for c in range(n):
+            total += np.uint64(weights[row, c])
+            level[row, c] = total
+        if total > _MOST_MULTIPLIED:
+            for c in range(n):
+                level[row, c] = _TOP if level[row, c] == total else _divide(level[row, c], total)
+            continue
+        whole = _TOP // total
+        last, rest = np.int64(total), np.int64(_0 - whole * total)
+        inverse = 1.0 / last
+        for c in range(n):
+            product = np.int64(level[row, c]) * rest
+            quotient = np.int64(product * inverse)
+            left = product - quotient * last
+            quotient += np.int64(left >= last) - np.int64(left < 0)
+            below = level[row, c] * whole + np.uint64(quotient)
+            level[row, c] = _TOP if level[row, c] == total else below
+
+
+def row_levels(weights: NDArray[Any], level: NDArray[np.uint64]) -> None:
+    if weights.dtype.kind == "i":
+        _integer_levels(weights, level)
+    else:
+        _float_levels(weights, np.empty(weights.shape[1]), level)
 
 
 @kernel
