@@ -13,7 +13,7 @@ void bind_sample(py::module_& m) {
         const index n = level.shape(0);
         const index c = level.shape(1);
         const without_gil release;
-        active_kernels().sample->row_levels(floats, integers, n, c, to);
+        return active_kernels().sample->row_levels(floats, integers, n, c, to);
       },
       py::arg("weights"), py::arg("level").noconvert());
   m.def(

@@ -109,7 +109,7 @@ def count_transitions(
                 # counts ([K,] C, …, C); bad: index into x of a state >= n_states
 
 # sample: a draw is a pure function of (key, row, feature)
-def row_levels(weights: Counts | Floats, level: NDArray[np.uint64]) -> None: ...  # (R, C) both; weights are valid
+def row_levels(weights: Counts | Floats, level: NDArray[np.uint64]) -> bool: ...  # (R, C) both; False: no such weights
 def build_guides(
     structure: Structure, level: NDArray[np.uint64], guide_offsets: Counts, guide_bits: Counts,
     high: NDArray[np.uint32], guide: Guide,

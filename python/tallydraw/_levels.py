@@ -66,9 +66,9 @@ def row_levels(
     out: NDArray[np.uint64] | None = None,
 ) -> NDArray[np.uint64]:
     """(R, C) levels of (R, C) weights, int64 by the exact rule, float64 by the rule of running sums."""
-    check_rows(rows, name, structure, begin)
     level = np.empty(rows.shape, np.uint64) if out is None else out
-    backend.kernels().row_levels(np.ascontiguousarray(rows), level)
+    if not backend.kernels().row_levels(np.ascontiguousarray(rows), level):
+        check_rows(rows, name, structure, begin)
     return level
 
 

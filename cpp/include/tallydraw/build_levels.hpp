@@ -11,23 +11,28 @@ namespace tallydraw::TALLYDRAW_ISA {
 
 /// The levels of one row of float weights, floor(2^64 fl(S_c / S)) of sums S_c from left to right, and 2^64, stored as
 /// 2^64 - 1, where S_c = S; a row whose sum overflows is multiplied by 2^-64 first. Two passes: the sums wait for each
-/// other, the divisions do not.
-inline void float_levels(const double* weights, index C, std::uint64_t* level) {
+/// other, the divisions do not. False where a weight is negative or not finite, or all are zeros.
+inline bool float_levels(const double* weights, index C, std::uint64_t* level) {
+  constexpr double most = std::numeric_limits<double>::max();
   double total = 0.0;
+  bool good = true;
   const auto add_up = [&](double scale) {
     total = 0.0;
     for (index c = 0; c < C; ++c) {
+      good &= weights[c] >= 0.0;  // NaN is not
       total += weights[c] * scale;
       std::memcpy(level + c, &total, sizeof total);
     }
   };
   add_up(1.0);
-  if (total > std::numeric_limits<double>::max()) add_up(0x1p-64);
+  if (total > most) add_up(0x1p-64);
+  if (!good || total > most || total == 0.0) return false;
   for (index c = 0; c < C; ++c) {
     double sum;
     std::memcpy(&sum, level + c, sizeof sum);
     level[c] = sum == total ? UINT64_MAX : static_cast<std::uint64_t>(sum / total * 0x1p64);
   }
+  return true;
 }
 
 /// floor(2^64 sum / total) of sum < total < 2^63 by long division, as many bits at a time as do not overflow.
@@ -48,13 +53,18 @@ inline std::uint64_t divide(std::uint64_t sum, std::uint64_t total) {
 constexpr std::uint64_t most_multiplied = std::uint64_t{1} << 31;
 
 /// The levels of one row of integers, floor(2^64 S_c / S) exactly. With 2^64 = whole S + rest it is
-/// S_c whole + floor(S_c rest / S), the last quotient by 1 / S at most one off.
-inline void integer_levels(const index* weights, index C, std::uint64_t* level) {
-  std::uint64_t total = 0;
-  for (index c = 0; c < C; ++c) level[c] = total += static_cast<std::uint64_t>(weights[c]);
+/// S_c whole + floor(S_c rest / S), the last quotient by 1 / S at most one off. False where a weight is negative, or S is
+/// zero or 2^63 and more.
+inline bool integer_levels(const index* weights, index C, std::uint64_t* level) {
+  std::uint64_t total = 0, bits = 0;  // of all weights and sums
+  for (index c = 0; c < C; ++c) {
+    level[c] = total += static_cast<std::uint64_t>(weights[c]);
+    bits |= total | static_cast<std::uint64_t>(weights[c]);
+  }
+  if (bits == 0 || bits >> 63) return false;
   if (total > most_multiplied) {
     for (index c = 0; c < C; ++c) level[c] = level[c] == total ? UINT64_MAX : divide(level[c], total);
-    return;
+    return true;
   }
   const std::uint64_t whole = UINT64_MAX / total;
   const index sum = static_cast<index>(total), rest = static_cast<index>(0 - whole * total);
@@ -67,17 +77,16 @@ inline void integer_levels(const index* weights, index C, std::uint64_t* level) 
     const std::uint64_t below = level[c] * whole + static_cast<std::uint64_t>(quotient);
     level[c] = reached == sum ? UINT64_MAX : below;
   }
+  return true;
 }
 
-/// The levels of rows of C weights: finite, not negative, not all zeros, and integers of a row less than 2^63 in sum. One
-/// of `floats` and `integers` is null.
-inline void row_levels(const double* floats, const index* integers, index n_rows, index C, std::uint64_t* level) {
-  for (index first = 0; first < n_rows * C; first += C) {
-    if (floats)
-      float_levels(floats + first, C, level + first);
-    else
-      integer_levels(integers + first, C, level + first);
-  }
+/// The levels of rows of C weights, or false where a row is none that can be drawn from. One of `floats` and `integers` is
+/// null.
+inline bool row_levels(const double* floats, const index* integers, index n_rows, index C, std::uint64_t* level) {
+  bool good = true;
+  for (index first = 0; good && first < n_rows * C; first += C)
+    good = floats ? float_levels(floats + first, C, level + first) : integer_levels(integers + first, C, level + first);
+  return good;
 }
 
 /// guide[i] of one table row, i < 2^bits: the first c with i * 2^(64 - bits) < L_c. Entries are written several at a

@@ -67,7 +67,7 @@ struct count_kernels {
 
 struct sample_kernels {
   // build_levels.hpp
-  void (*row_levels)(const double* floats, const index* integers, index n_rows, index n_columns, std::uint64_t* level);
+  bool (*row_levels)(const double* floats, const index* integers, index n_rows, index n_columns, std::uint64_t* level);
   void (*build_guides)(const structure_view& structure, const std::uint64_t* level, const index* guide_offsets,
                        const index* guide_bits, std::uint32_t* high, std::uint8_t* bytes, std::uint32_t* words);
 

@@ -10,24 +10,28 @@ from numpy.typing import NDArray
 from tallydraw._numba.parallel import inline, kernel
 from tallydraw._structure import Structure
 
-_0, _1, _32, _64 = (np.uint64(i) for i in (0, 1, 32, 64))
+_0, _1, _32, _63, _64 = (np.uint64(i) for i in (0, 1, 32, 63, 64))
 _TOP = np.uint64(2**64 - 1)
 _MOST_MULTIPLIED = np.uint64(1 << 31)
 
 
 @kernel
 def _float_levels(weights, sums, level):
-    n = weights.shape[1]
+    n, good = weights.shape[1], True
     for row in range(weights.shape[0]):
         for scale in (1.0, 2.0**-64):
             total = 0.0
             for c in range(n):
+                good = good and weights[row, c] >= 0.0  # NaN is not
                 total += weights[row, c] * scale
                 sums[c] = total
             if np.isfinite(total):
                 break
+        if not (good and 0.0 < total < np.inf):
+            return False
         for c in range(n):
             level[row, c] = _TOP if sums[c] == total else np.uint64(sums[c] / total * 2.0**64)
+    return True
 
 
 @inline
@@ -49,10 +53,13 @@ def _divide(rest, total):
 def _integer_levels(weights, level):
     n = weights.shape[1]
     for row in range(weights.shape[0]):
-        total = _0
+        total = bits = _0
         for c in range(n):
             total += np.uint64(weights[row, c])
+            bits |= total | np.uint64(weights[row, c])
             level[row, c] = total
+        if bits == _0 or bits >> _63:
+            return False
         if total > _MOST_MULTIPLIED:
             for c in range(n):
                 level[row, c] = _TOP if level[row, c] == total else _divide(level[row, c], total)
@@ -67,13 +74,13 @@ def _integer_levels(weights, level):
             quotient += np.int64(left >= last) - np.int64(left < 0)
             below = level[row, c] * whole + np.uint64(quotient)
             level[row, c] = _TOP if level[row, c] == total else below
+    return True
 
 
-def row_levels(weights: NDArray[Any], level: NDArray[np.uint64]) -> None:
+def row_levels(weights: NDArray[Any], level: NDArray[np.uint64]) -> bool:
     if weights.dtype.kind == "i":
-        _integer_levels(weights, level)
-    else:
-        _float_levels(weights, np.empty(weights.shape[1]), level)
+        return bool(_integer_levels(weights, level))
+    return bool(_float_levels(weights, np.empty(weights.shape[1]), level))
 
 
 @kernel
