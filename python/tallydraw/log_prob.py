@@ -274,10 +274,11 @@ def _mostly_incomplete(codes: NDArray[Any], structure: Structure, missing: int |
     return 2 * int(_gone(codes, structure, missing, lenient, None).any(axis=1).sum()) > _LOOKED_AT
 
 
-def pass_work(structure: Structure, share: float = 1.0) -> int:
-    """The work of messages through a row of whose cells so large a share is missing, for :func:`backend.blocks`."""
-    touched = min(1.0, 2 * share)  # what is missing and what depends on it
-    return structure.n_features * structure.n_classes + int(touched * int(structure.offsets[-1])) // 2
+def pass_work(structure: Structure, share: float) -> int:
+    """The work of messages through a row of whose cells so large a share is missing, for :func:`backend.blocks`: where
+    the parents are missing too, whole tables, a vector at a time.
+    """
+    return structure.n_features * structure.n_classes + int(share * int(structure.offsets[-1])) // 8
 
 
 def missing_share(
