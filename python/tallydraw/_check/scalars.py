@@ -87,6 +87,8 @@ def alpha_value(alpha: Any, n_categories: NDArray[np.int64]) -> list[NDArray[Any
     """
     d = len(n_categories)
     parts: list[Any]
+    if type(alpha) in (int, float):
+        return [_pseudocounts(0, alpha, int(n_categories[0]))] * d if d else []
     if any(np.ndim(a) for a in alpha) if isinstance(alpha, (list, tuple)) else np.ndim(alpha) == 2:
         if len(alpha) != d:
             raise ValueError(f"alpha must have one entry a feature ({d}), got {len(alpha)}")
