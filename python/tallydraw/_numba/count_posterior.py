@@ -102,9 +102,10 @@ def _round_row(row, factor, grid, out):
 
 
 @kernel
-def _weigh(x, codes, stretches, table, table_offsets, table_cells, first, has_weights, weights, grid, evidence):
+def _weigh(
+    x, codes, stretches, table, table_offsets, table_cells, first, has_weights, weights, grid, evidence, exponent
+):  # fmt: skip
     """Products x[n, k] become posteriors times weights, rounded; first: what products begin at."""
-    exponent = np.empty(x.shape[1], np.int64)
     for i in range(x.shape[0]):
         row, weight, apart = x[i], weights[i] if has_weights else 1.0, -_BEGIN_EXPONENT
         total = _sum_row(row)
@@ -224,7 +225,8 @@ def count_posterior(
                 _drop_smallest(out.reshape(-1))
         own = some_weights if weights is None else some_weights[a:b]
         z = codes[a:b]
-        _weigh(out, z, stretches, table, offsets, cells, first, weights is not None, own, grid, evidence[a:b])
+        lent = np.empty(k, np.int64)
+        _weigh(out, z, stretches, table, offsets, cells, first, weights is not None, own, grid, evidence[a:b], lent)
 
     _add_shares(codes, structure, groups, n_codes, weigh, mass, counts, threads)
 

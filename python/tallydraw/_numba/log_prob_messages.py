@@ -11,12 +11,12 @@ from tallydraw._numba.codes import encode
 from tallydraw._numba.elementary import log_scaled_of
 from tallydraw._numba.log_prob_tree import make_tree, score_tree
 from tallydraw._numba.messages import find_touched, known_context, make_messages, send_messages
-from tallydraw._numba.parallel import first_index, kernel, parallel_blocks
+from tallydraw._numba.parallel import allocating_kernel, first_index, parallel_blocks
 from tallydraw._structure import Structure, make_structure
 from tallydraw._totals import Totals
 
 
-@kernel
+@allocating_kernel
 def _score(s, plain_codes, codes, rows, probabilities, plain, logs, log_offsets, first, maximize, m, out):
     d, k = len(s.n_categories), out.shape[1]
     added = np.empty(d)

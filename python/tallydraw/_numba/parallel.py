@@ -25,14 +25,23 @@ _found: tuple[int, list[Any]] = (0, [])
 
 
 def kernel(function: Kernel) -> Kernel:
-    """Compile on first call and keep on disk: no fast-math, IEEE division, the GIL released."""
+    """Compile on first call and keep on disk: no fast-math, IEEE division, the GIL released. It allocates nothing, and
+    so counts no references: a count is a locked addition, for which threads wait. The flag that says so is Numba's own,
+    not a public one.
+    """
+    compiled: Kernel = numba.njit(nogil=True, cache=True, error_model="numpy", _nrt=False)(function)
+    return compiled
+
+
+def allocating_kernel(function: Kernel) -> Kernel:
+    """One that makes arrays of its own, and counts references to all it touches: what loops is a piece of it."""
     compiled: Kernel = numba.njit(nogil=True, cache=True, error_model="numpy")(function)
     return compiled
 
 
 def inline(function: Kernel) -> Kernel:
     """A piece of kernels, compiled with them. It allocates nothing and returns no array, so it counts no references:
-    with tuples of arrays, most of its time would go there. The flag that says so is Numba's own, not a public one.
+    with tuples of arrays, most of its time would go there.
     """
     compiled: Kernel = numba.njit(nogil=True, error_model="numpy", inline="never", _nrt=False)(function)
     return compiled

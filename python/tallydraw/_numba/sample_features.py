@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tallydraw._numba.levels import outcomes_from_row, outcomes_from_rows, settle
-from tallydraw._numba.parallel import inline, kernel, parallel_blocks, worth
+from tallydraw._numba.parallel import allocating_kernel, inline, parallel_blocks, worth
 from tallydraw._numba.philox import CELLS, counter_tag, fill_columns
 from tallydraw._numba.tile import PADDING, write_rows
 
@@ -35,7 +35,7 @@ def group_rows(y, n_classes, place, group):
         place[group[y[i]]] = i
 
 
-@kernel
+@allocating_kernel
 def _rows_of_features(
     n_classes, n_categories, offsets, context_begin, context, order,
     level, high, guide, guide_offsets, guide_bits, y, only, tag, key, start, out,

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tallydraw._numba.levels import FEW, levels_of_few, outcomes_from_rows, outcomes_of_few, settle
-from tallydraw._numba.parallel import kernel, parallel_blocks, worth
+from tallydraw._numba.parallel import allocating_kernel, inline, parallel_blocks, worth
 from tallydraw._numba.philox import CELLS, counter_tag, fill_columns
 from tallydraw._numba.tile import PADDING, write_rows
 
@@ -16,24 +16,20 @@ from tallydraw._numba.tile import PADDING, write_rows
 _PATHS, _STEPS = 256, 64
 
 
-@kernel
-def _paths(
+@inline
+def _draw_tiles(
     n_categories, n_contexts, offsets, level, high, guide, guide_offsets, guide_bits,
-    y, initial, tag, key, start, step, out,
+    y, initial, tag, key, start, step, out, words, tile, levels, all_places, all_contexts, all_rows, all_numbers,
 ):  # fmt: skip
     n, length = out.shape
     k = n_categories.shape[0] - 1
     states = n_categories[k]
     oldest = max(n_contexts[k] // states, np.int64(1))
-    words = np.empty((4, _PATHS), np.uint32)
-    tile = np.empty((_STEPS, _PATHS + PADDING), out.dtype)
     every_word, every_state, apart = words.reshape(-1), tile.reshape(-1), np.uint64(_PATHS + PADDING)
     # Every later step is drawn from the same few table rows, that of the state before.
-    few, levels = k == 1 and states <= FEW and y.shape[0] == 0, np.empty(3 * FEW, np.uint32)
+    few = k == 1 and states <= FEW and y.shape[0] == 0
     if few:
         levels_of_few(high, offsets[k], states, levels)
-    all_places, all_contexts, all_rows = np.arange(_PATHS), np.empty(_PATHS, np.int64), np.empty(_PATHS, np.int64)
-    all_numbers = np.empty(_PATHS, np.uint64)
     for begin in range(0, n, _PATHS):
         m = min(_PATHS, n - begin)
         place, context, rows = all_places[:m], all_contexts[:m], all_rows[:m]
@@ -90,6 +86,19 @@ def _paths(
                     context[i] = context[i] % oldest * states + np.int64(drawn[i])
             if p % _STEPS == _STEPS - 1 or p == length - 1:
                 write_rows(tile, place, p % _STEPS + 1, out[begin : begin + m], p // _STEPS * _STEPS)
+
+
+@allocating_kernel
+def _paths(
+    n_categories, n_contexts, offsets, level, high, guide, guide_offsets, guide_bits,
+    y, initial, tag, key, start, step, out,
+):  # fmt: skip
+    _draw_tiles(
+        n_categories, n_contexts, offsets, level, high, guide, guide_offsets, guide_bits,
+        y, initial, tag, key, start, step, out,
+        np.empty((4, _PATHS), np.uint32), np.empty((_STEPS, _PATHS + PADDING), out.dtype), np.empty(3 * FEW, np.uint32),
+        np.arange(_PATHS), np.empty(_PATHS, np.int64), np.empty(_PATHS, np.int64), np.empty(_PATHS, np.uint64),
+    )  # fmt: skip
 
 
 def sample_paths(
