@@ -35,18 +35,12 @@ def group_rows(y, n_classes, place, group):
         place[group[y[i]]] = i
 
 
-@allocating_kernel
-def _rows_of_features(
-    n_classes, n_categories, offsets, context_begin, context, order,
-    level, high, guide, guide_offsets, guide_bits, y, only, tag, key, start, out,
+@inline
+def _draw_chunks(
+    n_classes, n_categories, offsets, context_begin, context, order, level, high, guide, guide_offsets, guide_bits, y,
+    only, tag, key, start, out, words, tile, all_places, all_classes, all_rows, all_numbers, group,
 ):  # fmt: skip
-    n, d = out.shape
-    size = min(n, _MOST_ROWS, max(_LEAST_ROWS, _OUTCOMES // d))
-    words = np.empty((4, size), np.uint32)
-    tile = np.empty((d, size + PADDING), out.dtype)
-    all_places, all_classes, all_rows = np.empty(size, np.int64), np.empty(size, np.int64), np.empty(size, np.int64)
-    all_numbers = np.empty(size, np.uint64)
-    group = np.zeros(_GROUPED_CLASSES + 1, np.int64)
+    n, d, size = len(out), out.shape[1], len(all_places)
     for begin in range(0, n, size):
         m = np.int64(min(size, n - begin))
         if only >= 0:
@@ -106,6 +100,22 @@ def _rows_of_features(
                         np.uint64(j),
                     )
         write_rows(tile, place, d, out[begin:], 0)
+
+
+@allocating_kernel
+def _rows_of_features(
+    n_classes, n_categories, offsets, context_begin, context, order,
+    level, high, guide, guide_offsets, guide_bits, y, only, tag, key, start, out,
+):  # fmt: skip
+    n, d = out.shape
+    size = min(n, _MOST_ROWS, max(_LEAST_ROWS, _OUTCOMES // d))
+    _draw_chunks(
+        n_classes, n_categories, offsets, context_begin, context, order, level, high, guide, guide_offsets, guide_bits,
+        y, only, tag, key, start, out,
+        np.empty((4, size), np.uint32), np.empty((d, size + PADDING), out.dtype), np.empty(size, np.int64),
+        np.empty(size, np.int64), np.empty(size, np.int64), np.empty(size, np.uint64),
+        np.zeros(_GROUPED_CLASSES + 1, np.int64),
+    )  # fmt: skip
 
 
 def sample_features(
