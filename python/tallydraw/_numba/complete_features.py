@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tallydraw._numba.bits import lowest_bit
 from tallydraw._numba.codes import encode, turned
 from tallydraw._numba.lanes import WORD
 from tallydraw._numba.messages import find_touched, make_messages, products, send_messages
-from tallydraw._numba.messages_by_strip import lowest_bit, make_strip, see_strip, send_strip, sent_by_strip
+from tallydraw._numba.messages_by_strip import make_strip, see_strip, send_strip, sent_by_strip
 from tallydraw._numba.parallel import allocating_kernel, inline, parallel_blocks
 from tallydraw._numba.philox import CELLS, counter_tag, fill_columns, one_word
 from tallydraw._structure import Structure, make_structure

@@ -11,7 +11,7 @@ from tallydraw._numba.beliefs import pass_both_ways
 from tallydraw._numba.codes import encode
 from tallydraw._numba.lanes import load, store
 from tallydraw._numba.messages import find_touched, make_messages
-from tallydraw._numba.messages_by_row import ROWS, are_many, make_row_messages, see_rows, send_rows, spread_rows
+from tallydraw._numba.messages_by_strip import ROWS, are_many, make_row_messages, see_rows, send_rows, spread_rows
 from tallydraw._numba.parallel import allocating_kernel, inline, kernel, parallel_blocks
 from tallydraw._structure import Structure
 

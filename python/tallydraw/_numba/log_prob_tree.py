@@ -1,8 +1,9 @@
 """log_prob_messages.py where every context is at most one feature: the twin of log_prob_tree.hpp.
 
-Blocks of rows go feature by feature. What an observed cell adds is looked up among the logs; what a missing one adds,
-its total, among the logs of totals wherever what is observed behind it has a number there (tree_columns.hpp). Totals
-without a number are made of messages, one after the other, of eight classes at once.
+Blocks of rows go feature by feature, 64 rows in a word. What an observed cell adds is looked up among the logs; what a
+missing one adds, its total, among the logs of totals wherever what is observed behind it has a number there, as
+tree_columns.hpp says. Totals without a number are made of messages, one after the other, of eight classes at once: what
+tree_totals.hpp does, and in other ways messages_packed.hpp and totals_by_feature.hpp.
 """
 
 from __future__ import annotations
@@ -12,11 +13,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from tallydraw._numba.bits import lowest_bit
 from tallydraw._numba.codes import turned
 from tallydraw._numba.elementary import log_of
 from tallydraw._numba.lanes import WORD, bits, convert, fill, load, load_some, select, store, store_some, truth
 from tallydraw._numba.messages import LEAST_PLAIN, entries_of, parents_of
-from tallydraw._numba.messages_by_strip import lowest_bit
 from tallydraw._numba.parallel import inline, kernel
 from tallydraw._numba.wide_lookup import WIDE_LOOKUP, look_up, look_up_in_four
 from tallydraw._structure import Structure

@@ -11,7 +11,7 @@ from tallydraw._numba.beliefs import pass_both_ways
 from tallydraw._numba.codes import encode
 from tallydraw._numba.lanes import fill, load, select, store, truth
 from tallydraw._numba.messages import find_touched, make_messages
-from tallydraw._numba.messages_by_row import (
+from tallydraw._numba.messages_by_strip import (
     ROWS,
     are_many,
     context_may_be,

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tallydraw._numba.levels import FEW, levels_of_few, outcomes_from_rows, outcomes_of_few, settle
-from tallydraw._numba.parallel import allocating_kernel, inline, parallel_blocks, worth
+from tallydraw._numba.parallel import kernel, parallel_blocks, worth
 from tallydraw._numba.philox import CELLS, counter_tag, fill_columns
 from tallydraw._numba.tile import PADDING, write_rows
 
@@ -16,8 +16,8 @@ from tallydraw._numba.tile import PADDING, write_rows
 _PATHS, _STEPS = 256, 64
 
 
-@inline
-def _draw_tiles(
+@kernel
+def _paths(
     n_categories, n_contexts, offsets, level, high, guide, guide_offsets, guide_bits,
     y, initial, tag, key, start, step, out, words, tile, levels, all_places, all_contexts, all_rows, all_numbers,
 ):  # fmt: skip
@@ -88,19 +88,6 @@ def _draw_tiles(
                 write_rows(tile, place, p % _STEPS + 1, out[begin : begin + m], p // _STEPS * _STEPS)
 
 
-@allocating_kernel
-def _paths(
-    n_categories, n_contexts, offsets, level, high, guide, guide_offsets, guide_bits,
-    y, initial, tag, key, start, step, out,
-):  # fmt: skip
-    _draw_tiles(
-        n_categories, n_contexts, offsets, level, high, guide, guide_offsets, guide_bits,
-        y, initial, tag, key, start, step, out,
-        np.empty((4, _PATHS), np.uint32), np.empty((_STEPS, _PATHS + PADDING), out.dtype), np.empty(3 * FEW, np.uint32),
-        np.arange(_PATHS), np.empty(_PATHS, np.int64), np.empty(_PATHS, np.int64), np.empty(_PATHS, np.uint64),
-    )  # fmt: skip
-
-
 def sample_paths(
     structure: Any,
     levels: Any,
@@ -121,6 +108,9 @@ def sample_paths(
             levels.level, levels.high, levels.guide, levels.guide_offsets, levels.guide_bits,
             classes[begin:end] if len(classes) else classes, given[begin:end] if len(given) else given,
             counter_tag(CELLS, 0), np.uint64(key), np.uint64((start + begin) % 2**64), np.int64(step), out[begin:end],
+            np.empty((4, _PATHS), np.uint32), np.empty((_STEPS, _PATHS + PADDING), out.dtype),
+            np.empty(3 * FEW, np.uint32), np.arange(_PATHS), np.empty(_PATHS, np.int64), np.empty(_PATHS, np.int64),
+            np.empty(_PATHS, np.uint64),
         )  # fmt: skip
 
     threads = worth(threads, out.size)
