@@ -22,7 +22,8 @@ from tallydraw._numba.parallel import inline, kernel, parallel_blocks, worth
 from tallydraw._numba.row_sums import sum_rows
 from tallydraw._structure import WIDEST_PART, Structure
 
-_TILE_CELLS = 1 << 15  # of products that are made at once: in the second-level cache
+# Of products that are made at once: so many that threads rarely wait, between two kernels, for the interpreter.
+_TILE_CELLS = 1 << 17
 _BEGIN_EXPONENT, _SMALLEST_SUM, _SMALLEST_PRODUCT = 800, 1.0, 2.0**-100
 _MOST_HALVINGS = 900  # of a stretch: products of positive numbers stay normal
 _FARTHEST = 1000  # halvings below the largest product at which others are nothing
