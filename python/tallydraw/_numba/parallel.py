@@ -24,7 +24,7 @@ _SERIAL_WORK = 1 << 15
 _MOST_HELPERS = 256
 _idle: list[_Helper] = []
 # Where the calling thread runs, where the C library says so.
-_processor = ctypes.PyDLL(None).sched_getcpu if sys.platform == "linux" else None
+_processor = getattr(ctypes.PyDLL(None), "sched_getcpu", None) if sys.platform == "linux" else None
 _found: tuple[int, list[Any]] = (0, [])
 
 
