@@ -5,7 +5,7 @@ from __future__ import annotations
 import numba
 import numpy as np
 import pytest
-from tallydraw._numba import lanes
+from tallydraw._numba import lanes, wide_lookup
 from tallydraw._numba.parallel import parallel_blocks
 
 DTYPES = [np.uint8, np.uint16, np.uint32, np.uint64]
@@ -77,6 +77,24 @@ def test_interleaving_and_conversion(dtype, to):
     out, wide = np.empty(128, dtype), np.empty(64, to)
     _move(a, out, wide)
     assert np.array_equal(out, a.reshape(2, 64).T.ravel()) and np.array_equal(wide, a[:64].astype(to))
+
+
+@numba.njit
+def _look_up(table, places, out):
+    at = lanes.load(8, places, np.uint64(0))
+    a, b = lanes.load(8, table, np.uint64(0)), lanes.load(8, table, np.uint64(8))
+    c, d = lanes.load(8, table, np.uint64(16)), lanes.load(8, table, np.uint64(24))
+    lanes.store(out, np.uint64(0), wide_lookup.look_up(at, a))
+    lanes.store(out, np.uint64(8), wide_lookup.look_up_in_four(at, a, b, c, d))
+
+
+@pytest.mark.skipif(not wide_lookup.WIDE_LOOKUP, reason="no such instruction")
+def test_tables_in_registers():
+    rng = np.random.default_rng(4)
+    table, out = rng.random(32), np.empty(16)
+    for places in rng.permutation(32).reshape(4, 8).astype(np.uint64):
+        _look_up(table, places, out)
+        assert np.array_equal(out, np.concatenate([table[places % 8], table[places]]))
 
 
 def test_pieces_keep_their_order_and_raise():

@@ -169,13 +169,13 @@ def test_blocks_of_which_many_cells_are_missing_equal_the_reference(backend, n_c
             assert td.log_prob_features(X, tables, n_threads=threads).reshape(n, k).tolist() == expected
 
 
-@pytest.mark.parametrize("c", [254, 255, 256, 257])
-def test_codes_at_the_edge_of_a_byte(backend, c):
-    # Feature 1 has as many combined codes as categories.
+@pytest.mark.parametrize("c", [254, 255, 256, 257, 2**15 - 2, 2**15 - 1])
+def test_codes_at_the_edge_of_a_type(backend, c):
+    # Feature 1 has as many combined codes as categories, feature 2 twice as many.
     rng = np.random.default_rng(c)
     tables, theta = random_tables(rng, [1, c, 2, 2], [-1, 0, 1, 2], None)
     tabulated(tables)
-    X = random_rows(rng, (1, c, 2, 2), 300, 0.4)
+    X = random_rows(rng, (1, c, 2, 2), 300 if c < 300 else 16, 0.4)
     plain, codes = reference.combined_codes(X.tolist(), [1, c, 2, 2], [-1, 0, 1, 2], 1, None, False)
     expected = reference.log_prob_messages(plain, codes, theta, [1, c, 2, 2], [-1, 0, 1, 2], [0.0])
     assert td.log_prob_features(X, tables).tolist() == [row[0] for row in expected]

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core.cgutils import get_or_insert_function
 from numba.extending import intrinsic
 
 from tallydraw._numba.lanes import WORD, Lanes, _pointer, _splat
+from tallydraw._numba.parallel import inline
 
 _WORDS = 8  # words of bits side by side
+_1 = np.uint64(1)
 _BYTE, _I16, _I32, _I64 = ir.IntType(8), ir.IntType(16), ir.IntType(32), ir.IntType(64)
 
 
@@ -118,3 +121,15 @@ def add_shared(typingctx, sums, array, index, word):
         return builder.add(args[0], builder.call(count, [both]))
 
     return sums(sums, array, types.uint64, types.uint64), codegen
+
+
+@inline
+def lowest_bit(word):
+    """Its number; of a word that has one."""
+    return np.uint64(popcount(~word & (word - _1)))
+
+
+@inline
+def bits_below(word, r):
+    """How many of the bits of a word are below bit r."""
+    return np.uint64(popcount(word & ((_1 << r) - _1)))

@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tallydraw._numba.bits import lowest_bit
 from tallydraw._numba.codes import encode, turned
 from tallydraw._numba.lanes import WORD
 from tallydraw._numba.messages import find_touched, make_messages, products, send_messages
-from tallydraw._numba.messages_by_strip import lowest_bit, make_strip, see_strip, send_strip, sent_by_strip
-from tallydraw._numba.parallel import inline, kernel, parallel_blocks
+from tallydraw._numba.messages_by_strip import make_strip, see_strip, send_strip, sent_by_strip
+from tallydraw._numba.parallel import allocating_kernel, inline, parallel_blocks
 from tallydraw._numba.philox import CELLS, counter_tag, fill_columns, one_word
 from tallydraw._structure import Structure, make_structure
 
@@ -96,7 +97,7 @@ def _fill_strip(s, t, columns, apart, row, probabilities, classes, level, maximi
             out[(row + r) * d + j] = chosen
 
 
-@kernel
+@allocating_kernel
 def _complete_strips(s, t, columns, probabilities, classes, level, counted, maximize, key, start, out, left):
     """The missing cells of the rows of `counted`, where that is not empty; `out` has the others. How many rows are left
     over: those of left.
@@ -129,7 +130,7 @@ def _complete_strips(s, t, columns, probabilities, classes, level, counted, maxi
     return n_left
 
 
-@kernel
+@allocating_kernel
 def _complete(s, plain_codes, codes, rows, classes, probabilities, plain, level, maximize, key, start, m, out):
     """The missing cells of some rows, whose codes these are; `out` has the others."""
     d = len(s.n_categories)

@@ -11,8 +11,8 @@ from tallydraw._numba.beliefs import pass_both_ways
 from tallydraw._numba.codes import encode
 from tallydraw._numba.lanes import load, store
 from tallydraw._numba.messages import find_touched, make_messages
-from tallydraw._numba.messages_by_row import ROWS, are_many, make_row_messages, see_rows, send_rows, spread_rows
-from tallydraw._numba.parallel import inline, kernel, parallel_blocks
+from tallydraw._numba.messages_by_strip import ROWS, are_many, make_row_messages, see_rows, send_rows, spread_rows
+from tallydraw._numba.parallel import allocating_kernel, inline, kernel, parallel_blocks
 from tallydraw._structure import Structure
 
 _0, _1, _8 = np.uint64(0), np.uint64(1), np.uint64(8)
@@ -87,7 +87,7 @@ def _expect_rows(s, t, probabilities, weights, rows, n, k, c, sums):
     return True
 
 
-@kernel
+@allocating_kernel
 def _expect(s, plain_codes, codes, probabilities, plain, weights, k, m, t, most, sums):
     """`sums` have classes innermost."""
     d = len(s.n_categories)

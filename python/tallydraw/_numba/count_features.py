@@ -24,7 +24,7 @@ from tallydraw._numba.count_tiles import (
     group_rows,
 )  # fmt: skip
 from tallydraw._numba.lanes import load, load_some, store
-from tallydraw._numba.parallel import first_index, kernel, merge_lock, parallel_blocks, worth
+from tallydraw._numba.parallel import allocating_kernel, first_index, merge_lock, parallel_blocks, worth
 from tallydraw._structure import Structure
 
 # Bytes of codes that are encoded at once: many rows, since tables come to the cache anew for each block of them; and
@@ -40,7 +40,7 @@ _MOST_APART = 8
 _CELLS_TOGETHER, _CELLS_APART = 64, 16
 
 
-@kernel
+@allocating_kernel
 def _count(codes, y, has_y, f0, f1, n_classes, cells, offsets, weights, tables):
     """Adds weights[r] for features f0 to f1 - 1 of every row r of combined codes, each cell in row order."""
     begin = np.empty((n_classes, f1 - f0), np.uint64)  # of the tables of a class
@@ -64,7 +64,7 @@ def soft_adder(width, rest):
     every row r of combined codes, in row order, and the classes k of the parts of these widths from class c on.
     """
 
-    @kernel
+    @allocating_kernel
     def add(codes, f0, f1, c, lane_offsets, lane_rows, weights, lanes):
         stride, k, at = np.uint64(codes.shape[1]), np.uint64(weights.shape[1]), np.uint64(c)
         n = min(k - at, np.uint64(width))

@@ -19,7 +19,7 @@ from tallydraw._numba.pair_codes import (
     place_of,
     set_places,
 )
-from tallydraw._numba.parallel import first_index, inline, kernel, parallel_blocks
+from tallydraw._numba.parallel import allocating_kernel, first_index, inline, kernel, parallel_blocks
 from tallydraw._structure import Structure
 
 # Up to so many categories a feature is columns of bits; columns of features that are taken together, at least.
@@ -37,7 +37,7 @@ _0, _1, _2, _3, _8 = np.uint64(0), np.uint64(1), np.uint64(2), np.uint64(3), np.
 _ALL = np.uint64(2**64 - 1)
 
 
-@kernel
+@allocating_kernel
 def _group(y, rows, group, word):
     """Rows in order of their class, where each class begins, and the first of its words of 64 rows: the latter two of
     n_classes + 1 zeros.
@@ -65,7 +65,7 @@ def _set_words(codes, place, most, where, j0, width, w, parts, words, bits):
                 bits[at + w] = words[j]
 
 
-@kernel
+@allocating_kernel
 def _pack(codes, d, rows, group, word, kept, where, w0, w1, bits):
     """Words w0 to w1 - 1 of every column; word 0 of that of category c of feature j stands at where[c, j]."""
     place, words = np.empty(WORD, np.uint64), np.empty(WORD, np.uint64)
@@ -168,7 +168,7 @@ def _add_twos(shared, ni, nj, m, n, at, step, fresh, counts):
         place += further
 
 
-@kernel
+@allocating_kernel
 def _count_shared(
     bits, n_words, group, word, n_categories, few, twos, first, kept, totals, f0, f1, places, fresh, counts
 ):  # fmt: skip
@@ -242,7 +242,7 @@ def _add_four(plain, y, r0, r1, i, j0, j1, j2, j3, n_categories, begin, counts):
             counts[np.uint64(at3 + row * c3 + b3)] += 1
 
 
-@kernel
+@allocating_kernel
 def _count_direct(plain, y, n_categories, offsets, few, f0, f1, places, marginals, counts):
     """The pairs (i, j > i) of which one has many categories, f0 <= i < f1, and the counts of such i."""
     n, d = plain.shape
@@ -283,7 +283,7 @@ def _pack_binary(codes, d, w0, w1, n_words, bits):
     return pack_binary(codes, d, w0 * WORD, min(n, w1 * WORD), w0, n_words, bits)
 
 
-@kernel
+@allocating_kernel
 def _count_pieces(codes, d, r0, r1, n_columns, shared):
     """What the columns of rows [r0, r1), all codes of which are 0 or 1, have in common: row p + 1 of `shared` is column
     p's, after a row of totals. Pieces are packed, and counted while they are in cache. Whether a code is above 1.

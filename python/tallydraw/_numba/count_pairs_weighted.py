@@ -11,7 +11,7 @@ from tallydraw._numba.bit_columns import words_equal
 from tallydraw._numba.lanes import WORD, bits_equal, load, store
 from tallydraw._numba.masked_lanes import MASKS, add_masked_lanes
 from tallydraw._numba.pair_codes import encode_pairs, pair_places, place_of, set_places
-from tallydraw._numba.parallel import allocating, inline, kernel, parallel_blocks
+from tallydraw._numba.parallel import allocating, allocating_kernel, inline, parallel_blocks
 from tallydraw._structure import Structure
 
 # Bytes of a chunk of rows; features of a task, each against a tile of others; cells of its private sums, at most.
@@ -78,7 +78,7 @@ def _add_marginals(codes, d, y, has_y, weights, n_columns, n_categories, offsets
                 marginals[offsets[j] + w * c + a] = sums[a * width + w]
 
 
-@kernel
+@allocating_kernel
 def _set_bits(codes, d, n_categories, w0, w1, n_words, bits):
     """Words w0 to w1 - 1 of the bits of rows that have a category, n_words of each of _MASKED of each feature. Codes
     are bytes, with _TILE others behind them.
@@ -260,7 +260,7 @@ def _add_scattered(codes, d, y, has_y, weights, n_columns, first, last, j0, j1, 
                         counts[at + k * ci * cj] += weights[r * width + w]
 
 
-@kernel
+@allocating_kernel
 def _add_tasks(
     codes, small, d, y, has_y, bits, classes, weights, n_columns, n_classes, n_categories, offsets, places,
     t0, t1, marginals, counts,

@@ -16,15 +16,19 @@ from numpy.typing import NDArray
 from tallydraw._numba.class_lanes import part, parts_at_once
 from tallydraw._numba.count_features import soft_adder
 from tallydraw._numba.elementary import log_scaled_of
+from tallydraw._numba.lanes import fill, load_some, store_some
 from tallydraw._numba.log_prob_features import row_folder
 from tallydraw._numba.parallel import inline, kernel, parallel_blocks, worth
+from tallydraw._numba.row_sums import sum_rows
 from tallydraw._structure import WIDEST_PART, Structure
 
-_TILE_CELLS = 1 << 15  # of products that are made at once: in the second-level cache
+# Of products that are made at once: so many that threads rarely wait, between two kernels, for the interpreter.
+_TILE_CELLS = 1 << 17
 _BEGIN_EXPONENT, _SMALLEST_SUM, _SMALLEST_PRODUCT = 800, 1.0, 2.0**-100
 _MOST_HALVINGS = 900  # of a stretch: products of positive numbers stay normal
 _FARTHEST = 1000  # halvings below the largest product at which others are nothing
 _NOTHING = -(2**62)
+_0, _8 = np.uint64(0), np.uint64(8)
 
 
 @kernel
@@ -88,40 +92,43 @@ def _multiply_apart(codes, stretches, table, table_offsets, table_cells, first, 
 
 
 @inline
-def _sum_row(row):
-    total = 0.0
-    for j in range(np.uint64(row.size)):
-        total += row[j]
-    return total
-
-
-@inline
-def _round_row(row, factor, grid, out):
-    for j in range(np.uint64(row.size)):
-        out[j] = (row[j] * factor + grid) - grid
+def _round_row(x, at, k, factor, grid, out, to):
+    """out[to + j] = x[at + j] times a factor, rounded, for j < k."""
+    by, shift = fill(8, factor), fill(8, grid)
+    for j in range(_0, k, _8):
+        n = min(_8, k - j)
+        store_some(out, to + j, (load_some(8, x, at + j, n) * by + shift) - shift, n)
 
 
 @kernel
-def _weigh(x, codes, stretches, table, table_offsets, table_cells, first, has_weights, weights, grid, evidence):
-    """Products x[n, k] become posteriors times weights, rounded; first: what products begin at."""
-    exponent = np.empty(x.shape[1], np.int64)
-    for i in range(x.shape[0]):
-        row, weight, apart = x[i], weights[i] if has_weights else 1.0, -_BEGIN_EXPONENT
-        total = _sum_row(row)
-        if not total >= _SMALLEST_SUM:
-            apart += _multiply_apart(codes[i], stretches, table, table_offsets, table_cells, first, row, exponent)
-            total = _sum_row(row)
-        evidence[i] = log_scaled_of(total, apart)
+def _weigh(
+    x, n, codes, stretches, table, table_offsets, table_cells, first, has_weights, weights, grid, evidence, totals,
+    exponent,
+):  # fmt: skip
+    """Products x of n rows and all classes become posteriors times weights, rounded; first: what products begin at."""
+    k = np.uint64(first.size)
+    sum_rows(x, n, k, totals)
+    for i in range(n):
+        evidence[i] = -_BEGIN_EXPONENT
+        if not totals[i] >= _SMALLEST_SUM:
+            row = x[i * first.size : (i + 1) * first.size]
+            evidence[i] += _multiply_apart(codes[i], stretches, table, table_offsets, table_cells, first, row, exponent)
+            sum_rows(row, 1, k, totals[i : i + 1])
+    for i in range(n):
+        total, weight, at = totals[i], weights[i] if has_weights else 1.0, np.uint64(i) * k
         if total > 0.0:
-            _round_row(row, weight / total, grid, row)
+            _round_row(x, at, k, weight / total, grid, x, at)
         else:
-            _round_row(first, weight * 2.0**-_BEGIN_EXPONENT, grid, row)
+            _round_row(first, _0, k, weight * 2.0**-_BEGIN_EXPONENT, grid, x, at)
+    for i in range(n):
+        evidence[i] = log_scaled_of(totals[i], np.int64(evidence[i]))
 
 
 @kernel
-def _weigh_shares(x, has_weights, weights, grid, out):
-    for i in range(x.shape[0]):
-        _round_row(x[i], weights[i] if has_weights else 1.0, grid, out[i])
+def _weigh_shares(x, n, k, has_weights, weights, grid, out):
+    for i in range(np.uint64(n)):
+        at = i * np.uint64(k)
+        _round_row(x, at, np.uint64(k), weights[i] if has_weights else 1.0, grid, out, at)
 
 
 @kernel
@@ -223,8 +230,10 @@ def count_posterior(
             if h < codes.shape[1]:
                 _drop_smallest(out.reshape(-1))
         own = some_weights if weights is None else some_weights[a:b]
-        z = codes[a:b]
-        _weigh(out, z, stretches, table, offsets, cells, first, weights is not None, own, grid, evidence[a:b])
+        _weigh(
+            out.reshape(-1), b - a, codes[a:b], stretches, table, offsets, cells, first, weights is not None, own, grid,
+            evidence[a:b], np.empty(b - a), np.empty(k, np.int64),
+        )  # fmt: skip
 
     _add_shares(codes, structure, groups, n_codes, weigh, mass, counts, threads)
 
@@ -245,6 +254,7 @@ def count_shares(
 
     def weigh(a: int, b: int, out: NDArray[np.float64]) -> None:
         own = some_weights if weights is None else some_weights[a:b]
-        _weigh_shares(shares[a:b], weights is not None, own, grid, out)
+        flat, to = np.ascontiguousarray(shares[a:b]).reshape(-1), out.reshape(-1)
+        _weigh_shares(flat, b - a, structure.n_classes, weights is not None, own, grid, to)
 
     _add_shares(codes, structure, groups, n_codes, weigh, mass, counts, threads)

@@ -11,7 +11,7 @@ import numpy as np
 
 from tallydraw._numba.bits import popcount
 from tallydraw._numba.lanes import WORD, bits_equal, convert, fill, load, load_some, prefetch, store
-from tallydraw._numba.parallel import inline, kernel
+from tallydraw._numba.parallel import allocating_kernel, inline, kernel
 
 BLOCK = 2048
 # Rows until a small count could overflow, in whole blocks; categories that byte lanes and bits count.
@@ -51,7 +51,7 @@ def _bring_near(codes, at, width):
     prefetch(codes, np.uint64(at + width - 1))
 
 
-@kernel
+@allocating_kernel
 def count_lanes(codes, begin, stride, width, rows, group, table, class_apart, apart, most):
     """Bytes of few categories: up to 64 features are compared with four categories, and the bytes that are equal added.
     Row r begins at codes[begin + r * stride].
@@ -122,7 +122,7 @@ def class_bits(y, bits):
         bits[y[r], r >> 6] |= _1 << (np.uint64(r) & _63)
 
 
-@kernel
+@allocating_kernel
 def count_bits(codes, begin, column, n, width, bits, first_word, table, class_apart, feature_apart, most):
     """Columns of bytes of few categories: 64 rows at once. Column j begins at codes[begin + j * column]."""
     chunk = 64

@@ -14,7 +14,7 @@ from tallydraw._numba.bits import popcount
 from tallydraw._numba.lanes import bits, fill, load, select, store
 from tallydraw._numba.pair_codes import pair_of
 from tallydraw._numba.pair_information import add_table, inform_alike, rows_of
-from tallydraw._numba.parallel import allocating, inline, kernel, parallel_blocks
+from tallydraw._numba.parallel import allocating, allocating_kernel, inline, kernel, parallel_blocks
 from tallydraw._structure import Structure
 
 _LANES, _TABLES = 16, 64  # bounds side by side; tables whose information is taken together
@@ -106,7 +106,7 @@ def _greatest(lanes):
     return most
 
 
-@kernel
+@allocating_kernel
 def _forest(counts, pseudocounts, bounds, root, parents):
     d, stride = bounds.shape
     best, arc = np.full(stride, -np.inf), np.full(stride, -1, np.int64)

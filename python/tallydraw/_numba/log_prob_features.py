@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from tallydraw._numba.class_lanes import parts_at_once
 from tallydraw._numba.codes import MET_BAD, MET_MISSING, Encoder
 from tallydraw._numba.lanes import load, load_some, prefetch, store_some
-from tallydraw._numba.parallel import first_index, inline, kernel, parallel_blocks, worth
+from tallydraw._numba.parallel import allocating_kernel, first_index, inline, parallel_blocks, worth
 from tallydraw._structure import Structure
 
 # Lanes that are near together; bytes of codes encoded at once; features encoded at once where not all tables are
@@ -30,7 +30,7 @@ def row_folder(width, rest, fold=operator.add):
     widths from class c on; from first[k] on where f0 is 0.
     """
 
-    @kernel
+    @allocating_kernel
     def run(codes, f0, c, lanes, lane_offsets, lane_rows, first, out):
         rows, n_features = np.uint64(codes.shape[0]), codes.shape[1]
         k, stride, at = np.uint64(out.shape[1]), np.uint64(n_features), np.uint64(c)

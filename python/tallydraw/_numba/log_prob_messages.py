@@ -7,16 +7,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tallydraw._numba.codes import encode
+from tallydraw._numba.codes import MET_BAD, Encoder
 from tallydraw._numba.elementary import log_scaled_of
 from tallydraw._numba.log_prob_tree import make_tree, score_tree
 from tallydraw._numba.messages import find_touched, known_context, make_messages, send_messages
-from tallydraw._numba.parallel import first_index, kernel, parallel_blocks
+from tallydraw._numba.parallel import allocating_kernel, first_index, parallel_blocks
 from tallydraw._structure import Structure, make_structure
 from tallydraw._totals import Totals
 
+# Rows of a piece, and cells where there are more than the least: so many that what Python does between two kernels,
+# which other threads wait for, is little.
+_MOST_ROWS, _LEAST_ROWS, _CELLS = 1 << 13, 1 << 10, 1 << 19
 
-@kernel
+
+@allocating_kernel
 def _score(s, plain_codes, codes, rows, probabilities, plain, logs, log_offsets, first, maximize, m, out):
     d, k = len(s.n_categories), out.shape[1]
     added = np.empty(d)
@@ -61,25 +65,27 @@ def log_prob_messages(
 ) -> int:
     tree = None if maximize else make_tree(structure, logs, log_offsets, totals, len(rows))
     # With trees plain codes alone are looked at: those of features without contexts.
-    alone = structure if tree is None else make_structure(structure.n_categories)
+    alone, d = structure if tree is None else make_structure(structure.n_categories), structure.n_features
+    encoder = Encoder(X, missing, unseen_is_missing, alone)
 
     def score(a: int, b: int, piece: int) -> int:
         some = rows[a:b]
-        together = int(some[-1]) - int(some[0]) == len(some) - 1
-        x = X[some[0] : some[-1] + 1] if together else X[some]
-        encoded = encode(x, missing, unseen_is_missing, alone)
-        bad = encoded.bad
+        begin, n = int(some[0]), len(some)
+        together = int(some[-1]) - begin == n - 1
+        own = encoder if together else Encoder(X[some], missing, unseen_is_missing, alone)
+        begin = begin if together else 0
+        plain_codes, met = own.plain(begin, begin + n)
+        bad = own.first_bad(begin, begin + n) if met & MET_BAD else -1
         if tree is not None:
-            left = score_tree(structure, tree, encoded.plain, some, plain, cells, first, out)
-            some, x = some[left], x[left]
-            if len(left):
-                encoded = encode(x, missing, unseen_is_missing, structure)
+            some = some[score_tree(structure, tree, plain_codes, some, plain, cells, first, out)]
+            own = Encoder(X[some], missing, unseen_is_missing, structure) if len(some) else own
+            plain_codes, _ = own.plain(0, len(some))
         if len(some):
             _score(
-                structure, encoded.plain, encoded.codes, some, probabilities, plain, logs, log_offsets, first, maximize,
-                make_messages(structure), out,
+                structure, plain_codes, own.combine(plain_codes), some, probabilities, plain, logs, log_offsets, first,
+                maximize, make_messages(structure), out,
             )  # fmt: skip
-        i, j = divmod(bad, structure.n_features)
-        return -1 if bad < 0 else int(rows[a + i]) * structure.n_features + j
+        return bad if together or bad < 0 else int(rows[a + bad // d]) * d + bad % d
 
-    return first_index(parallel_blocks(len(rows), max(16, min(4096, -(-len(rows) // threads))), threads, score))
+    most = min(_MOST_ROWS, max(_LEAST_ROWS, _CELLS // d))
+    return first_index(parallel_blocks(len(rows), max(16, min(most, -(-len(rows) // threads))), threads, score))

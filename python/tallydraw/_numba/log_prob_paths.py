@@ -12,7 +12,7 @@ from tallydraw._numba.codes import unsigned
 from tallydraw._numba.count_transitions import all_states
 from tallydraw._numba.elementary import log_scaled_of
 from tallydraw._numba.lanes import WORD, convert, fill, load, store
-from tallydraw._numba.parallel import first_index, inline, kernel, parallel_blocks, worth
+from tallydraw._numba.parallel import allocating_kernel, first_index, inline, kernel, parallel_blocks, worth
 from tallydraw._numba.scaled import make_scaled, sum_of_products
 from tallydraw._structure import Structure
 
@@ -92,7 +92,7 @@ _add8, _add4, _add2, _add1 = _adder(8), _adder(4), _adder(2), _adder(1)
 def _known_paths(eights, fours, twos, ones):
     """The kernel below for numbers of classes with or without these binary digits: it adds in lanes as wide."""
 
-    @kernel
+    @allocating_kernel
     def known_paths(x, offsets, a, b, order, n_states, logs, log_offsets, use_start, first, sums):
         """Paths a … b - 1, no state missing; where fewer than eight are left, the last one several times."""
         k = first.size
@@ -142,7 +142,7 @@ def _known_paths(eights, fours, twos, ones):
     return known_paths
 
 
-@kernel
+@allocating_kernel
 def _paths(
     x, offsets, a, b, order, n_states, top, table_offsets, probabilities, logs, log_offsets, use_start, first, out,
 ):  # fmt: skip

@@ -11,7 +11,7 @@ from tallydraw._numba.beliefs import pass_both_ways
 from tallydraw._numba.codes import encode
 from tallydraw._numba.lanes import fill, load, select, store, truth
 from tallydraw._numba.messages import find_touched, make_messages
-from tallydraw._numba.messages_by_row import (
+from tallydraw._numba.messages_by_strip import (
     ROWS,
     are_many,
     context_may_be,
@@ -20,7 +20,7 @@ from tallydraw._numba.messages_by_row import (
     send_rows,
     spread_rows,
 )
-from tallydraw._numba.parallel import inline, kernel, parallel_blocks
+from tallydraw._numba.parallel import allocating_kernel, inline, parallel_blocks
 from tallydraw._structure import Structure
 
 _0, _1, _ROWS = np.uint64(0), np.uint64(1), np.uint64(ROWS)
@@ -91,7 +91,7 @@ def _tell_rows(s, t, probabilities, weights, first, n, place, by, sums, row, n_r
     return outside
 
 
-@kernel
+@allocating_kernel
 def _marginals(s, plain_codes, codes, probabilities, plain, weights, place, m, t, most, row0, n_rows, out):
     d, n_lines = len(s.n_categories), place[-1] + s.n_categories[-1]
     scratch = (

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from tallydraw._numba.elementary import divergence_term, is_near_one, log_probability_of, near_divergence
 from tallydraw._numba.pair_codes import pair_of, pair_places, place_of
-from tallydraw._numba.parallel import allocating, inline, kernel, parallel_blocks
+from tallydraw._numba.parallel import allocating, allocating_kernel, inline, parallel_blocks
 from tallydraw._structure import Structure
 
 # Tables side by side, in whole groups: LLVM's vectors take so many at a time, and what is left one by one. Their cells,
@@ -235,7 +235,7 @@ def _end(by_size, n_categories, begin):
     return end
 
 
-@kernel
+@allocating_kernel
 def _inform(
     counts, places, n_categories, k, by_size, pseudocounts, first, last, information, wants_seen, seen
 ):  # fmt: skip

@@ -5,12 +5,14 @@ Numba's own threading layers are not used: they end the process after fork(), an
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import os
 import sys
 import threading
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from queue import SimpleQueue
 from types import SimpleNamespace
 from typing import Any, TypeVar
 
@@ -20,19 +22,30 @@ Kernel = TypeVar("Kernel", bound=Callable[..., Any])
 
 _SERIAL_WORK = 1 << 15
 _MOST_HELPERS = 256
-_pool: ThreadPoolExecutor | None = None
+_idle: list[_Helper] = []
+# Where the calling thread runs, where the C library says so.
+_processor = getattr(ctypes.PyDLL(None), "sched_getcpu", None) if sys.platform == "linux" else None
 _found: tuple[int, list[Any]] = (0, [])
 
 
 def kernel(function: Kernel) -> Kernel:
-    """Compile on first call and keep on disk: no fast-math, IEEE division, the GIL released."""
+    """Compile on first call and keep on disk: no fast-math, IEEE division, the GIL released. It allocates nothing, and
+    so counts no references: a count is a locked addition, for which threads wait. The flag that says so is Numba's own,
+    not a public one.
+    """
+    compiled: Kernel = numba.njit(nogil=True, cache=True, error_model="numpy", _nrt=False)(function)
+    return compiled
+
+
+def allocating_kernel(function: Kernel) -> Kernel:
+    """One that makes arrays of its own, and counts references to all it touches: what loops is a piece of it."""
     compiled: Kernel = numba.njit(nogil=True, cache=True, error_model="numpy")(function)
     return compiled
 
 
 def inline(function: Kernel) -> Kernel:
     """A piece of kernels, compiled with them. It allocates nothing and returns no array, so it counts no references:
-    with tuples of arrays, most of its time would go there. The flag that says so is Numba's own, not a public one.
+    with tuples of arrays, most of its time would go there.
     """
     compiled: Kernel = numba.njit(nogil=True, error_model="numpy", inline="never", _nrt=False)(function)
     return compiled
@@ -74,17 +87,82 @@ def _libraries() -> list[Any]:
     return _found[1]
 
 
-def _helpers() -> ThreadPoolExecutor:
-    """Kept from call to call: starting a thread takes as long as a small call. It starts threads as they are needed."""
-    global _pool
-    if _pool is None:
-        _pool = ThreadPoolExecutor(_MOST_HELPERS, "tallydraw")
-    return _pool
+class _Call:
+    """What a helper is asked to do, once."""
+
+    def __init__(self, work: Callable[[], None]) -> None:
+        self.work = work
+        self.error: BaseException | None = None
+        self.taken, self.done = threading.Lock(), threading.Lock()
+        self.done.acquire()
+
+    def begin(self) -> None:
+        if not self.taken.acquire(blocking=False):
+            return  # nobody waits for it any more
+        try:
+            self.work()
+        except BaseException as error:  # for who asked
+            self.error = error
+        finally:
+            self.done.release()
+
+    def end(self) -> None:
+        """Waits until it is done; it does not begin any more."""
+        if not self.taken.acquire(blocking=False):
+            self.done.acquire()
+
+
+class _Helper(threading.Thread):
+    """A thread that is kept from call to call: to start one takes as long as a small call."""
+
+    def __init__(self) -> None:
+        super().__init__(name="tallydraw", daemon=True)
+        self.calls: SimpleQueue[_Call] = SimpleQueue()
+        self.start()
+
+    def ask(self, work: Callable[[], None], processors: set[int]) -> _Call:
+        """It begins on one of some processors, and may use no other until it is asked again."""
+        if processors and self.native_id is not None:
+            with contextlib.suppress(OSError):  # wherever it may run then
+                os.sched_setaffinity(self.native_id, processors)
+        call = _Call(work)
+        self.calls.put(call)
+        return call
+
+    def run(self) -> None:
+        while True:
+            self.calls.get().begin()
+            _idle.append(self)
+
+
+def _other_processors() -> set[int]:
+    """Those that the caller may use but for its own, if there are others; none where nobody says. A thread that sleeps
+    may be woken where its caller is, and then does not begin while that one works: a scheduler can take milliseconds to
+    part them.
+    """
+    if _processor is None:
+        return set()
+    allowed = os.sched_getaffinity(0)
+    return allowed - {_processor()} or allowed
+
+
+def _ask(work: Callable[[], None], n: int) -> list[_Call]:
+    """Of n helpers, or fewer."""
+    calls, processors = [], _other_processors()
+    for _ in range(n):
+        try:
+            helper = _idle.pop()
+        except IndexError:
+            try:
+                helper = _Helper()
+            except RuntimeError:
+                break  # the interpreter is ending: no other thread starts any more
+        calls.append(helper.ask(work, processors))
+    return calls
 
 
 def _after_fork() -> None:
-    global _pool
-    _pool = None  # its threads are not in the child
+    _idle.clear()  # they are not in the child
 
 
 if hasattr(os, "register_at_fork"):
@@ -112,20 +190,16 @@ def parallel_blocks(n: int, grain: int, threads: int, body: Callable[[int, int, 
                 return
             found[piece[2]] = body(*piece)
 
-    helpers: list[Future[None]] = []
-    try:
-        for _ in range(min(threads, len(pieces)) - 1):
-            helpers.append(_helpers().submit(work))
-    except RuntimeError:
-        pass  # the interpreter is ending: no other thread starts any more
+    calls = _ask(work, min(threads, len(pieces), _MOST_HELPERS + 1) - 1)
     try:
         work()
     finally:
         open_pieces.clear()
-        busy = [helper for helper in helpers if not helper.cancel()]
-        wait(busy)
-    for helper in busy:
-        helper.result()
+        for call in calls:
+            call.end()
+    for call in calls:
+        if call.error is not None:
+            raise call.error
     return found
 
 

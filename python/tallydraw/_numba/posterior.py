@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tallydraw._numba.elementary import exp_of, log_of
-from tallydraw._numba.parallel import inline, kernel, parallel_blocks
+from tallydraw._numba.parallel import allocating_kernel, inline, parallel_blocks
 
 # Cells a thread takes at once, and those of a tile that stays in the first cache.
 _GRAIN, _CELLS = 65536, 1024
@@ -54,7 +54,7 @@ def _tile(k):
     return max(1, _CELLS // k)
 
 
-@kernel
+@allocating_kernel
 def _log_sum_exp(x, k, out):
     tile, shifts, sums = np.empty(k * _tile(k)), np.empty(_tile(k)), np.empty(_tile(k))
     for a in range(0, len(out), _tile(k)):
@@ -65,7 +65,7 @@ def _log_sum_exp(x, k, out):
             out[a + i] = shifts[i] + sums[i]
 
 
-@kernel
+@allocating_kernel
 def _posterior(x, k, prior, wants_evidence, evidence, out):
     shifts, sums = np.empty(_tile(k)), np.empty(_tile(k))
     width, n = np.uint64(k), len(x) // k
@@ -82,7 +82,7 @@ def _posterior(x, k, prior, wants_evidence, evidence, out):
                 evidence[a + i] = shifts[i] + sums[i]
 
 
-@kernel
+@allocating_kernel
 def _log_posterior(x, k, log_prior, out):
     tile, shifts, sums = np.empty(k * _tile(k)), np.empty(_tile(k)), np.empty(_tile(k))
     width, n = np.uint64(k), len(x) // k

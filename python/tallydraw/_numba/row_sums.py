@@ -5,16 +5,16 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from tallydraw._numba.parallel import kernel
+from tallydraw._numba.parallel import inline, kernel
 
 # Rows that are summed side by side, which hides the latency of sums.
 _TOGETHER = 8
 
 
-@kernel
-def _row_sums(x, n, c, out):
-    c, negative = np.uint64(c), False
-    whole = n - n % _TOGETHER
+@inline
+def sum_rows(x, n, c, out):
+    """out[i] = the sum of row i of n rows of c numbers."""
+    c, whole = np.uint64(c), n - n % _TOGETHER
     for i in range(0, whole, _TOGETHER):
         a = np.uint64(i) * c
         s0, s1, s2, s3, s4, s5, s6, s7 = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
@@ -34,7 +34,13 @@ def _row_sums(x, n, c, out):
         for j in range(a, a + c):
             total += x[j]
         out[i] = total
-    for j in range(np.uint64(n) * c):
+
+
+@kernel
+def _row_sums(x, n, c, out):
+    sum_rows(x, n, c, out)
+    negative = False
+    for j in range(np.uint64(n) * np.uint64(c)):
         negative |= not x[j] >= 0.0
     return not negative
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tallydraw._numba.levels import outcomes_from_row, outcomes_from_rows, settle
-from tallydraw._numba.parallel import kernel, parallel_blocks
+from tallydraw._numba.parallel import allocating_kernel, kernel, parallel_blocks
 from tallydraw._numba.philox import FLAT, counter_tag, fill_flat, one_word
 
 _BLOCK = 1024
@@ -17,7 +17,7 @@ _MOST = np.uint64(2**64 - 2)
 _TAG = counter_tag(FLAT, 0)
 
 
-@kernel
+@allocating_kernel
 def _flat(level, high, guide, n, bits, rows, tag, key, start, out):
     """Draws start, start + 1, …, which do not pass 2**64; table row 0 where `rows` is empty."""
     filled = np.empty(_BLOCK + 8, np.uint32)

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tallydraw._numba.binomial import TAG, binomial, compared_attempt, first_attempt, unit
-from tallydraw._numba.parallel import inline, kernel, parallel_blocks, unrolled
+from tallydraw._numba.parallel import allocating_kernel, inline, kernel, parallel_blocks, unrolled
 from tallydraw._numba.philox import fill_columns
 
 _0, _TOP = np.uint64(0), np.uint64(2**64 - 1)
@@ -66,7 +66,7 @@ def _list_open(n, is_open, places):
     return found
 
 
-@kernel
+@allocating_kernel
 def _counts(level, rows, totals, key, start, begin, end, out):
     columns = level.shape[1]
     words, some_words = np.empty((4, _ROWS), np.uint32), np.empty((4, _ROWS), np.uint32)

@@ -39,14 +39,9 @@ def group_rows(y, n_classes, place, group):
 def _rows_of_features(
     n_classes, n_categories, offsets, context_begin, context, order,
     level, high, guide, guide_offsets, guide_bits, y, only, tag, key, start, out,
+    words, tile, all_places, all_classes, all_rows, all_numbers, group,
 ):  # fmt: skip
-    n, d = out.shape
-    size = min(n, _MOST_ROWS, max(_LEAST_ROWS, _OUTCOMES // d))
-    words = np.empty((4, size), np.uint32)
-    tile = np.empty((d, size + PADDING), out.dtype)
-    all_places, all_classes, all_rows = np.empty(size, np.int64), np.empty(size, np.int64), np.empty(size, np.int64)
-    all_numbers = np.empty(size, np.uint64)
-    group = np.zeros(_GROUPED_CLASSES + 1, np.int64)
+    n, d, size = len(out), out.shape[1], len(all_places)
     for begin in range(0, n, size):
         m = np.int64(min(size, n - begin))
         if only >= 0:
@@ -115,11 +110,16 @@ def sample_features(
     classes = np.empty(0, np.int64) if y is None else y
 
     def draw(begin: int, end: int, _: int) -> None:
+        d = out.shape[1]
+        size = min(end - begin, _MOST_ROWS, max(_LEAST_ROWS, _OUTCOMES // d))
         _rows_of_features(
             structure.n_classes, structure.n_categories, structure.offsets, structure.context_begin, structure.context,
             structure.order, levels.level, levels.high, levels.guide, levels.guide_offsets, levels.guide_bits,
             classes[begin:end] if len(classes) else classes, np.int64(only), counter_tag(CELLS, 0), np.uint64(key),
             np.uint64((start + begin) % 2**64), out[begin:end],
+            np.empty((4, size), np.uint32), np.empty((d, size + PADDING), out.dtype), np.empty(size, np.int64),
+            np.empty(size, np.int64), np.empty(size, np.int64), np.empty(size, np.uint64),
+            np.zeros(_GROUPED_CLASSES + 1, np.int64),
         )  # fmt: skip
 
     threads = worth(threads, out.size)

@@ -19,21 +19,17 @@ _PATHS, _STEPS = 256, 64
 @kernel
 def _paths(
     n_categories, n_contexts, offsets, level, high, guide, guide_offsets, guide_bits,
-    y, initial, tag, key, start, step, out,
+    y, initial, tag, key, start, step, out, words, tile, levels, all_places, all_contexts, all_rows, all_numbers,
 ):  # fmt: skip
     n, length = out.shape
     k = n_categories.shape[0] - 1
     states = n_categories[k]
     oldest = max(n_contexts[k] // states, np.int64(1))
-    words = np.empty((4, _PATHS), np.uint32)
-    tile = np.empty((_STEPS, _PATHS + PADDING), out.dtype)
     every_word, every_state, apart = words.reshape(-1), tile.reshape(-1), np.uint64(_PATHS + PADDING)
     # Every later step is drawn from the same few table rows, that of the state before.
-    few, levels = k == 1 and states <= FEW and y.shape[0] == 0, np.empty(3 * FEW, np.uint32)
+    few = k == 1 and states <= FEW and y.shape[0] == 0
     if few:
         levels_of_few(high, offsets[k], states, levels)
-    all_places, all_contexts, all_rows = np.arange(_PATHS), np.empty(_PATHS, np.int64), np.empty(_PATHS, np.int64)
-    all_numbers = np.empty(_PATHS, np.uint64)
     for begin in range(0, n, _PATHS):
         m = min(_PATHS, n - begin)
         place, context, rows = all_places[:m], all_contexts[:m], all_rows[:m]
@@ -112,6 +108,9 @@ def sample_paths(
             levels.level, levels.high, levels.guide, levels.guide_offsets, levels.guide_bits,
             classes[begin:end] if len(classes) else classes, given[begin:end] if len(given) else given,
             counter_tag(CELLS, 0), np.uint64(key), np.uint64((start + begin) % 2**64), np.int64(step), out[begin:end],
+            np.empty((4, _PATHS), np.uint32), np.empty((_STEPS, _PATHS + PADDING), out.dtype),
+            np.empty(3 * FEW, np.uint32), np.arange(_PATHS), np.empty(_PATHS, np.int64), np.empty(_PATHS, np.int64),
+            np.empty(_PATHS, np.uint64),
         )  # fmt: skip
 
     threads = worth(threads, out.size)

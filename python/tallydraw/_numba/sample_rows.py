@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tallydraw._numba.lanes import convert, fill, load, prefetch, store
-from tallydraw._numba.parallel import first_index, inline, kernel, parallel_blocks
+from tallydraw._numba.parallel import allocating_kernel, first_index, inline, kernel, parallel_blocks
 from tallydraw._numba.philox import FLAT, counter_tag, fill_flat
 
 _LOW, _32, _0, _1, _2, _3, _8 = (np.uint64(i) for i in (0xFFFFFFFF, 32, 0, 1, 2, 3, 8))
@@ -20,7 +20,7 @@ _LOWERED = (1.0 - 2.0**-50) * 2.0**-63
 _STRETCH, _MARKS, _NARROW = 16, 256, 64
 
 
-@kernel
+@allocating_kernel
 def _uniforms(key, start, u):
     """u[i] of flat draw start + i: word t mod 4 of row t div 4."""
     skip = start & _3
@@ -131,7 +131,7 @@ def _is_plain(total, signs):
     return signs >= 0 and total > _SMALL and total <= _LARGEST
 
 
-@kernel
+@allocating_kernel
 def _draw_floats(weights, rows, first, u, stretch, drawn):
     """drawn[i] from row rows[first + i], or first + i where rows is empty; the least bad place, or -1. Eight rows are
     summed side by side, each from left to right; mark[k] holds the sums after the first k + 1 stretches.
@@ -197,7 +197,7 @@ def _draw_floats(weights, rows, first, u, stretch, drawn):
     return bad
 
 
-@kernel
+@allocating_kernel
 def _draw_narrow(weights, rows, first, u, drawn):
     """The same of rows of few columns: eight of them turned into columns, a row a lane."""
     columns = weights.shape[1]

@@ -6,10 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tallydraw._numba.pair_codes import pair_of
-from tallydraw._numba.parallel import kernel
+from tallydraw._numba.parallel import allocating_kernel
 
 
-@kernel
+@allocating_kernel
 def _spanning_forest(gain, root, parents):
     """Of each vertex outside, in any order: the best arc from the forest, which is to its parent so far, its gain."""
     d = len(parents)

@@ -9,7 +9,7 @@ from numba.extending import intrinsic
 
 from tallydraw._numba.bits import unpack
 from tallydraw._numba.lanes import WORD, _pointer, interleave, load, store
-from tallydraw._numba.parallel import inline, kernel
+from tallydraw._numba.parallel import allocating_kernel, inline, kernel
 
 # Columns turned at once, and rows of them; buffers hold BUFFER items.
 COLUMNS, ROWS = 16, 512
@@ -39,7 +39,7 @@ def turn_some(columns, begin, apart, n, a, b):
     _interleave_halves(b, a, COLUMNS * room)
 
 
-@kernel
+@allocating_kernel
 def turn(columns, apart, rows):
     """rows[r, j] = columns[j * apart + r], of at least COLUMNS columns."""
     n, d = rows.shape
