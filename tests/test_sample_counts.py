@@ -10,6 +10,7 @@ import reference
 import tallydraw as td
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from places import PLACES, at
 from scipy import stats
 from tallydraw import _check
 
@@ -53,6 +54,20 @@ def test_equals_the_reference(name, seed, c, n, size, integers, zeros, spread, s
     assert counts.dtype == np.int64 and counts.shape == (n, c)
     assert counts.tolist() == expected(w, totals, seed, start)
     assert np.all(counts >= 0) and np.array_equal(counts.sum(axis=1), totals) and np.all(counts[w == 0] == 0)
+
+
+@pytest.mark.parametrize("place", PLACES, ids="-".join)
+@pytest.mark.parametrize("n", [1, 3, 70])
+def test_equal_shares_of_unequal_levels(place, n):
+    """Which of p and q is smaller, levels say: these may differ where p and q are the same float64."""
+    rng = np.random.default_rng(n)
+    x = 10.0 ** -rng.uniform(1, 12, n)
+    w = np.stack([x, (1 - x) / 2, (1 - x) / 2], axis=1)
+    whole = np.stack([x * 0, x * 0 + 2.0**62, x * 0 + 2.0**62], axis=1).astype(np.int64) + [0, 0, -1]
+    totals = np.full(n, 100)
+    with at(place):
+        assert td.sample_counts(w, totals, rng=3).tolist() == expected(w, totals, 3)
+        assert td.sample_counts(whole, totals, rng=3).tolist() == expected(whole, totals, 3)
 
 
 @pytest.mark.parametrize("c", [1, 2, 7, 64, 65, 66, 1000])

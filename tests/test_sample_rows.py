@@ -201,6 +201,17 @@ def test_a_bad_weight_is_named_before_anything_is_written(backend, dtype):
                 assert np.all(out == 77)
 
 
+@pytest.mark.parametrize(("number", "problem"), [("1e-4000", "sums to zero"), ("1e4000", "is inf")])
+def test_long_doubles_that_no_float64_holds(backend, number, problem):
+    w = np.array([[1, 1], [np.longdouble(number), 0], [1, 1]])
+    with pytest.raises(ValueError, match=rf"weights\[1.*{problem}"):
+        td.sample_rows(w)
+    with pytest.raises(ValueError, match=rf"weights\[1.*{problem}"):
+        td.sample_rows(w[:2], rows=[0, 1] * 20)
+    with pytest.raises(ValueError, match=rf"weights\[0.*{problem}"):
+        td.sample_counts(w[1:2], 3)
+
+
 def test_a_row_that_cannot_be_drawn_from_is_named(backend):
     for dtype in (np.float64, np.int32):
         w = np.ones((40, 5), dtype)

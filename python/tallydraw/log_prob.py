@@ -275,8 +275,9 @@ def _mostly_incomplete(codes: NDArray[Any], structure: Structure, missing: int |
 
 
 def pass_work(structure: Structure, share: float) -> int:
-    """The work of messages through a row of whose cells so large a share is missing, for :func:`backend.blocks`: where
-    the parents are missing too, whole tables, a vector at a time.
+    """The work of messages through a row of whose cells so large a share is missing, for :func:`backend.blocks`.
+
+    Where parents are missing too it is that of whole tables, a vector at a time.
     """
     return structure.n_features * structure.n_classes + int(share * int(structure.offsets[-1])) // 8
 

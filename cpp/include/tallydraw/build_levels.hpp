@@ -73,7 +73,7 @@ inline bool integer_levels(const index* weights, index C, std::uint64_t* level) 
     const index reached = static_cast<index>(level[c]), product = reached * rest;
     index quotient = static_cast<index>(static_cast<double>(product) * inverse);
     const index left = product - quotient * sum;
-    quotient += (left >= sum) - (left < 0);
+    quotient += left >= sum ? 1 : left < 0 ? -1 : 0;
     const std::uint64_t below = level[c] * whole + static_cast<std::uint64_t>(quotient);
     level[c] = reached == sum ? UINT64_MAX : below;
   }

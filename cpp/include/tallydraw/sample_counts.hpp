@@ -68,7 +68,7 @@ inline void share_of(lanes_of_rows& r, index l) noexcept {
   const double whole = elementary::select(r.level[l] == 0, 0x1p64, as_double(0 - r.level[l]));
   const double p = as_double(width) / whole;
   const double q = as_double(beyond) / whole;
-  const bool swap = p > q;
+  const bool swap = width > beyond;  // as integers: where they differ, p and q may be equal
   r.swapped[l] = swap;
   r.first.p[l] = elementary::select(swap, q, p);
   r.first.q[l] = elementary::select(swap, p, q);

@@ -157,17 +157,20 @@ def draw_rows(
         if bad >= 0:
             # Cell (row, 0) may also mean the sum of the row before.
             row, column = divmod(int(bad), c)
-            for r in (row - 1, row) if column == 0 and row > 0 else (row,):
-                number = a + r if numbers is None else r if as_is else int(numbers[r])
+            met = range(a, len(w)) if numbers is None else range(len(w)) if as_is else numbers
+            for number in met[max(0, row - (column == 0)) : row + 1]:
                 place = np.unravel_index(number, (len(w),) if shape is None else shape)
                 error = _row_error(name, w[number], tuple(int(i) for i in place))
                 if error is not None:
                     raise error
+            raise RuntimeError(f"{name} changed while they were drawn from: pass a copy that no other thread writes")
 
 
 def _row_error(name: str, row: NDArray[Any], place: tuple[int, ...]) -> Exception | None:
     """What is wrong with a row of weights that stands at `place`, or None."""
     where = ", ".join(map(str, place))
+    if row.dtype.kind == "f":
+        row = converted(row)  # a long double may be zero or infinite as a float64
     bad = np.flatnonzero(~(np.isfinite(row) & (row >= 0))) if row.dtype.kind == "f" else np.flatnonzero(row < 0)
     if bad.size:
         column = int(bad[0])
