@@ -24,14 +24,13 @@ from tallydraw._totals import Totals
 _NO_NUMBER = 2**30
 # Rows of a block, and cells; columns lie further apart than a power of two, which would share places of the cache.
 _LEAST_ROWS, _MOST_ROWS, _CELLS, _PADDING = 16, 256, 1 << 15, 8
-_WORTH = 4  # logs that are copied for a cell of the rows (measured)
 _0, _1, _8 = np.uint64(0), np.uint64(1), np.uint64(8)
 
 
 class Tree(NamedTuple):
     """The parent of each feature, -1 of a root; its children, in structure.order: child[begin[j]:begin[j + 1]]; and
-    logs, from offsets[j] on, then those of totals: `each` for each code of its parent, from total_begin[j] on, none
-    where that is 0. At `zero`, and from there on for all classes, is nothing to add.
+    logs, from offsets[j] on, of `width` numbers under each code of its parent. At `zero`, and from there on for all
+    classes, is nothing to add.
     """
 
     parent: NDArray[np.int64]
@@ -39,30 +38,29 @@ class Tree(NamedTuple):
     child: NDArray[np.int64]
     logs: NDArray[np.float64]
     offsets: NDArray[np.int64]
-    total_begin: NDArray[np.int64]
-    each: NDArray[np.int64]
+    cells: NDArray[np.int64]  # where those of each feature begin
+    width: NDArray[np.int64]
     radix: NDArray[np.int64]
     zero: int
 
 
 def make_tree(
-    s: Structure, logs: NDArray[np.float64], offsets: NDArray[np.int64], totals: Totals | None, n_rows: int
+    s: Structure, logs: NDArray[np.float64], offsets: NDArray[np.int64], totals: Totals | None
 ) -> Tree | None:
-    """None where a context has several features. Totals are left out where it costs more to copy than to make them."""
-    d = s.n_features
+    """None where a context has several features."""
+    d, k = s.n_features, s.n_classes
     degree = np.diff(s.context_begin)
     if degree.max() > 1 or int((s.n_contexts * s.n_categories).max()) >= _NO_NUMBER:
         return None
     parent = parents_of(s)
     child = s.order[np.argsort(parent[s.order], kind="stable")]
     begin = np.searchsorted(np.sort(parent), np.arange(d + 1))
-    zero = int(offsets[0] + s.n_contexts[0] * s.n_categories[0] * s.n_classes)  # as a missing cell adds
-    if totals is None or len(logs) + len(totals.values) > _WORTH * n_rows * d:
-        none = np.zeros(d, np.int64)
-        return Tree(parent, begin, child, logs, offsets, none, none, none, zero)
-    both = np.concatenate([logs, totals.values])
-    each = np.diff(totals.offsets) // s.n_contexts
-    return Tree(parent, begin, child, both, offsets, len(logs) + totals.offsets[:-1], each, totals.radix, zero)
+    zero = int(s.n_contexts[0]) * k  # times a width: past the last number under the last code
+    if totals is None:
+        width = s.n_categories
+        return Tree(parent, begin, child, logs, offsets, offsets, width, np.zeros(d, np.int64), zero * int(width[0]))
+    values, places, width, radix = totals
+    return Tree(parent, begin, child, values, places, offsets, width, radix, zero * int(width[0]))
 
 
 @inline
@@ -76,7 +74,7 @@ def _number(tree, n_categories, j, x, n, apart, code, at_j, over, noisy):
         return
     for r in range(n):
         code[at_j + r] = np.int32(0)
-        over[r] = tree.each[j] == 0
+        over[r] = tree.width[j] <= c + 1
         noisy[r] = False
     for i in range(first, end):
         f = tree.child[i]
@@ -98,14 +96,13 @@ def _place(tree, n_categories, j, k, n, apart, code, place, needs):
     """Where what feature j adds lies among the logs; needs[r]: it is a total without a number; whether some is."""
     c, parent, at = n_categories[j], tree.parent[j], np.uint64(j) * apart
     above, rows = np.uint64(max(parent, 0)) * apart, n_categories[max(parent, 0)]
-    logs, totals, zero, each = tree.offsets[j], tree.total_begin[j] - (c + 1) * k, tree.zero, tree.each[j]
+    logs, width, zero = tree.offsets[j], tree.width[j], tree.zero
     some = False
     for r in range(n):
         z = np.int64(code[at + r])
         a = np.int64(0) if parent < 0 else np.int64(code[above + r])
-        seen, known = z < c, a < rows or parent < 0
-        to = (logs if seen else totals) + a * (c * k if seen else each) + z * k
-        place[at + r] = to if known and z != c and z != _NO_NUMBER else zero
+        known = a < rows or parent < 0
+        place[at + r] = logs + (a * width + z) * k if known and z < width else zero
         needs[r] = known and z == _NO_NUMBER
         some |= needs[r]
     return some
@@ -139,7 +136,7 @@ def _make_totals(s, tree, begin, cells, codes, k, made_of, made_end, touched, lo
                     j = touched[n_touched - back]
                     p = np.uint64(tree.parent[j])
                     n, rows = np.uint64(s.n_categories[j]), np.uint64(s.n_contexts[j])
-                    z, cell, above = np.uint64(codes[x + j]), np.uint64(tree.offsets[j]) + c, np.uint64(begin[p]) * _8
+                    z, cell, above = np.uint64(codes[x + j]), np.uint64(tree.cells[j]) + c, np.uint64(begin[p]) * _8
                     missing = z == n
                     if missing and not loud[j]:
                         continue  # silent
@@ -159,7 +156,7 @@ def _make_totals(s, tree, begin, cells, codes, k, made_of, made_end, touched, lo
                         store(below, above + a * _8, value)
                     loud[p] = True
                 n, rows = np.uint64(s.n_categories[top]), np.uint64(s.n_contexts[top])
-                own, cell, value = np.uint64(begin[top]) * _8, np.uint64(tree.offsets[top]) + c, none
+                own, cell, value = np.uint64(begin[top]) * _8, np.uint64(tree.cells[top]) + c, none
                 if tree.parent[top] >= 0:
                     cell += np.uint64(codes[x + np.uint64(tree.parent[top])]) * kk
                 for v in range(n):  # left to right
