@@ -14,8 +14,8 @@ __all__ = ["Totals", "cost", "tabulate"]
 
 # A feature has totals where all its probabilities are no more than that many times fewer, or for so many cells anyway.
 _TIMES, _CELLS = 4, 1 << 13
-# Numbers of a child that its parent's totals know: its categories and silence, or at most so many times as many. Up to so
-# many cells that may be the size of the table too: runs of missing cells that have no number cost most.
+# Numbers of a child that its parent's totals know: its categories and silence, or at most so many times as many. Up to
+# so many cells, totals may be as many times more: runs of missing cells that have no number cost most.
 _MOST_TIMES, _MORE_CELLS = 8, 1 << 15
 # What tabulating costs, in messages of missing cells: so many a feature, and so many a cell of the tables (measured).
 _COST_FEATURE, _COST_CELL = 300, 2
@@ -26,10 +26,10 @@ _LEAST_PLAIN = 2.0**-500
 class Totals(NamedTuple):
     """Logs of observed cells and of the totals of missing ones, of tables whose contexts are at most one feature.
 
-    Cells are numbered. The number of an observed one is its category; C_j is that of a missing cell behind which nothing
-    is observed; C_j + 1 + m that of any other, where m numbers the numbers of its children, in ``structure.order``, the
-    last one fastest. ``radix[j]`` numbers of feature j count there, the first ones; a number that needs others does not
-    exist. Feature j has, from ``offsets[j]`` on, K logs for each code of its parent and each of ``width[j]`` numbers,
+    Cells are numbered. The number of an observed one is its category; C_j is that of a missing cell behind which
+    nothing is observed; C_j + 1 + m that of any other, where m numbers the numbers of its children, in
+    ``structure.order``, the last one fastest. ``radix[j]`` numbers of feature j count there, the first ones; a number
+    that needs others does not exist. Feature j has, from ``offsets[j]`` on, K logs for each code of its parent and each of ``width[j]`` numbers,
     these fastest; and at last K zeros. There are none of totals where it has no children, where they would be too many,
     or where plain float64 does not suffice.
     """
@@ -96,8 +96,8 @@ def tabulate(structure: Structure, cells: NDArray[np.float64], logs: NDArray[np.
     values[:] = 0.0
     for j, part in parts.items():
         rows, c = int(s.n_contexts[j]), int(s.n_categories[j])
-        own = values[offsets[j] : offsets[j + 1] - k].reshape(rows, -1, k)
-        own[:, c + 1 :] = part.reshape(rows, -1, k)
+        all_of_it = values[offsets[j] : offsets[j + 1] - k].reshape(rows, -1, k)
+        all_of_it[:, c + 1 :] = part.reshape(rows, -1, k)
     _put_observed(s, logs, offsets, values)
     return Totals(values, offsets, width, radix)
 

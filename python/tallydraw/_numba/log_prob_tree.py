@@ -94,7 +94,7 @@ def _number(tree, n_categories, j, x, n, apart, code, at_j, over, noisy):
 @inline
 def _place(tree, n_categories, j, k, n, apart, code, place, needs):
     """Where what feature j adds lies among the logs; needs[r]: it is a total without a number; whether some is."""
-    c, parent, at = n_categories[j], tree.parent[j], np.uint64(j) * apart
+    parent, at = tree.parent[j], np.uint64(j) * apart
     above, rows = np.uint64(max(parent, 0)) * apart, n_categories[max(parent, 0)]
     logs, width, zero = tree.offsets[j], tree.width[j], tree.zero
     some = False
