@@ -18,7 +18,7 @@ _TIMES, _CELLS = 4, 1 << 13
 # so many cells, totals may be as many times more: runs of missing cells that have no number cost most.
 _MOST_TIMES, _MORE_CELLS = 8, 1 << 15
 # What tabulating costs, in messages of missing cells: so many a feature, and so many a cell of the tables (measured).
-_COST_FEATURE, _COST_CELL = 300, 2
+_COST_FEATURE, _COST_CELL = 600, 3
 # Numbers at least this large keep every bit in products and sums: messages.hpp.
 _LEAST_PLAIN = 2.0**-500
 
@@ -29,9 +29,9 @@ class Totals(NamedTuple):
     Cells are numbered. The number of an observed one is its category; C_j is that of a missing cell behind which
     nothing is observed; C_j + 1 + m that of any other, where m numbers the numbers of its children, in
     ``structure.order``, the last one fastest. ``radix[j]`` numbers of feature j count there, the first ones; a number
-    that needs others does not exist. Feature j has, from ``offsets[j]`` on, K logs for each code of its parent and each of ``width[j]`` numbers,
-    these fastest; and at last K zeros. There are none of totals where it has no children, where they would be too many,
-    or where plain float64 does not suffice.
+    that needs others does not exist. Feature j has, from ``offsets[j]`` on, K logs for each code of its parent and each
+    of ``width[j]`` numbers, these fastest; and at last K zeros. There are none of totals where it has no children,
+    where they would be too many, or where plain float64 does not suffice.
     """
 
     values: NDArray[np.float64]

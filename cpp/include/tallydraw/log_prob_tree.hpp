@@ -23,12 +23,23 @@
 
 namespace tallydraw::TALLYDRAW_ISA {
 
+/// Whether so few cells are missing that it pays to look up observed cells alone in registers, and others one by one
+/// (measured).
+inline bool are_rare(index missing, index rows) { return 32 * missing < rows; }
+
+/// Whether a thread's blocks are packed, and for how many more: the first of so many tells.
+struct judged_packed {
+  index left;
+  bool packed;
+};
+constexpr index judged_blocks = 8;
+
 #if defined(TALLYDRAW_PACKED_MESSAGES)
 /// Whether it pays to make the totals of a block packed, to judge by its first strip, and what it needs otherwise; features with
 /// children count. In units of 0.01 ns (measured), of C categories on average: packed, a feature costs 11 + K (3 + C)
 /// for each of 32 rows, and of 256 a block; its missing cells K (64 + 10 C + 1.6 C^2), and 60 K more of several classes.
-/// Otherwise it costs 20 for each of 64 rows that it is numbered in and of one class not looked up in registers, 2400 a
-/// total without a number, and 2800 C more each message that that needs.
+/// Otherwise it costs 20 for each of 64 rows that it is numbered in and of one class not looked up in registers, or 10
+/// where few cells are missing, 2400 a total without a number, and 2800 C more each message that that needs.
 template <class U>
 inline bool are_packed(const encoder& e, children_view children, bool tabulated, const code_columns<U>& z, needs need) {
   const index k = e.s.n_classes;
@@ -42,7 +53,7 @@ inline bool are_packed(const encoder& e, children_view children, bool tabulated,
   const index c = features > 0 ? categories / features : 0;
   const index each = 64 + 10 * c + 8 * c * c / 5 + (k > 1 ? 60 : 0);
   const index packed = features * (256 / z.strips + 32) * (11 + k * (3 + c)) + missing * k * each;
-  const index numbered = tabulated && k == 1 ? features * 64 * 20 : 0;
+  const index numbered = tabulated && k == 1 ? features * 64 * (are_rare(missing, 64 * features) ? 10 : 20) : 0;
   return numbered + 2400 * need.totals + 2800 * c * need.messages > packed;
 }
 #endif
@@ -66,7 +77,7 @@ struct log_prob_tree_pieces {
   index messages, codes, turned, row, numbers, combined, gone, none, heard, unknown, needed, sums, values, exponents,
       made_rows;
   index terms;
-  index packed, by_feature;
+  index packed, judged, by_feature;
   packed_pieces of_packed;
   block_total_pieces block_totals;
   index words;
@@ -93,6 +104,8 @@ inline log_prob_tree_pieces make_log_prob_tree_pieces(const structure_view& s, i
   place(at.terms, most_classes * (size.entries + size.most_categories));
   at.of_packed = make_packed_pieces(s, size, rows);
   place(at.packed, fits_packed(s, size, rows) ? at.of_packed.words : 0);
+  static_assert(sizeof(judged_packed) <= 2 * sizeof(std::uint64_t));
+  place(at.judged, 2);
   at.block_totals = make_block_total_pieces(s, size, rows);
   place(at.by_feature, total_by_feature(s, size, rows) ? at.block_totals.words : 0);
   return at;
@@ -133,19 +146,42 @@ struct added_columns {
   }
 };
 
-/// Adds what the cells of feature j look up, perhaps with those of features to come. `numbers` are columns of `rows`.
-template <class N, class I>
-inline void add_looked_up(const encoder& e, const scored_tables& tables, bool with_totals, const N* numbers, index rows,
-                          index j, added_columns<I>& columns, double* sums) {
-  const index parent = e.parent != nullptr ? e.parent[j] : j, k = e.s.n_classes;
+/// Adds what the cells of feature j look up, perhaps with those of features to come. `numbers` are columns, those of z
+/// where totals are not tabulated.
+template <class U, class N, class I>
+inline void add_looked_up(const encoder& e, const scored_tables& tables, bool with_totals, const code_columns<U>& z,
+                          const N* numbers, index j, added_columns<I>& columns, double* sums) {
+  const index parent = e.parent != nullptr ? e.parent[j] : j, k = e.s.n_classes, rows = z.rows;
   const column_table table = table_of(e, tables, with_totals, j);
   I* const combined = columns.combined + columns.n * rows;
-  combine_numbers(numbers + j * rows, parent == j ? nullptr : numbers + parent * rows, e.s.n_contexts[j], table, rows,
-                  combined);
+  const auto combine = [&](const auto* from, const column_table& to) {
+    combine_numbers(from + j * rows, parent == j ? nullptr : from + parent * rows, e.s.n_contexts[j], to, rows,
+                    combined);
+  };
   if (k == 1 && table.zero < most_looked_up) {
+    combine(numbers, table);
     columns.add(rows, k, sums);
     return add_column(combined, rows, table.logs, table.zero + 1, k, sums);
   }
+  const column_table observed = table_of(e, tables, false, j);
+  if (with_totals && k == 1 && observed.zero < most_looked_up) {
+    const std::uint64_t *const gone = z.gone + j * z.strips, *const under = z.gone + parent * z.strips;
+    index missing = 0;
+    for (index strip = 0; strip < z.strips; ++strip) missing += popcount(gone[strip]);
+    if (are_rare(missing, rows)) {
+      combine(z.x, observed);
+      columns.add(rows, k, sums);
+      add_column(combined, rows, observed.logs, observed.zero + 1, k, sums);
+      for (index strip = 0; strip < z.strips; ++strip)
+        for_bits(parent == j ? gone[strip] : gone[strip] & ~under[strip], [&](index bit) {
+          const index r = 64 * strip + bit, number = static_cast<index>(numbers[j * rows + r]);
+          const index a = parent == j ? 0 : static_cast<index>(z.x[parent * rows + r]);
+          if (number < table.width) sums[r] += table.logs[a * table.width + number];
+        });
+      return;
+    }
+  }
+  combine(numbers, table);
   columns.codes[columns.n] = combined;
   columns.tables[columns.n++] = table.logs;
   if (columns.n == most_added) columns.add(rows, k, sums);
@@ -252,7 +288,7 @@ inline void add_feature_packed(const encoder& e, children_view children, const s
     else
       add_parts(std::false_type{});
   } else {
-    add_looked_up(e, tables, false, z.x, z.rows, j, columns, sums);
+    add_looked_up(e, tables, false, z, z.x, j, columns, sums);
     columns.add(z.rows, k, sums);
     index n = 0;
     for (index r = 0; r < z.rows && n < p.n_top[j]; r += 8) {
@@ -328,6 +364,10 @@ inline index log_prob_tree(const codes_view& x, const code_rules& rules, const s
   const bool tabulated = !Max && tables.totals.offsets != nullptr;
   const bool may_by_feature = !Max && total_by_feature(s, size, block);
   if (may_by_feature) list_subtrees(s, children, subtrees);
+  const auto judged_of = [&](index thread) {
+    return reinterpret_cast<judged_packed*>(parts + thread * at.words + at.judged);
+  };
+  for (int thread = 0; thread < threads; ++thread) *judged_of(thread) = {};
   first_index bad;
   visit_unsigned(e.tile, [&](auto u) {
     using U = decltype(u);
@@ -370,14 +410,18 @@ inline index log_prob_tree(const codes_view& x, const code_rules& rules, const s
       packed_view p = make_packed_view(at.of_packed, own + at.packed);
       if constexpr (!Max && sizeof(U) == 1)
         if (tables.plain && e.parent != nullptr && may_pack) {
-          const auto pays = [&] { return are_packed(e, children, tabulated, z, need); };
-          packed = tabulated && pays();
-          if (!packed) {
-            looked_at = 1;
-            has_unknown = number({0, 1});
-            if (has_unknown) need = look_for({0, 1});
-            packed = pays();
+          judged_packed& judged = *judged_of(thread);
+          if (judged.left-- == 0) {
+            judged.left = judged_blocks - 1;
+            judged.packed = tabulated && are_packed(e, children, tabulated, z, need);
+            if (!judged.packed) {
+              looked_at = 1;
+              has_unknown = number({0, 1});
+              if (has_unknown) need = look_for({0, 1});
+              judged.packed = are_packed(e, children, tabulated, z, need);
+            }
           }
+          packed = judged.packed;
           if (packed) {
             make_packed(e, children, tables, z, p);
             clear_outside(p, d, z.strips, k);
@@ -408,9 +452,9 @@ inline index log_prob_tree(const codes_view& x, const code_rules& rules, const s
           }
 #endif
         if (tabulated)
-          add_looked_up(e, tables, true, numbers, z.rows, j, columns, sums);
+          add_looked_up(e, tables, true, z, numbers, j, columns, sums);
         else
-          add_looked_up(e, tables, false, z.x, z.rows, j, columns, sums);
+          add_looked_up(e, tables, false, z, z.x, j, columns, sums);
         const std::uint64_t* const own_unknown = unknown + j * z.strips;
         if (!has_unknown ||
             std::all_of(own_unknown, own_unknown + z.strips, [](std::uint64_t word) { return word == 0; }))

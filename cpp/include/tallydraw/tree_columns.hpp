@@ -161,11 +161,18 @@ inline bool number_columns(const encoder& e, children_view children, const score
       const I silent = silent_of(first), radix = radix_of(first);
       for (index r = 0; r < rows; ++r) choose(r, v[r], all_if<I>(v[r] < radix), all_if<I>(v[r] != silent));
     } else {
-      I place[most_column_rows] = {}, fits[most_column_rows], loud[most_column_rows] = {};
-      std::fill_n(fits, rows, all);
+      I place[most_column_rows], fits[most_column_rows], loud[most_column_rows];
       for (index at = first; at < end; ++at) {
         const I* const v = column(at);
         const I silent = silent_of(at), radix = radix_of(at);
+        if (at == first) {
+          for (index r = 0; r < rows; ++r) {
+            place[r] = v[r];
+            fits[r] = all_if<I>(v[r] < radix);
+            loud[r] = all_if<I>(v[r] != silent);
+          }
+          continue;
+        }
         for (index r = 0; r < rows; ++r) {
           place[r] = static_cast<I>(static_cast<decltype(I{} + 0u)>(place[r]) * radix + v[r]);
           fits[r] = static_cast<I>(fits[r] & all_if<I>(v[r] < radix));
@@ -189,14 +196,13 @@ inline void find_heard(const encoder& e, children_view children, const code_colu
   const index strips = z.strips;
   for (index i = e.s.d - 1; i >= 0; --i) {
     const index j = e.s.order[i];
-    for (index strip = some.begin; strip < some.end; ++strip) {
-      std::uint64_t below = 0;
-      for (index at = children.begin[j]; at < children.begin[j + 1]; ++at) {
-        const index word = children.child[at] * strips + strip;
-        below |= ~z.gone[word] | heard[word];
-      }
-      heard[j * strips + strip] = below & z.gone[j * strips + strip];
+    std::uint64_t* const own = heard + j * strips;
+    for (index strip = some.begin; strip < some.end; ++strip) own[strip] = 0;
+    for (index at = children.begin[j]; at < children.begin[j + 1]; ++at) {
+      const std::uint64_t *const gone = z.gone + children.child[at] * strips, *const below = heard + (gone - z.gone);
+      for (index strip = some.begin; strip < some.end; ++strip) own[strip] |= ~gone[strip] | below[strip];
     }
+    for (index strip = some.begin; strip < some.end; ++strip) own[strip] &= z.gone[j * strips + strip];
   }
 }
 
@@ -215,15 +221,20 @@ inline needs find_unknown(const encoder& e, const code_columns<U>& z, strip_rang
   needs n{};
   for (index i = 0; i < e.s.d; ++i) {
     const index j = e.s.order[i], parent = e.parent != nullptr ? e.parent[j] : j;
+    const index own = j * strips, above = parent * strips;
+    std::uint64_t any = 0;
     for (index strip = some.begin; strip < some.end; ++strip) {
-      const index at = j * strips + strip, at_parent = parent * strips + strip;
-      const std::uint64_t under = parent == j ? 0 : z.gone[at_parent];
-      unknown[at] = needed[at] = loud[at] & ~under;
-      n.totals += popcount(unknown[at]);
-      if (under == 0) continue;
-      const std::uint64_t sends = heard[at] & under & needed[at_parent];
-      needed[at] |= sends;
-      n.messages += popcount(sends);
+      const std::uint64_t under = parent == j ? 0 : z.gone[above + strip];
+      const std::uint64_t top = loud[own + strip] & ~under;
+      const std::uint64_t need = parent == j ? 0 : heard[own + strip] & under & needed[above + strip];
+      unknown[own + strip] = top;
+      needed[own + strip] = top | need;
+      any |= top | need;
+    }
+    if (any == 0) continue;
+    for (index strip = some.begin; strip < some.end; ++strip) {
+      n.totals += popcount(unknown[own + strip]);
+      n.messages += popcount(needed[own + strip] & ~unknown[own + strip]);
     }
   }
   return n;
