@@ -59,26 +59,6 @@ inline void look_up_column(const U* z, index rows, const double* table, index n,
 constexpr index most_looked_up = 0;
 #endif
 
-/// sums[r * K + class] += table[z[r] * K + class], r < rows, from a table of n entries a class.
-template <class U>
-inline void add_column(const U* z, index rows, const double* table, [[maybe_unused]] index n, index k, double* sums) {
-#if defined(TALLYDRAW_WIDE_LOOKUP)
-  if constexpr (sizeof(U) <= 2)
-    if (k == 1 && n <= most_looked_up && rows % lookup_size == 0) {
-      if (n <= lookup_size) return look_up_column<1>(z, rows, table, n, sums);
-      if (n <= 2 * lookup_size) return look_up_column<2>(z, rows, table, n, sums);
-      return look_up_column<4>(z, rows, table, n, sums);
-    }
-#endif
-  for (index c = 0, w = 0; c < k; c += w) {
-    w = classes_at_once(k - c);
-    with_classes(w, [&](auto width) {
-      for (index r = 0; r < rows; ++r)
-        add_some<decltype(width)::value>(table + static_cast<index>(z[r]) * k + c, sums + r * k + c);
-    });
-  }
-}
-
 /// Features added at once by add_columns.
 constexpr index most_added = 4;
 
@@ -108,6 +88,20 @@ TALLYDRAW_APART inline void add_columns(const U* const* z, const double* const* 
         add(k, c);
     });
   }
+}
+
+/// sums[r * K + class] += table[z[r] * K + class], r < rows, from a table of n entries a class.
+template <class U>
+inline void add_column(const U* z, index rows, const double* table, [[maybe_unused]] index n, index k, double* sums) {
+#if defined(TALLYDRAW_WIDE_LOOKUP)
+  if constexpr (sizeof(U) <= 2)
+    if (k == 1 && n <= most_looked_up && rows % lookup_size == 0) {
+      if (n <= lookup_size) return look_up_column<1>(z, rows, table, n, sums);
+      if (n <= 2 * lookup_size) return look_up_column<2>(z, rows, table, n, sums);
+      return look_up_column<4>(z, rows, table, n, sums);
+    }
+#endif
+  add_columns<1>(&z, &table, rows, k, sums);
 }
 
 /// Whether complete rows are scored by columns: one class or few, and contexts that are not simply the feature before,
