@@ -35,11 +35,12 @@ struct judged_packed {
 constexpr index judged_blocks = 8;
 
 #if defined(TALLYDRAW_PACKED_MESSAGES)
-/// Whether it pays to make the totals of a block packed, to judge by its first strip, and what it needs otherwise; features with
-/// children count. In units of 0.01 ns (measured), of C categories on average: packed, a feature costs 11 + K (3 + C)
-/// for each of 32 rows, and of 256 a block; its missing cells K (64 + 10 C + 1.6 C^2), and 60 K more of several classes.
-/// Otherwise it costs 20 for each of 64 rows that it is numbered in and of one class not looked up in registers, or 10
-/// where few cells are missing, 2400 a total without a number, and 2800 C more each message that that needs.
+/// Whether it pays to make the totals of a block packed, to judge by its first strip, and what that needs otherwise;
+/// features with children count. In units of 0.01 ns (measured), of C categories on average: packed, a feature costs
+/// 11 + K (3 + C) for each of 32 rows, and of 256 a block; its missing cells K (64 + 10 C + 1.6 C^2), and 60 K more of
+/// several classes. Otherwise it costs 20 for each of 64 rows that it is numbered in and of one class not looked up in
+/// registers, or 10 where few cells are missing, 2400 a total without a number, and 2800 C more each message that that
+/// needs.
 template <class U>
 inline bool are_packed(const encoder& e, children_view children, bool tabulated, const code_columns<U>& z, needs need) {
   const index k = e.s.n_classes;
