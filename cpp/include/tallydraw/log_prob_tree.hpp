@@ -1,10 +1,9 @@
 // log_prob_messages.hpp where every context is at most one feature: the same numbers by the same operations.
 //
-// Rows go in blocks, as columns of codes. What an observed cell adds is looked up among the logs; and what a missing one
-// adds, its total, likewise wherever what is observed behind it has a number (tree_columns.hpp), so that rows with gaps
-// are scored as complete ones are.
-// Totals without a number are made of messages (tree_totals.hpp), those of many rows feature by feature
-// (totals_by_feature.hpp). Where many cells of a block are missing, all its totals are made at once
+// Rows go in blocks, as columns of codes. What an observed cell adds is looked up among the logs; what a missing one
+// adds, its total, likewise wherever what is observed behind it has a number (tree_columns.hpp): rows with gaps are
+// scored as complete ones are. Totals without a number are made of messages (tree_totals.hpp), those of many rows
+// feature by feature (totals_by_feature.hpp). Where many cells of a block are missing, all its totals are made at once
 // (messages_packed.hpp), and nothing is numbered.
 #pragma once
 

@@ -4,12 +4,12 @@
 //   number of a cell   means
 //   x < C_j            observed
 //   C_j                missing, nothing observed behind it (silent)
-//   C_j + 1 + m        missing; m numbers the numbers of its children, in structure.order, the last one fastest, child c
-//                      having radix[c] of them
+//   C_j + 1 + m        missing; m numbers the numbers of its children, in structure.order, the last one fastest,
+//                      child c having radix[c] of them
 //   the largest        missing, and one of these numbers has no place
 //
-// Feature j has logs of what a cell adds (totals_view) for each code of its parent, and its numbers fastest: an observed
-// cell and a missing one are looked up alike.
+// Feature j has logs of what a cell adds (totals_view) for each code of its parent, and its numbers fastest: observed
+// cells and missing ones are looked up alike.
 #pragma once
 
 #include <algorithm>
