@@ -232,18 +232,11 @@ def _mixture(w: Workload, p: Pieces) -> list[Stage]:
 
 
 def _scored(w: Workload, p: Pieces) -> Stage:
-    """A cell of rows some of whose cells are missing: what complete rows need, and the totals of missing cells.
+    """A cell of rows some of whose cells are missing: what complete rows need.
 
-    Codes are made columns; a column's logs are added to the sums of its rows. A total is looked up where an inner cell
-    is missing, whose parent is not.
+    Codes are made columns; a column's logs are added to the sums of its rows, and totals of missing cells likewise.
     """
-    inner = np.unique(w.data().parents[1:]).size / w.d
-    return {
-        "bytes read": p.read(w.n * w.d),
-        "columns made": p["turn"],
-        "additions": p[f"add_column_{w.K}"],
-        "totals looked up": MISSING * (1 - MISSING) * inner * w.K * p["lookup_8_kib"],
-    }
+    return {"bytes read": p.read(w.n * w.d), "columns made": p["turn"], "additions": p[f"add_column_{w.K}"]}
 
 
 def _log_prob_missing(w: Workload, p: Pieces) -> list[Stage]:

@@ -122,7 +122,7 @@ def test_totals_of_a_few_features_only(backend):
     arrays = [[tiny] * 2 if j in (7, 8, 9) else table for j, table in enumerate(tables)]
     tables = td.Tables.from_arrays(arrays, parents=parents, n_classes=2)
     totals = tabulated(tables)
-    assert np.flatnonzero(np.diff(totals.offsets)).tolist() == [0, 2]
+    assert np.flatnonzero(totals.width > tables.n_categories + 1).tolist() == [0, 2]
     theta = [[table[k].reshape(-1).tolist() for table in tables] for k in range(2)]
     X = random_rows(rng, n_categories, 400, 0.3)
     plain, codes = reference.combined_codes(X.tolist(), n_categories, parents, 1, None, False)
@@ -167,6 +167,39 @@ def test_blocks_of_which_many_cells_are_missing_equal_the_reference(backend, n_c
         td.backend.use(backend, instruction_set=name)
         for threads in (1, 2):
             assert td.log_prob_features(X, tables, n_threads=threads).reshape(n, k).tolist() == expected
+
+
+@pytest.mark.parametrize("n_classes", [None, 2, 8, 9])
+@pytest.mark.parametrize("sizes", [(2,), (5, 3, 2), (17, 4)])
+def test_runs_of_missing_cells_of_any_length_on_a_chain(backend, sizes, n_classes):
+    rng, d, k = np.random.default_rng(9), 15, n_classes or 1
+    n_categories, parents = [sizes[j % len(sizes)] for j in range(d)], range(-1, d - 1)
+    tables, theta = random_tables(rng, n_categories, parents, n_classes, zeros=0.2)
+    ends = [(a, b) for a in range(d) for b in range(a, d + 1)]  # nothing missing, and the whole row, are among them
+    X = np.stack([rng.integers(0, n_categories) for _ in ends])
+    for row, (a, b) in zip(X, ends, strict=True):
+        row[a:b] = -1
+    plain, codes = reference.combined_codes(X.tolist(), n_categories, parents, 1, None, False)
+    expected = np.array(reference.log_prob_messages(plain, codes, theta, n_categories, parents, [0.0] * k))
+    assert np.isneginf(expected).any() and np.isfinite(expected).any()
+    totals = tabulated(tables)
+    if sizes[0] == 2:  # some runs are longer than those that have a number
+        assert totals.width.max() < (d - 1) * 3
+    for name in td.backend.instruction_sets():
+        td.backend.use(backend, instruction_set=name)
+        assert td.log_prob_features(X, tables).reshape(-1, k).tolist() == expected.tolist()
+        some = td.log_prob_features(X[:7], tables).reshape(-1, k)
+        assert some.tolist() == expected[:7].tolist()
+
+
+@pytest.mark.parametrize("n_categories", [(255, 255, 3, 2), (255, 256, 3, 2), (254, 2, 255, 2), (3, 300, 2, 300)])
+def test_totals_of_many_categories_are_those_of_single_rows(backend, n_categories):
+    rng, parents = np.random.default_rng(10), [-1, 0, 1, 1]
+    tables, _ = random_tables(rng, n_categories, parents, None)
+    X = random_rows(rng, n_categories, 150, 0.4)
+    expected = td.log_prob_features(X, tables)
+    assert tables.totals(0) is None and tabulated(tables) is not None
+    assert td.log_prob_features(X, tables).tolist() == expected.tolist()
 
 
 @pytest.mark.parametrize("c", [254, 255, 256, 257, 2**15 - 2, 2**15 - 1])

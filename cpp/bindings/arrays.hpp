@@ -125,8 +125,8 @@ inline levels_view as_levels(const py::tuple& l, const outcomes_view& out) {
 
 /// The tuple tallydraw._totals.Totals, or None; its arrays must outlive the view.
 inline totals_view as_totals(const std::optional<py::tuple>& t) {
-  if (!t) return {nullptr, nullptr, nullptr};
-  return {data_of<double>((*t)[0]), data_of<index>((*t)[1]), data_of<index>((*t)[2])};
+  if (!t) return {nullptr, nullptr, nullptr, nullptr};
+  return {data_of<double>((*t)[0]), data_of<index>((*t)[1]), data_of<index>((*t)[2]), data_of<index>((*t)[3])};
 }
 
 /// Memory that a kernel is lent, not initialised, so that what is not touched costs nothing. It begins where a cache line

@@ -477,7 +477,9 @@ class Tables(Sequence[NDArray[Any]]):
         tables = self._like(self.values)
         tables._logs = tables._logs_of(observed)
         tables._lanes = tables._lanes_of(observed, 1)
-        tables._cells, tables._totals = self._cells, self._totals
+        tables._cells = self._cells
+        if self._totals is not None:
+            tables._totals = self._totals.seen_as(self._structure, tables._logs.values)
         return tables
 
     def cells(self) -> NDArray[np.float64]:
@@ -498,7 +500,7 @@ class Tables(Sequence[NDArray[Any]]):
         if self._totals is None and len(self._structure.context):
             self._n_wanted += n_wanted
             if self._n_wanted >= _totals.cost(self._structure) and self.logs().plain:
-                self._totals = _totals.tabulate(self._structure, self.cells())
+                self._totals = _totals.tabulate(self._structure, self.cells(), self.logs().values)
         return self._totals
 
     def _logs_of(self, observed: NDArray[Any]) -> Logs:

@@ -78,7 +78,9 @@ inline auto visit_codes(code_type type, F&& f) {
   }
 }
 
-inline encoder make_encoder(const codes_view& x, const code_rules& rules, const structure_view& s, void* scratch) {
+/// Of plain codes alone where not `combines`: then the tile's type need not hold others.
+inline encoder make_encoder(const codes_view& x, const code_rules& rules, const structure_view& s, void* scratch,
+                            bool combines = true) {
   encoder e{};
   e.x = x;
   e.s = s;
@@ -96,7 +98,7 @@ inline encoder make_encoder(const codes_view& x, const code_rules& rules, const 
   std::uint64_t most = 0;
   bool slots = is_signed || e.named || e.contexts;
   for (index j = 0; j < s.d; ++j) {
-    const auto z = static_cast<std::uint64_t>(s.n_contexts[j] * s.n_categories[j]);
+    const auto z = static_cast<std::uint64_t>((combines ? s.n_contexts[j] : 1) * s.n_categories[j]);
     most = z > most ? z : most;
     slots = slots || (rules.unseen_is_missing && z <= e.top);
   }

@@ -5,7 +5,9 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 
+#include "tallydraw/attributes.hpp"
 #include "tallydraw/codes.hpp"
 #include "tallydraw/doubles.hpp"
 #include "tallydraw/log_prob_lookup.hpp"
@@ -43,38 +45,63 @@ inline void combine_columns(const encoder& e, index j, const U* own, const U* ab
 constexpr index most_looked_up = 4 * lookup_size;
 
 /// sums[r] += table[z[r]], r < rows, from a table of n entries that Parts registers hold.
-template <int Parts>
-inline void look_up_column(const std::uint8_t* z, index rows, const double* table, index n, double* sums) {
+template <int Parts, class U>
+inline void look_up_column(const U* z, index rows, const double* table, index n, double* sums) {
   double entries[Parts * lookup_size] = {};
   for (index i = 0; i < n; ++i) entries[i] = table[i];
   wide_double held[Parts];
   for (int p = 0; p < Parts; ++p) held[p] = wide_double_load(entries + p * lookup_size);
   for (index r = 0; r < rows; r += lookup_size)
-    wide_double_store(wide_double_add(wide_double_load(sums + r), wide_lookup<Parts>(held, wide_bytes(z + r))),
+    wide_double_store(wide_double_add(wide_double_load(sums + r), wide_lookup<Parts>(held, wide_codes(z + r))),
                       sums + r);
 }
 #else
 constexpr index most_looked_up = 0;
 #endif
 
+/// Features added at once by add_columns.
+constexpr index most_added = 4;
+
+/// sums[r * K + class] += tables[f][z[f][r] * K + class], r < rows, for f < F from left to right.
+template <int F, class U>
+TALLYDRAW_APART inline void add_columns(const U* const* z, const double* const* tables, index rows, index k,
+                                        double* sums) {
+  for (index c = 0, w = 0; c < k; c += w) {
+    w = classes_at_once(k - c);
+    with_classes(w, [&](auto width) {
+      constexpr int W = decltype(width)::value;
+      const auto add = [=](auto apart, index first) {
+        const U* codes[F];
+        const double* from[F];
+        for (int f = 0; f < F; ++f) codes[f] = z[f], from[f] = tables[f] + first;
+        double* to = sums + first;
+        for (index r = 0; r < rows; ++r, to += apart) {
+          doubles<W> sum;
+          sum.load(to);
+          for (int f = 0; f < F; ++f) sum.add(from[f] + static_cast<index>(codes[f][r]) * apart);
+          sum.store(to);
+        }
+      };
+      if (k == W)
+        add(std::integral_constant<index, W>{}, 0);
+      else
+        add(k, c);
+    });
+  }
+}
+
 /// sums[r * K + class] += table[z[r] * K + class], r < rows, from a table of n entries a class.
 template <class U>
 inline void add_column(const U* z, index rows, const double* table, [[maybe_unused]] index n, index k, double* sums) {
 #if defined(TALLYDRAW_WIDE_LOOKUP)
-  if constexpr (sizeof(U) == 1)
+  if constexpr (sizeof(U) <= 2)
     if (k == 1 && n <= most_looked_up && rows % lookup_size == 0) {
       if (n <= lookup_size) return look_up_column<1>(z, rows, table, n, sums);
       if (n <= 2 * lookup_size) return look_up_column<2>(z, rows, table, n, sums);
       return look_up_column<4>(z, rows, table, n, sums);
     }
 #endif
-  for (index c = 0, w = 0; c < k; c += w) {
-    w = classes_at_once(k - c);
-    with_classes(w, [&](auto width) {
-      for (index r = 0; r < rows; ++r)
-        add_some<decltype(width)::value>(table + static_cast<index>(z[r]) * k + c, sums + r * k + c);
-    });
-  }
+  add_columns<1>(&z, &table, rows, k, sums);
 }
 
 /// Whether complete rows are scored by columns: one class or few, and contexts that are not simply the feature before,

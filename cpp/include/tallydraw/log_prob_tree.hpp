@@ -1,9 +1,9 @@
 // log_prob_messages.hpp where every context is at most one feature: the same numbers by the same operations.
 //
 // Rows go in blocks, as columns of codes. What an observed cell adds is looked up among the logs; what a missing one
-// adds, its total, among the logs of totals wherever what is observed behind it has a number there (tree_columns.hpp).
-// Totals without a number are made of messages (tree_totals.hpp), those of many rows feature by feature
-// (totals_by_feature.hpp). Where many cells of a block are missing, all its totals are made at once
+// adds, its total, likewise wherever what is observed behind it has a number (tree_columns.hpp): rows with gaps are
+// scored as complete ones are. Totals without a number are made of messages (tree_totals.hpp), those of many rows
+// feature by feature (totals_by_feature.hpp). Where many cells of a block are missing, all its totals are made at once
 // (messages_packed.hpp), and nothing is numbered.
 #pragma once
 
@@ -16,21 +16,32 @@
 #include "tallydraw/log_prob_columns.hpp"
 #include "tallydraw/messages_packed.hpp"
 #include "tallydraw/parallel.hpp"
-#include "tallydraw/prefetch.hpp"
 #include "tallydraw/totals_by_feature.hpp"
 #include "tallydraw/tree_columns.hpp"
 #include "tallydraw/tree_totals.hpp"
 
 namespace tallydraw::TALLYDRAW_ISA {
 
+/// Whether so few cells are missing that it pays to look up observed cells alone in registers, and others one by one
+/// (measured).
+inline bool are_rare(index missing, index rows) { return 32 * missing < rows; }
+
+/// Whether a thread's blocks are packed, and for how many more: the first of so many tells.
+struct judged_packed {
+  index left;
+  bool packed;
+};
+constexpr index judged_blocks = 8;
+
 #if defined(TALLYDRAW_PACKED_MESSAGES)
-/// Whether it pays to make the totals of a block packed, to judge by its first strip; features with children count. In
-/// units of 0.01 ns (measured), of C categories on average: a feature costs 11 + K (3 + C) for each of 32 rows, and of
-/// 256 a block; its missing cells K (64 + 10 C + 1.6 C^2), and 60 K more of several classes. One by one, these cost
-/// 260, or 2400 where nothing is tabulated, and 2800 C more where something is behind them that has no number.
+/// Whether it pays to make the totals of a block packed, to judge by its first strip, and what that needs otherwise;
+/// features with children count. In units of 0.01 ns (measured), of C categories on average: packed, a feature costs
+/// 11 + K (3 + C) for each of 32 rows, and of 256 a block; its missing cells K (64 + 10 C + 1.6 C^2), and 60 K more of
+/// several classes. Otherwise it costs 20 for each of 64 rows that it is numbered in and of one class not looked up in
+/// registers, or 10 where few cells are missing, 2400 a total without a number, and 2800 C more each message that that
+/// needs.
 template <class U>
-inline bool are_packed(const encoder& e, children_view children, const scored_tables& tables, const code_columns<U>& z,
-                       child_column<U>* columns) {
+inline bool are_packed(const encoder& e, children_view children, bool tabulated, const code_columns<U>& z, needs need) {
   const index k = e.s.n_classes;
   index missing = 0, features = 0, categories = 0;
   for (index j = 0; j < e.s.d; ++j) {
@@ -42,9 +53,8 @@ inline bool are_packed(const encoder& e, children_view children, const scored_ta
   const index c = features > 0 ? categories / features : 0;
   const index each = 64 + 10 * c + 8 * c * c / 5 + (k > 1 ? 60 : 0);
   const index packed = features * (256 / z.strips + 32) * (11 + k * (3 + c)) + missing * k * each;
-  const index known = missing * (tables.totals.offsets != nullptr ? 260 : 2400);
-  if (known > packed) return true;
-  return known + 2800 * c * number_behind(e, children, tables, z, 0, 1, columns) > packed;
+  const index numbered = tabulated && k == 1 ? features * 64 * (are_rare(missing, 64 * features) ? 10 : 20) : 0;
+  return numbered + 2400 * need.totals + 2800 * c * need.messages > packed;
 }
 #endif
 
@@ -56,15 +66,18 @@ inline bool total_by_feature(const structure_view& s, const message_sizes& size,
          size.most_categories * s.n_classes <= most_slot_words / least_slots;
 }
 
-/// Whether it is worth it (measured, benchmarks/missing_cells.py): where so many missing cells have a missing parent,
-/// something behind them, and no number.
-inline bool is_worth_features(const structure_view& s, index rows, index unknown) { return 256 * unknown > s.d * rows; }
+/// Whether it is worth it (measured, benchmarks/missing_cells.py): where totals need so many messages.
+inline bool is_worth_features(const structure_view& s, index rows, index messages) {
+  return 256 * messages > s.d * rows;
+}
 
 /// Where the pieces of a thread's scratch begin, for blocks of `rows` rows, and how many words they are: the one place
 /// that says so. Each piece begins a cache line.
 struct log_prob_tree_pieces {
-  index messages, codes, turned, row, columns, combined, gone, sums, values, exponents, made_rows, terms;
-  index packed, by_feature;
+  index messages, codes, turned, row, numbers, combined, gone, none, heard, unknown, needed, sums, values, exponents,
+      made_rows;
+  index terms;
+  index packed, judged, by_feature;
   packed_pieces of_packed;
   block_total_pieces block_totals;
   index words;
@@ -80,9 +93,10 @@ inline log_prob_tree_pieces make_log_prob_tree_pieces(const structure_view& s, i
   place(at.codes, s.d * rows);
   place(at.turned, s.d * rows);
   place(at.row, s.d);
-  place(at.columns, 4 * s.d);
-  place(at.combined, rows);
-  place(at.gone, s.d * ((rows + 63) / 64));
+  place(at.numbers, s.d * rows);
+  place(at.combined, most_added * rows + 8);
+  for (index* const piece : {&at.gone, &at.none, &at.heard, &at.unknown, &at.needed})
+    place(*piece, s.d * ((rows + 63) / 64));
   place(at.sums, rows * s.n_classes);
   place(at.values, rows * s.n_classes + 8);
   place(at.exponents, rows * s.n_classes);
@@ -90,6 +104,8 @@ inline log_prob_tree_pieces make_log_prob_tree_pieces(const structure_view& s, i
   place(at.terms, most_classes * (size.entries + size.most_categories));
   at.of_packed = make_packed_pieces(s, size, rows);
   place(at.packed, fits_packed(s, size, rows) ? at.of_packed.words : 0);
+  static_assert(sizeof(judged_packed) <= 2 * sizeof(std::uint64_t));
+  place(at.judged, 2);
   at.block_totals = make_block_total_pieces(s, size, rows);
   place(at.by_feature, total_by_feature(s, size, rows) ? at.block_totals.words : 0);
   return at;
@@ -98,96 +114,6 @@ inline log_prob_tree_pieces make_log_prob_tree_pieces(const structure_view& s, i
 inline index log_prob_tree_begin(index d) { return whole_lines(encoder_bytes(d) / 8 + 3 * d + 1); }
 inline index log_prob_tree_scratch(const structure_view& s, index n, int threads) {
   return log_prob_tree_begin(s.d) + threads * make_log_prob_tree_pieces(s, column_rows(s, n, threads)).words;
-}
-
-/// A tabulated total that a row is to add: its K logs.
-struct found_total {
-  index row;
-  const double* logs;
-};
-
-/// Adds what the observed cells of feature j add to the sums of a block; a missing cell, or one under a missing cell,
-/// adds the zero in the slot.
-template <class U>
-inline void add_observed(const encoder& e, const scored_tables& tables, const code_columns<U>& z, index j, U* combined,
-                         double* sums) {
-  const index rows = z.rows, parent = e.parent != nullptr ? e.parent[j] : j;
-  const double* const observed = tables.logs + tables.offsets[j];
-  const index entries = e.s.n_contexts[j] * e.s.n_categories[j] + 1;
-  const U* own = z.x + j * rows;
-  if (parent != j) {
-    combine_columns(e, j, own, z.x + parent * rows, rows, combined);
-    own = combined;
-  }
-  add_column(own, rows, observed, entries, e.s.n_classes, sums);
-}
-
-/// Entries of the tables that joined_column fills.
-constexpr index most_joined = 256;
-
-/// Whether it pays to look the totals of feature j up with what its observed cells add: where one byte tells them apart,
-/// of one class, and `tops` of the rows have one. Measured, in cycles: 11 a total is what that saves; a quarter a row is
-/// what it costs, or one where the table leaves the registers for it.
-template <class U>
-inline bool is_joined(const encoder& e, const family<U>& below, const totals_view& totals, index rows, index j,
-                      index tops) {
-  if (sizeof(U) > 1 || e.s.n_classes > 1 || !below.tabulated) return false;
-  const index observed = e.s.n_contexts[j] * e.s.n_categories[j] + 1;
-  const index entries = observed + totals.offsets[j + 1] - totals.offsets[j];
-  const bool leaves_registers = observed <= most_looked_up && entries > most_looked_up;
-  return entries <= most_joined && 11 * tops > (leaves_registers ? rows : rows / 4);
-}
-
-/// Adds what feature j adds to the sums of a block: observed cells as add_observed does, and missing ones whose totals
-/// are tabulated, which are numbered after them. In `rest`, the cells that have a total and no number.
-template <class U>
-inline void add_joined(const encoder& e, const family<U>& below, const scored_tables& tables, const code_columns<U>& z,
-                       index j, U* combined, std::uint64_t* rest, double* sums) {
-  const index rows = z.rows, parent = e.parent != nullptr ? e.parent[j] : j;
-  const index contexts = e.s.n_contexts[j], observed = contexts * e.s.n_categories[j] + 1;
-  const index n_totals = tables.totals.offsets[j + 1] - tables.totals.offsets[j];
-  double table[most_joined];
-  std::copy_n(tables.logs + tables.offsets[j], observed, table);
-  std::copy_n(tables.totals.logs + tables.totals.offsets[j], n_totals, table + observed);
-
-  // By bytes, all rows at once: look(r) of the family.
-  U place[most_column_rows], fits[most_column_rows], loud[most_column_rows];
-  for (index i = 0; i < below.n; ++i) {
-    const child_column<U>& child = below.child[i];
-    const U* const v = child.x;
-    const U silent = static_cast<U>(child.silent), radix = static_cast<U>(child.radix);
-    if (i == 0)
-      for (index r = 0; r < rows; ++r) {
-        place[r] = v[r];
-        fits[r] = all_if<U>(v[r] < radix);
-        loud[r] = all_if<U>(v[r] != silent);
-      }
-    else
-      for (index r = 0; r < rows; ++r) {
-        place[r] = static_cast<U>(place[r] * radix + v[r]);
-        fits[r] &= all_if<U>(v[r] < radix);
-        loud[r] |= all_if<U>(v[r] != silent);
-      }
-  }
-  const U* const own = z.x + j * rows;
-  const U* const above = z.x + parent * rows;
-  const U n = static_cast<const U*>(e.slot)[j], n_above = static_cast<const U*>(e.slot)[parent];
-  const U first = static_cast<U>(observed), each = static_cast<U>(n_totals / contexts);
-  const auto choose = [&](index r, U seen, U context, U has_context) {
-    const U top = all_if<U>(own[r] >= n) & has_context & loud[r], found = top & fits[r];
-    const U code = static_cast<U>(first + context * each + place[r]);
-    combined[r] = static_cast<U>((seen & ~found) | (code & found));
-    loud[r] = static_cast<U>(top & ~found);
-  };
-  if (parent == j) {
-    for (index r = 0; r < rows; ++r) choose(r, own[r], U{0}, static_cast<U>(~U{0}));
-  } else {
-    combine_columns(e, j, own, above, rows, combined);
-    for (index r = 0; r < rows; ++r) choose(r, combined[r], above[r], all_if<U>(above[r] < n_above));
-  }
-  for (index strip = 0; strip < z.strips; ++strip)
-    rest[strip] = bits_where(loud + 64 * strip, std::min<index>(64, rows - 64 * strip), static_cast<U>(~U{0}));
-  add_column(combined, rows, table, observed + n_totals, 1, sums);
 }
 
 /// Takes the logs of the totals that were made, and adds them.
@@ -200,60 +126,90 @@ inline void add_made(made_totals& made, index k, double* sums) {
   for (index t = 0; t < made.n; ++t) add_vector(made.values + t * k, k, sums + made.rows[t] * k);
 }
 
-/// Adds what feature j adds to the sums of a block.
-template <bool Max, class U>
-inline void add_feature(const encoder& e, children_view children, const scored_tables& tables, const code_columns<U>& z,
-                        index j, U* combined, child_column<U>* columns, U* row, message_state& m, made_totals& made,
-                        const block_totals* by_feature, double* sums) {
-  const index k = e.s.n_classes, rows = z.rows;
-  const index parent = e.parent != nullptr ? e.parent[j] : j;
-  const U* const above = z.x + parent * rows;
+/// The codes and tables of some features, side by side, whose cells add what they look up.
+template <class I>
+struct added_columns {
+  I* combined;  // [most_added][rows]
+  const I* codes[most_added];
+  const double* tables[most_added];
+  index n = 0;
 
-  // Totals first: those that are tabulated lie far away, and are asked for before they are added.
-  found_total found[most_column_rows];
-  index n_found = 0;
+  void add(index rows, index k, double* sums) {
+    switch (n) {
+      case 4: add_columns<4>(codes, tables, rows, k, sums); break;
+      case 3: add_columns<3>(codes, tables, rows, k, sums); break;
+      case 2: add_columns<2>(codes, tables, rows, k, sums); break;
+      case 1: add_columns<1>(codes, tables, rows, k, sums); break;
+      default: break;
+    }
+    n = 0;
+  }
+};
+
+/// Adds what the cells of feature j look up, perhaps with those of features to come. `numbers` are columns, those of z
+/// where totals are not tabulated.
+template <class U, class N, class I>
+inline void add_looked_up(const encoder& e, const scored_tables& tables, bool with_totals, const code_columns<U>& z,
+                          const N* numbers, index j, added_columns<I>& columns, double* sums) {
+  const index parent = e.parent != nullptr ? e.parent[j] : j, k = e.s.n_classes, rows = z.rows;
+  const column_table table = table_of(e, tables, with_totals, j);
+  I* const combined = columns.combined + columns.n * rows;
+  const auto combine = [&](const auto* from, const column_table& to) {
+    combine_numbers(from + j * rows, parent == j ? nullptr : from + parent * rows, e.s.n_contexts[j], to, rows,
+                    combined);
+  };
+  if (k == 1 && table.zero < most_looked_up) {
+    combine(numbers, table);
+    columns.add(rows, k, sums);
+    return add_column(combined, rows, table.logs, table.zero + 1, k, sums);
+  }
+  const column_table observed = table_of(e, tables, false, j);
+  if (with_totals && k == 1 && observed.zero < most_looked_up) {
+    const std::uint64_t *const gone = z.gone + j * z.strips, *const under = z.gone + parent * z.strips;
+    index missing = 0;
+    for (index strip = 0; strip < z.strips; ++strip) missing += popcount(gone[strip]);
+    if (are_rare(missing, rows)) {
+      combine(z.x, observed);
+      columns.add(rows, k, sums);
+      add_column(combined, rows, observed.logs, observed.zero + 1, k, sums);
+      for (index strip = 0; strip < z.strips; ++strip)
+        for_bits(parent == j ? gone[strip] : gone[strip] & ~under[strip], [&](index bit) {
+          const index r = 64 * strip + bit, number = static_cast<index>(numbers[j * rows + r]);
+          const index a = parent == j ? 0 : static_cast<index>(z.x[parent * rows + r]);
+          if (number < table.width) sums[r] += table.logs[a * table.width + number];
+        });
+      return;
+    }
+  }
+  combine(numbers, table);
+  columns.codes[columns.n] = combined;
+  columns.tables[columns.n++] = table.logs;
+  if (columns.n == most_added) columns.add(rows, k, sums);
+}
+
+/// Adds the totals of feature j that are not looked up, of the rows whose bits are set in unknown[strips].
+template <bool Max, class U>
+inline void add_unknown(const encoder& e, children_view children, const scored_tables& tables, const code_columns<U>& z,
+                        const std::uint64_t* unknown, const std::uint64_t* heard, index j, U* row, message_state& m,
+                        made_totals& made, const block_totals* by_feature, double* sums) {
+  const index k = e.s.n_classes, parent = e.parent != nullptr ? e.parent[j] : j;
+  const U* const above = z.x + parent * z.rows;
+  const double* const theta = tables.cells + tables.offsets[j];
   made.n = 0;
   made.scaled = false;
-  bool joined = false;
-  if (Max || children.begin[j] < children.begin[j + 1]) {
-    const totals_view& totals = tables.totals;
-    const family<U> below = make_family(e, children, tables, z, j, columns);
-    std::uint64_t tops[most_column_rows / 64];
-    index n_tops = 0;
-    for (index strip = 0; strip < z.strips; ++strip) {
-      tops[strip] = z.gone[j * z.strips + strip];
-      if (parent != j) tops[strip] &= ~z.gone[parent * z.strips + strip];
-      n_tops += popcount(tops[strip]);
-    }
-    if constexpr (!Max) joined = is_joined(e, below, totals, rows, j, n_tops);
-    if (joined) add_joined(e, below, tables, z, j, combined, tops, sums);
-    if (by_feature != nullptr)
-      for (index strip = 0; strip < z.strips; ++strip)
-        tops[strip] &= ~by_feature->unknown[j * z.strips + strip] | by_feature->outside[strip];
-    const double* const logs = below.tabulated ? totals.logs + totals.offsets[j] : nullptr;
-    const index each = below.tabulated ? (totals.offsets[j + 1] - totals.offsets[j]) / e.s.n_contexts[j] : 0;
-    const double* const theta = tables.cells + tables.offsets[j];
-    for (index strip = 0; strip < z.strips; ++strip)
-      for_bits(tops[strip], [&](index bit) {
-        const index r = 64 * strip + bit;
-        const behind seen = Max ? behind{false, -1} : below.look(r);
-        if (seen.silent) return;
-        const index a = parent == j ? 0 : static_cast<index>(above[r]);
-        if (seen.place >= 0) {
-          found[n_found] = {r, logs + a * each + seen.place * k};
-          prefetch(found[n_found++].logs);
-          return;
-        }
-        if (!Max && tables.plain && below.near(r) &&
-            make_near_total(below, theta + a * k, e.s.n_contexts[j] * k, e.s.n_categories[j], k, r, made))
-          return;
-        touch_behind(e, children, z, j, r, row, m);
-        make_total<Max>(e, row, tables, r, m, made);
-      });
+  for (index strip = 0; strip < z.strips; ++strip) {
+    std::uint64_t further = 0;  // messages come from further than the children
+    for (index at = children.begin[j]; at < children.begin[j + 1]; ++at)
+      further |= heard[children.child[at] * z.strips + strip];
+    for_bits(unknown[strip] & (by_feature != nullptr ? by_feature->outside[strip] : ~std::uint64_t{0}), [&](index bit) {
+      const index r = 64 * strip + bit, a = parent == j ? 0 : static_cast<index>(above[r]);
+      if (!Max && tables.plain && !(further >> bit & 1) &&
+          make_near_total(e, children, tables, z, j, theta + a * k, e.s.n_contexts[j] * k, r, made))
+        return;
+      touch_behind(e, children, z, j, r, row, m);
+      make_total<Max>(e, row, tables, r, m, made);
+    });
   }
-
-  if (!joined) add_observed(e, tables, z, j, combined, sums);
-  for (index t = 0; t < n_found; ++t) add_vector(found[t].logs, k, sums + found[t].row * k);
   add_made(made, k, sums);
   if (by_feature != nullptr) add_block_totals(*by_feature, j, k, sums);
 }
@@ -304,14 +260,16 @@ TALLYDRAW_APART inline void look_up_or_take(const std::uint8_t* z, index rows, c
 
 /// The same as add_feature, of a block whose totals are there.
 inline void add_feature_packed(const encoder& e, children_view children, const scored_tables& tables,
-                               const code_columns<std::uint8_t>& z, index j, std::uint8_t* combined, std::uint8_t* row,
-                               message_state& m, made_totals& made, const packed_view& p, double* sums) {
+                               const code_columns<std::uint8_t>& z, index j, added_columns<std::uint16_t>& columns,
+                               std::uint8_t* row, message_state& m, made_totals& made, const packed_view& p,
+                               double* sums) {
   const index k = e.s.n_classes;
   const std::uint64_t* const top = p.top + j * z.strips;
   const double* const totals = p.totals + p.first[j];
   const index entries = e.s.n_contexts[j] * e.s.n_categories[j] + 1;
   if (k == 1 && entries <= most_looked_up) {
     const double* const observed = tables.logs + tables.offsets[j];
+    std::uint8_t* const combined = reinterpret_cast<std::uint8_t*>(columns.combined);
     combine_packed(e, z, j, combined);
     const auto add = [&](auto takes, auto parts) {
       look_up_or_take<decltype(takes)::value, decltype(parts)::value>(combined, z.rows, observed, entries, top, totals,
@@ -330,7 +288,8 @@ inline void add_feature_packed(const encoder& e, children_view children, const s
     else
       add_parts(std::false_type{});
   } else {
-    add_observed(e, tables, z, j, combined, sums);
+    add_looked_up(e, tables, false, z, z.x, j, columns, sums);
+    columns.add(z.rows, k, sums);
     index n = 0;
     for (index r = 0; r < z.rows && n < p.n_top[j]; r += 8) {
       const auto set = static_cast<std::uint8_t>(top[r / 64] >> (r % 64));
@@ -390,7 +349,7 @@ inline index log_prob_tree(const codes_view& x, const code_rules& rules, const s
                            const scored_tables& tables, const double* first, const index* rows, index n_rows,
                            double* out, void* scratch, int threads) {
   const index d = s.d, k = s.n_classes;
-  const encoder e = make_encoder(x, rules, s, scratch);
+  const encoder e = make_encoder(x, rules, s, scratch, false);
   std::uint64_t* const words = static_cast<std::uint64_t*>(scratch);
   const children_view children = make_children(e, reinterpret_cast<index*>(words + encoder_bytes(d) / 8));
   index* const subtrees = reinterpret_cast<index*>(words + encoder_bytes(d) / 8) + 2 * d + 1;
@@ -398,21 +357,32 @@ inline index log_prob_tree(const codes_view& x, const code_rules& rules, const s
   const index block = column_rows(s, n_rows, threads);
   const log_prob_tree_pieces at = make_log_prob_tree_pieces(s, block);
   const message_sizes size = sizes_of_messages(s);
-  [[maybe_unused]] const bool may_pack = !Max && fits_packed(s, size, block);
+  // Packed codes are combined in bytes.
+  bool in_bytes = true;
+  for (index j = 0; j < d; ++j) in_bytes &= s.n_contexts[j] * s.n_categories[j] <= UINT8_MAX;
+  [[maybe_unused]] const bool may_pack = !Max && in_bytes && fits_packed(s, size, block);
+  const bool tabulated = !Max && tables.totals.offsets != nullptr;
   const bool may_by_feature = !Max && total_by_feature(s, size, block);
   if (may_by_feature) list_subtrees(s, children, subtrees);
+  const auto judged_of = [&](index thread) {
+    return reinterpret_cast<judged_packed*>(parts + thread * at.words + at.judged);
+  };
+  for (int thread = 0; thread < threads; ++thread) *judged_of(thread) = {};
   first_index bad;
   visit_unsigned(e.tile, [&](auto u) {
     using U = decltype(u);
+    using I = combined_code<U>;
     parallel_blocks(n_rows, block, threads, [&](index begin, index end, int thread) {
       std::uint64_t* const own = parts + thread * at.words;
       message_state m = make_message_state(s, own + at.messages);
       U* const codes = reinterpret_cast<U*>(own + at.codes);
       U* const turned = reinterpret_cast<U*>(own + at.turned);
       U* const row = reinterpret_cast<U*>(own + at.row);
-      auto* const columns = reinterpret_cast<child_column<U>*>(own + at.columns);
-      static_assert(sizeof *columns <= 4 * sizeof *own);
-      U* const combined = reinterpret_cast<U*>(own + at.combined);
+      I* const numbers = reinterpret_cast<I*>(own + at.numbers);
+      std::uint64_t *const none = own + at.none, *const heard = own + at.heard, *const unknown = own + at.unknown,
+                           *const needed = own + at.needed;
+      added_columns<I> columns{};
+      columns.combined = reinterpret_cast<I*>(own + at.combined);
       double* const sums = reinterpret_cast<double*>(own + at.sums);
       made_totals made{};
       made.values = reinterpret_cast<double*>(own + at.values);
@@ -423,28 +393,52 @@ inline index log_prob_tree(const codes_view& x, const code_rules& rules, const s
       const index n = end - begin;
       if (encode_rows(e, rows + begin, n, codes) & met_bad) bad.report(first_bad(e, rows[begin], rows[end - 1] + 1));
       const code_columns<U> z = make_code_columns(e, codes, n, turned, block, own + at.gone);
-      bool packed = false;
+
+      // Totals without a number: where none are tabulated, of all missing cells behind which something is observed.
+      const std::uint64_t* const loud = Max ? z.gone : tabulated ? none : heard;
+      const auto number = [&](strip_range some) {
+        return !tabulated || number_columns(e, children, tables, z, some, numbers, none);
+      };
+      const auto look_for = [&](strip_range some) {
+        find_heard(e, children, z, some, heard);
+        return find_unknown(e, z, some, loud, heard, unknown, needed);
+      };
+      bool has_unknown = false, packed = false;
+      needs need{};
+      index looked_at = 0;
 #if defined(TALLYDRAW_PACKED_MESSAGES)
       packed_view p = make_packed_view(at.of_packed, own + at.packed);
-      if constexpr (!Max && sizeof(U) == 1) {
-        packed = tables.plain && e.parent != nullptr && may_pack && are_packed(e, children, tables, z, columns);
-        if (packed) {
-          make_packed(e, children, tables, z, p);
-          clear_outside(p, d, z.strips, k);
-        }
-      }
-#endif
-      [[maybe_unused]] block_totals unknown_totals = make_block_totals(at.block_totals, own + at.by_feature);
-      bool by_feature = false;
-      if constexpr (!Max)
-        if (!packed) {
-          const index unknown = number_behind(e, children, tables, z, 0, z.strips, columns);
-          by_feature = tables.plain && may_by_feature && is_worth_features(s, z.rows, unknown);
-          if (by_feature) {
-            find_unknown(e, children, tables, z, columns, unknown_totals);
-            total_block(e, children, subtrees, tables, z, unknown_totals);
+      if constexpr (!Max && sizeof(U) == 1)
+        if (tables.plain && e.parent != nullptr && may_pack) {
+          judged_packed& judged = *judged_of(thread);
+          if (judged.left-- == 0) {
+            judged.left = judged_blocks - 1;
+            judged.packed = tabulated && are_packed(e, children, tabulated, z, need);
+            if (!judged.packed) {
+              looked_at = 1;
+              has_unknown = number({0, 1});
+              if (has_unknown) need = look_for({0, 1});
+              judged.packed = are_packed(e, children, tabulated, z, need);
+            }
+          }
+          packed = judged.packed;
+          if (packed) {
+            make_packed(e, children, tables, z, p);
+            clear_outside(p, d, z.strips, k);
           }
         }
+#endif
+      if (!packed && looked_at < z.strips) {
+        has_unknown |= number({looked_at, z.strips});
+        if (has_unknown) need = look_for({0, z.strips});
+      }
+      [[maybe_unused]] block_totals unknown_totals =
+          make_block_totals(at.block_totals, unknown, needed, own + at.by_feature);
+      bool by_feature = false;
+      if constexpr (!Max) {
+        by_feature = !packed && tables.plain && may_by_feature && is_worth_features(s, z.rows, need.messages);
+        if (by_feature) total_block(e, children, subtrees, tables, z, unknown_totals);
+      }
 
       const auto bytes_of = [&](index some) { return static_cast<std::size_t>(some * k) * sizeof *sums; };
       std::memcpy(sums, first, bytes_of(1));
@@ -453,13 +447,23 @@ inline index log_prob_tree(const codes_view& x, const code_rules& rules, const s
 #if defined(TALLYDRAW_PACKED_MESSAGES)
         if constexpr (!Max && sizeof(U) == 1)
           if (packed) {
-            add_feature_packed(e, children, tables, z, j, combined, row, m, made, p, sums);
+            add_feature_packed(e, children, tables, z, j, columns, row, m, made, p, sums);
             continue;
           }
 #endif
-        add_feature<Max>(e, children, tables, z, j, combined, columns, row, m, made,
+        if (tabulated)
+          add_looked_up(e, tables, true, z, numbers, j, columns, sums);
+        else
+          add_looked_up(e, tables, false, z, z.x, j, columns, sums);
+        const std::uint64_t* const own_unknown = unknown + j * z.strips;
+        if (!has_unknown ||
+            std::all_of(own_unknown, own_unknown + z.strips, [](std::uint64_t word) { return word == 0; }))
+          continue;
+        columns.add(z.rows, k, sums);
+        add_unknown<Max>(e, children, tables, z, own_unknown, heard, j, row, m, made,
                          by_feature ? &unknown_totals : nullptr, sums);
       }
+      columns.add(z.rows, k, sums);
       if (rows[end - 1] - rows[begin] == n - 1) {
         std::memcpy(out + rows[begin] * k, sums, bytes_of(n));
         return;

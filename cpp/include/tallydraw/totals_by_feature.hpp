@@ -39,26 +39,26 @@ constexpr index most_slot_words = index{1} << 17;
 
 /// Totals of a block made by features. Bits are of rows.
 struct block_totals {
-  std::uint64_t* unknown;  // [d][strips]: totals that have no number
-  std::uint64_t* needed;   // [d][strips]: missing cells that they need
-  std::uint64_t* sent;     // [d][strips]: messages that wait
-  std::uint64_t* outside;  // [strips]: rows that are left over
-  std::uint32_t* slot_of;  // [d][rows]: of a message
-  std::uint32_t* free;     // [n_slots]: those that are not taken, first
-  double* slots;           // [n_slots][slot_size]: [C][K]
-  double* gathered;        // [together][slot_size], and room for some more
-  double* ones;            // [slot_size]
-  void* senders;           // [d]
-  double* values;          // [room][K]: the totals, whose logs are still to be taken
-  index* rows;             // [room]
-  index* begin;            // [d], [d]: feature j has values [begin[j], end[j])
+  const std::uint64_t* unknown;  // [d][strips]: totals that have no number
+  const std::uint64_t* needed;   // [d][strips]: missing cells that they need
+  std::uint64_t* sent;           // [d][strips]: messages that wait
+  std::uint64_t* outside;        // [strips]: rows that are left over
+  std::uint32_t* slot_of;        // [d][rows]: of a message
+  std::uint32_t* free;           // [n_slots]: those that are not taken, first
+  double* slots;                 // [n_slots][slot_size]: [C][K]
+  double* gathered;              // [together][slot_size], and room for some more
+  double* ones;                  // [slot_size]
+  void* senders;                 // [d]
+  double* values;                // [room][K]: the totals, whose logs are still to be taken
+  index* rows;                   // [room]
+  index* begin;                  // [d], [d]: feature j has values [begin[j], end[j])
   index* end;
   index n_slots, slot_size, together, room;
 };
 
 /// Where the pieces of block_totals begin, in words.
 struct block_total_pieces {
-  index unknown, needed, sent, outside, slot_of, free, slots, gathered, ones, senders, values, rows, begin, end;
+  index sent, outside, slot_of, free, slots, gathered, ones, senders, values, rows, begin, end;
   index n_slots, slot_size, together, room;
   index words;
 };
@@ -74,8 +74,6 @@ inline block_total_pieces make_block_total_pieces(const structure_view& s, const
     piece = at.words;
     at.words += whole_lines(words);
   };
-  place(at.unknown, s.d * strips);
-  place(at.needed, s.d * strips);
   place(at.sent, s.d * strips);
   place(at.outside, strips);
   place(at.slot_of, (s.d * rows + 1) / 2);
@@ -91,10 +89,11 @@ inline block_total_pieces make_block_total_pieces(const structure_view& s, const
   return at;
 }
 
-inline block_totals make_block_totals(const block_total_pieces& at, std::uint64_t* words) {
+inline block_totals make_block_totals(const block_total_pieces& at, const std::uint64_t* unknown,
+                                      const std::uint64_t* needed, std::uint64_t* words) {
   block_totals t{};
-  t.unknown = words + at.unknown;
-  t.needed = words + at.needed;
+  t.unknown = unknown;
+  t.needed = needed;
   t.sent = words + at.sent;
   t.outside = words + at.outside;
   t.slot_of = reinterpret_cast<std::uint32_t*>(words + at.slot_of);
@@ -123,41 +122,6 @@ inline void list_subtrees(const structure_view& s, children_view children, index
     const index j = list[top++];
     list[n++] = j;
     for (index at = children.begin[j]; at < children.begin[j + 1]; ++at) list[--top] = children.child[at];
-  }
-}
-
-/// Bit i is set where x[i] >= v, i < n <= 64.
-template <class U>
-inline std::uint64_t bits_from(const U* x, index n, U v) {
-  std::uint8_t met[64] = {};
-  for (index i = 0; i < n; ++i) met[i] = x[i] >= v;
-  return bits_equal_to(met, 1);
-}
-
-/// Finds the totals that have no number, and what they need: family::look of whole strips.
-template <class U>
-inline void find_unknown(const encoder& e, children_view children, const scored_tables& tables,
-                         const code_columns<U>& z, child_column<U>* columns, const block_totals& t) {
-  const index some = std::min<index>(z.rows, 64);
-  for (index i = 0; i < e.s.d; ++i) {
-    const index j = e.s.order[i], parent = e.parent[j];
-    const bool has_children = children.begin[j] < children.begin[j + 1];
-    family<U> below{};
-    if (has_children) below = make_family(e, children, tables, z, j, columns);
-    for (index strip = 0; strip < z.strips; ++strip) {
-      const index at = j * z.strips + strip, at_parent = parent * z.strips + strip;
-      const std::uint64_t gone = has_children ? z.gone[at] : 0, under = parent == j ? 0 : z.gone[at_parent];
-      const std::uint64_t tops = gone & ~under;
-      std::uint64_t loud = 0, known = below.tabulated ? ~std::uint64_t{0} : 0;
-      for (index f = 0; f < below.n && tops != 0; ++f) {
-        const child_column<U>& child = below.child[f];
-        const U* const x = child.x + 64 * strip;
-        loud |= child.silent < 0 ? tops : ~bits_where(x, some, static_cast<U>(child.silent));
-        if (known != 0) known &= ~bits_from(x, some, static_cast<U>(child.radix));
-      }
-      t.unknown[at] = tops & loud & ~known;
-      t.needed[at] = t.unknown[at] | (parent == j ? 0 : gone & under & t.needed[at_parent]);
-    }
   }
 }
 

@@ -1,32 +1,31 @@
-// Blocks of rows as columns of codes that say what is observed behind a missing cell, where every context is at most
-// one feature:
+// Blocks of rows as columns of codes, where every context is at most one feature; and numbers of cells that say what is
+// observed behind a missing one:
 //
-//   code of feature j        means
-//   x < C_j                  observed
-//   C_j                      missing, nothing observed behind it (silent)
-//   C_j + 1 + m              missing; m numbers the codes of its children, in structure.order, the last one fastest,
-//                            child c having radix[c] of them
-//   the largest of the type  missing, and one of these codes has no place
+//   number of a cell   means
+//   x < C_j            observed
+//   C_j                missing, nothing observed behind it (silent)
+//   C_j + 1 + m        missing; m numbers the numbers of its children, in structure.order, the last one fastest,
+//                      child c having radix[c] of them
+//   the largest        missing, and one of these numbers has no place
 //
-// Where the totals of a block are made of messages at once (messages_packed.hpp), C_j + 1 is a missing cell that sends
-// one to a missing parent, whatever is behind it.
-//
-// Feature j has logs of totals (totals_view) for each code of its parent, and m fastest.
+// Feature j has logs of what a cell adds (totals_view) for each code of its parent, and its numbers fastest: observed
+// cells and missing ones are looked up alike.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
-#include <limits>
 
 #include "tallydraw/bit_columns.hpp"
 #include "tallydraw/codes.hpp"
+#include "tallydraw/log_prob_columns.hpp"
 #include "tallydraw/transpose.hpp"
 #include "tallydraw/views.hpp"
 
 namespace tallydraw::TALLYDRAW_ISA {
 
 /// What the kernels are given of the tables: flat probabilities; the same with table rows, then classes innermost; logs
-/// of observed cells and of totals.
+/// of observed cells, and of these and totals.
 struct scored_tables {
   const double* probabilities;
   bool plain;
@@ -101,91 +100,161 @@ inline code_columns<U> make_code_columns(const encoder& e, U* codes, index n, U*
   return {x, gone, rows, strips};
 }
 
-/// A child of a feature: its codes, C where it is silent (-1 where that could also be the largest of the type: then
-/// messages tell), how many of its codes count, and its probabilities.
+/// Combined codes, and numbers of what is observed behind a missing cell: one step wider than plain codes, which
+/// tallydraw._totals keeps to.
 template <class U>
-struct child_column {
-  const U* x;
-  index silent;
-  index radix;
-  const double* cells;
+using combined_code = twice_as_wide<U>;
+
+/// The logs that cells of feature j add: `width` codes under each code of its parent, `zero` of them in all, and past
+/// these nothing to add.
+struct column_table {
+  const double* logs;
+  index width;
+  index zero;
 };
-
-/// What is observed behind a missing cell.
-struct behind {
-  bool silent;  // nothing
-  index place;  // its number; -1 where it has none
-};
-
-/// The children of one feature, ready to be looked at for many rows.
-template <class U>
-struct family {
-  const child_column<U>* child;
-  index n;
-  bool tabulated;
-
-  behind look(index r) const {
-    if (n == 1) {
-      const index v = child->x[r];
-      return {v == child->silent, v < child->radix ? v : -1};
-    }
-    bool silent = true, fits = tabulated;
-    index place = 0;
-    for (index i = 0; i < n; ++i) {
-      const index v = child[i].x[r];
-      silent &= v == child[i].silent;
-      fits &= v < child[i].radix;
-      place = fits ? place * child[i].radix + v : -1;
-    }
-    return {silent, place};
-  }
-
-  /// Whether no message comes from further than the children.
-  bool near(index r) const {
-    bool is = true;
-    for (index i = 0; i < n; ++i) is &= static_cast<index>(child[i].x[r]) <= child[i].silent;
-    return is;
-  }
-};
-
-template <class U>
-inline family<U> make_family(const encoder& e, children_view children, const scored_tables& tables,
-                             const code_columns<U>& z, index j, child_column<U>* columns) {
+inline column_table table_of(const encoder& e, const scored_tables& tables, bool with_totals, index j) {
+  const index contexts = e.s.n_contexts[j];
   const totals_view& totals = tables.totals;
-  constexpr index most = std::numeric_limits<U>::max();
-  const bool tabulated = totals.offsets != nullptr && totals.offsets[j + 1] > totals.offsets[j];
-  index n = 0;
-  for (index i = children.begin[j]; i < children.begin[j + 1]; ++i) {
-    const index c = children.child[i], size = e.s.n_categories[c];
-    const index radix = !tabulated ? 0 : totals.radix[c] < most ? totals.radix[c] : most;
-    columns[n++] = {z.x + c * z.rows, size < most ? size : -1, radix, tables.cells + tables.offsets[c]};
-  }
-  return {columns, n, tabulated};
+  if (with_totals) return {totals.logs + totals.offsets[j], totals.width[j], contexts * totals.width[j]};
+  return {tables.logs + tables.offsets[j], e.s.n_categories[j], contexts * e.s.n_categories[j]};
 }
 
-/// Gives missing cells under missing ones, in strips [begin, end), the codes that say what is behind them. Returns how
-/// many there are of which no code tells it.
-template <class U>
-inline index number_behind(const encoder& e, children_view children, const scored_tables& tables,
-                           const code_columns<U>& z, index begin, index end, child_column<U>* columns) {
-  constexpr index most = std::numeric_limits<U>::max();
-  index unknown = 0;
-  if (e.parent == nullptr) return unknown;
+/// Some strips of a block: what is found out of rows is found for some of them first.
+struct strip_range {
+  index begin;
+  index end;
+};
+
+/// Numbers the cells of some strips. Bits of cells that have none are set in none[d][strips]. Returns whether some are.
+template <class U, class I = combined_code<U>>
+inline bool number_columns(const encoder& e, children_view children, const scored_tables& tables,
+                           const code_columns<U>& z, strip_range some, I* numbers, std::uint64_t* none) {
+  constexpr I all = static_cast<I>(~I{0});
+  bool some_none = false;
+  const index begin_row = 64 * some.begin, rows = std::min(64 * some.end, z.rows) - begin_row;
   for (index i = e.s.d - 1; i >= 0; --i) {
-    const index j = e.s.order[i], parent = e.parent[j], n = e.s.n_categories[j];
-    if (parent == j || children.begin[j] == children.begin[j + 1]) continue;
-    const family<U> own = make_family(e, children, tables, z, j, columns);
-    for (index strip = begin; strip < end; ++strip)
-      for_bits(z.gone[j * z.strips + strip] & z.gone[parent * z.strips + strip], [&](index bit) {
-        const index r = 64 * strip + bit;
-        const behind seen = own.look(r);
-        const index code = seen.silent ? n : seen.place < 0 ? most : n + 1 + seen.place;
-        const bool known = code < most && (seen.silent || code < tables.totals.radix[j]);
-        z.x[j * z.rows + r] = static_cast<U>(known ? code : most);
-        unknown += !known;
-      });
+    const index j = e.s.order[i];
+    const U* const own = z.x + j * z.rows + begin_row;
+    I* const to = numbers + j * z.rows + begin_row;
+    std::uint64_t* const bits = none + j * z.strips;
+    std::fill(bits + some.begin, bits + some.end, std::uint64_t{0});
+    const index first = children.begin[j], end = children.begin[j + 1];
+    const I n = static_cast<I>(e.s.n_categories[j]);
+    const bool tabulated = tables.totals.width[j] > e.s.n_categories[j] + 1;
+    const auto column = [&](index at) { return numbers + children.child[at] * z.rows + begin_row; };
+    const auto silent_of = [&](index at) { return static_cast<I>(e.s.n_categories[children.child[at]]); };
+    const auto radix_of = [&](index at) {
+      return static_cast<I>(tabulated ? tables.totals.radix[children.child[at]] : 0);
+    };
+    I any = 0;
+    const auto choose = [&](index r, I place, I fits, I loud) {
+      const I x = static_cast<I>(own[r]), gone = all_if<I>(x >= n);
+      const I number = static_cast<I>(static_cast<I>(n + 1 + place) | static_cast<I>(~fits));
+      const I missing = static_cast<I>((number & loud) | (n & static_cast<I>(~loud)));
+      any = static_cast<I>(any | (gone & loud & static_cast<I>(~fits)));
+      to[r] = static_cast<I>((x & static_cast<I>(~gone)) | (missing & gone));
+    };
+    if (first == end) {
+      for (index r = 0; r < rows; ++r) to[r] = static_cast<I>(own[r]);
+    } else if (end - first == 1) {
+      const I* const v = column(first);
+      const I silent = silent_of(first), radix = radix_of(first);
+      for (index r = 0; r < rows; ++r) choose(r, v[r], all_if<I>(v[r] < radix), all_if<I>(v[r] != silent));
+    } else {
+      I place[most_column_rows], fits[most_column_rows], loud[most_column_rows];
+      for (index at = first; at < end; ++at) {
+        const I* const v = column(at);
+        const I silent = silent_of(at), radix = radix_of(at);
+        if (at == first) {
+          for (index r = 0; r < rows; ++r) {
+            place[r] = v[r];
+            fits[r] = all_if<I>(v[r] < radix);
+            loud[r] = all_if<I>(v[r] != silent);
+          }
+          continue;
+        }
+        for (index r = 0; r < rows; ++r) {
+          place[r] = static_cast<I>(static_cast<decltype(I{} + 0u)>(place[r]) * radix + v[r]);
+          fits[r] = static_cast<I>(fits[r] & all_if<I>(v[r] < radix));
+          loud[r] = static_cast<I>(loud[r] | all_if<I>(v[r] != silent));
+        }
+      }
+      for (index r = 0; r < rows; ++r) choose(r, place[r], fits[r], loud[r]);
+    }
+    if (any == 0) continue;
+    some_none = true;
+    for (index at = 0; at < rows; at += 64)
+      bits[some.begin + at / 64] = bits_where(to + at, std::min<index>(64, rows - at), all);
   }
-  return unknown;
+  return some_none;
+}
+
+/// Bits of missing cells behind which something is observed, in heard[d][strips], of some strips.
+template <class U>
+inline void find_heard(const encoder& e, children_view children, const code_columns<U>& z, strip_range some,
+                       std::uint64_t* heard) {
+  const index strips = z.strips;
+  for (index i = e.s.d - 1; i >= 0; --i) {
+    const index j = e.s.order[i];
+    std::uint64_t* const own = heard + j * strips;
+    for (index strip = some.begin; strip < some.end; ++strip) own[strip] = 0;
+    for (index at = children.begin[j]; at < children.begin[j + 1]; ++at) {
+      const std::uint64_t *const gone = z.gone + children.child[at] * strips, *const below = heard + (gone - z.gone);
+      for (index strip = some.begin; strip < some.end; ++strip) own[strip] |= ~gone[strip] | below[strip];
+    }
+    for (index strip = some.begin; strip < some.end; ++strip) own[strip] &= z.gone[j * strips + strip];
+  }
+}
+
+/// What the totals without a number need.
+struct needs {
+  index totals;    // so many there are
+  index messages;  // of missing cells to missing parents
+};
+
+/// Bits of totals without a number in unknown[d][strips], and of the missing cells that they need, these among them, in
+/// needed[d][strips], of some strips. `loud` are the bits of missing cells without a number.
+template <class U>
+inline needs find_unknown(const encoder& e, const code_columns<U>& z, strip_range some, const std::uint64_t* loud,
+                          const std::uint64_t* heard, std::uint64_t* unknown, std::uint64_t* needed) {
+  const index strips = z.strips;
+  needs n{};
+  for (index i = 0; i < e.s.d; ++i) {
+    const index j = e.s.order[i], parent = e.parent != nullptr ? e.parent[j] : j;
+    const index own = j * strips, above = parent * strips;
+    std::uint64_t any = 0;
+    for (index strip = some.begin; strip < some.end; ++strip) {
+      const std::uint64_t under = parent == j ? 0 : z.gone[above + strip];
+      const std::uint64_t top = loud[own + strip] & ~under;
+      const std::uint64_t need = parent == j ? 0 : heard[own + strip] & under & needed[above + strip];
+      unknown[own + strip] = top;
+      needed[own + strip] = top | need;
+      any |= top | need;
+    }
+    if (any == 0) continue;
+    for (index strip = some.begin; strip < some.end; ++strip) {
+      n.totals += popcount(unknown[own + strip]);
+      n.messages += popcount(needed[own + strip] & ~unknown[own + strip]);
+    }
+  }
+  return n;
+}
+
+/// The combined codes of a feature from its numbers and its parent's, of `contexts` categories; null: it has none.
+template <class N, class I>
+inline void combine_numbers(const N* own, const N* above, index contexts, const column_table& table, index rows,
+                            I* combined) {
+  const I width = static_cast<I>(table.width), zero = static_cast<I>(table.zero), n_above = static_cast<I>(contexts);
+  if (above == nullptr) {
+    for (index r = 0; r < rows; ++r) combined[r] = static_cast<I>(own[r]) < width ? static_cast<I>(own[r]) : width;
+    return;
+  }
+  using W = decltype(I{} + 0u);
+  for (index r = 0; r < rows; ++r) {
+    const I x = static_cast<I>(own[r]), a = static_cast<I>(above[r]);
+    const I known = all_if<I>((x < width) & (a < n_above));
+    combined[r] = static_cast<I>((static_cast<I>(W{a} * width + x) & known) | (zero & static_cast<I>(~known)));
+  }
 }
 
 }  // namespace tallydraw::TALLYDRAW_ISA

@@ -78,12 +78,14 @@ TALLYDRAW_APART inline void make_total(const encoder& e, const U* row, const sco
   if (loud) made.rows[made.n++] = r;
 }
 
-/// make_total where all messages come from children that are observed: send_by_class, with fewer steps. `theta` are the
-/// cells of the feature from its parent's code on, `step` those of a category of it, n, and `each` those of a category
-/// of a child. false where plain numbers do not suffice.
+/// make_total of feature j where all messages come from children that are observed: send_by_class, with fewer steps.
+/// `theta` are the cells of the feature from its parent's code on, `step` those of a category of it. false where plain
+/// numbers do not suffice.
 template <class U>
-inline bool make_near_total(const family<U>& below, const double* theta, index step, index n, index k, index r,
+inline bool make_near_total(const encoder& e, children_view children, const scored_tables& tables,
+                            const code_columns<U>& z, index j, const double* theta, index step, index r,
                             made_totals& made) {
+  const index n = e.s.n_categories[j], k = e.s.n_classes;
   const index each = n * k;
   bool good = true;
   for (index c = 0, w = 0; c < k && good; c += w) {
@@ -101,11 +103,10 @@ inline bool make_near_total(const family<U>& below, const double* theta, index s
         outside.look_at(v);
         return v;
       };
-      for (index i = below.n - 1; i >= 0; --i) {
-        const child_column<U>& child = below.child[i];
-        const index v = child.x[r];
-        if (v == child.silent) continue;
-        const double* const sent = child.cells + v * each + c;
+      for (index at = children.begin[j + 1] - 1; at >= children.begin[j]; --at) {
+        const index child = children.child[at], v = static_cast<index>(z.x[child * z.rows + r]);
+        if (v == e.s.n_categories[child]) continue;
+        const double* const sent = tables.cells + tables.offsets[child] + v * each + c;
         if (b == nullptr) {
           b = sent;
           continue;

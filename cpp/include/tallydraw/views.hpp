@@ -83,12 +83,14 @@ struct levels_view {
   const index* guide_bits;
 };
 
-/// Logs of the totals of missing cells, where contexts are at most one feature (tallydraw._totals): feature j has, from
-/// offsets[j] on, K logs for each code of its parent and each number of what is observed behind it; none where
-/// offsets[j + 1] == offsets[j]. radix[j]: how many codes of j its parent's totals know. All null without totals.
+/// Logs of observed cells and of totals of missing ones, where contexts are at most one feature (tallydraw._totals):
+/// feature j has, from offsets[j] on, K logs for each code of its parent and each of width[j] numbers of its cells
+/// (tree_columns.hpp), those observed first, then silence, then totals, if it has them; and last K zeros. radix[j]: how
+/// many numbers of j its parent's totals know. All null without totals.
 struct totals_view {
   const double* logs;
   const index* offsets;
+  const index* width;
   const index* radix;
 };
 

@@ -12,13 +12,18 @@
 namespace tallydraw::TALLYDRAW_ISA {
 
 // wide_bytes:   eight bytes as 64-bit lanes
+// wide_codes:   eight codes of one or two bytes, the same
 // wide_lookup:  table[at] in every lane, of a table in one, two or four registers
 
 #define TALLYDRAW_WIDE_LOOKUP 1
 using wide_double = __m512d;
+inline wide wide_codes(const std::uint16_t* p) {
+  return _mm512_maskz_cvtepu16_epi64(0xFF, _mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+}
 inline wide wide_bytes(const std::uint8_t* p) {
   return _mm512_maskz_cvtepu8_epi64(0xFF, _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));
 }
+inline wide wide_codes(const std::uint8_t* p) { return wide_bytes(p); }
 inline wide_double wide_double_set(double v) { return _mm512_set1_pd(v); }
 inline wide_double wide_double_add(wide_double a, wide_double b) { return _mm512_add_pd(a, b); }
 inline wide_double wide_double_load(const double* p) { return _mm512_loadu_pd(p); }

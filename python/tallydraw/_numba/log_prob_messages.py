@@ -63,7 +63,7 @@ def log_prob_messages(
     out: NDArray[np.float64],
     threads: int,
 ) -> int:
-    tree = None if maximize else make_tree(structure, logs, log_offsets, totals, len(rows))
+    tree = None if maximize else make_tree(structure, logs, log_offsets, totals)
     # With trees plain codes alone are looked at: those of features without contexts.
     alone, d = structure if tree is None else make_structure(structure.n_categories), structure.n_features
     encoder = Encoder(X, missing, unseen_is_missing, alone)

@@ -26,17 +26,17 @@ from tallydraw._totals import Totals
 # Rows of a block, and cells; a column has room for a strip more, and does not lie a power of two apart from the next
 # one, with which it would share places of the cache.
 _LEAST_ROWS, _MOST_ROWS, _CELLS, _PADDING = 16, 256, 1 << 15, WORD + 8
-_WORTH = 4  # logs that are copied for a cell of the rows (measured)
 _0, _1, _8, _16, _24, _32, _WORD = (np.uint64(i) for i in (0, 1, 8, 16, 24, 32, WORD))
 _MOST_STRIPS = _MOST_ROWS // WORD
 _STRIPS = np.uint64(_MOST_STRIPS)
 
 
 class Tree(NamedTuple):
-    """The parent of each feature, itself of a root; its children, in structure.order: child[begin[j]:begin[j + 1]]; and
-    logs, from offsets[j] on, then those of totals: `each` for each code of its parent, from total_begin[j] on, none
-    where that is 0. Codes have the type of the rest: C_j; C_j, or 0 of a root; Z_j; C_j + 1, which is the first code of
-    a missing cell something is observed behind; `radix` of Totals; and what stands for a code without number.
+    """The parent of each feature, itself of a root; its children, in structure.order: child[begin[j]:begin[j + 1]];
+    logs, from offsets[j] on; and totals, `each` for each code of its parent, the first that has a number at
+    total_begin[j], none where `each` is 0. Codes have the type of the rest: C_j; C_j, or 0 of a root; Z_j; C_j + 1,
+    which is the first code of a missing cell something is observed behind; `radix` of Totals; and what stands for a
+    code without number.
     """
 
     order: NDArray[np.int64]
@@ -46,6 +46,7 @@ class Tree(NamedTuple):
     child: NDArray[np.int64]
     logs: NDArray[np.float64]
     offsets: NDArray[np.int64]
+    totals: NDArray[np.float64]
     total_begin: NDArray[np.int64]
     each: NDArray[np.int64]
     slot: NDArray[Any]
@@ -57,29 +58,28 @@ class Tree(NamedTuple):
 
 
 def make_tree(
-    s: Structure, logs: NDArray[np.float64], offsets: NDArray[np.int64], totals: Totals | None, n_rows: int
+    s: Structure, logs: NDArray[np.float64], offsets: NDArray[np.int64], totals: Totals | None
 ) -> Tree | None:
-    """None where a context has several features. Totals are left out where it costs more to copy than to make them."""
-    d, degree, whole = s.n_features, np.diff(s.context_begin), s.n_contexts * s.n_categories
+    """None where a context has several features."""
+    d, k, degree, whole = s.n_features, s.n_classes, np.diff(s.context_begin), s.n_contexts * s.n_categories
     if degree.max() > 1:
         return None
     parent = parents_of(s)
     child = s.order[np.argsort(parent[s.order], kind="stable")]
     begin = np.searchsorted(np.sort(parent), np.arange(d + 1))
-    total_begin = each = radix = np.zeros(d, np.int64)
-    if totals is not None and len(logs) + len(totals.values) <= _WORTH * n_rows * d:
-        total_begin, radix = len(logs) + totals.offsets[:-1], totals.radix
-        each = np.diff(totals.offsets) // s.n_contexts
-        logs = np.concatenate([logs, totals.values])
-    most = 1 + int(max(whole.max(), (s.n_categories + each // s.n_classes).max()))
+    behind = s.n_categories + 1
+    values, places, width, radix = totals or (logs, np.zeros(d + 1, np.int64), behind, np.zeros(d, np.int64))
+    each = np.where(width > behind, width * k, 0)
+    most = 1 + int(max(whole.max(), width.max()))
     if most >= 2**32 - 1:
         return None
     code = np.dtype(np.uint16 if most < 2**16 - 1 else np.uint32)
     no_number = np.iinfo(code).max
     factor, radix = np.where(parent >= 0, s.n_categories, 0), np.minimum(radix, no_number)
-    slot, factor, whole, behind, radix = np.array([s.n_categories, factor, whole, s.n_categories + 1, radix], code)
+    begins = places[:-1] + behind * k
+    slot, factor, whole, behind, radix = np.array([s.n_categories, factor, whole, behind, radix], code)
     return Tree(
-        s.order, s.n_contexts, np.where(parent >= 0, parent, np.arange(d)), begin, child, logs, offsets, total_begin,
+        s.order, s.n_contexts, np.where(parent >= 0, parent, np.arange(d)), begin, child, logs, offsets, values, begins,
         each, slot, factor, whole, behind, radix, code.type(no_number),
     )  # fmt: skip
 
@@ -300,9 +300,9 @@ def _score(
                     word &= word - _1
                     at = total + np.uint64(z[above + r]) * each + (np.uint64(z[own + r]) - behind) * k
                     if k == _1:
-                        sums[r] += tree.logs[at]
+                        sums[r] += tree.totals[at]
                     else:
-                        _add_lanes(tree.logs, at, k, sums, r * k)
+                        _add_lanes(tree.totals, at, k, sums, r * k)
             while i_made < made_end[j]:
                 _add_lanes(made, i_made * k, k, sums, made_of[i_made] * k)
                 i_made += _1
