@@ -69,7 +69,13 @@ def row_levels(
     level = np.empty(rows.shape, np.uint64) if out is None else out
     if not backend.kernels().row_levels(np.ascontiguousarray(rows), level):
         check_rows(rows, name, structure, begin)
+        raise RuntimeError(changed(name))
     return level
+
+
+def changed(name: str) -> str:
+    """What to say of weights that were bad, and are not any more."""
+    return f"{name} changed while they were drawn from: pass a copy that no other thread writes"
 
 
 def check_rows(rows: NDArray[Any], name: str, structure: Structure | None = None, begin: int = 0) -> None:

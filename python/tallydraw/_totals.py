@@ -126,7 +126,7 @@ def _most_entries(structure: Structure) -> int:
     the slot of missing ones among them, fit one.
     """
     most = int(structure.n_categories.max(initial=0))
-    return next(size for size in (2**16, 2**32, 2**60) if most * most < size) - 1
+    return 2**16 - 1 if most < 2**8 else 2**32 - 1 if most < 2**16 else 2**60 - 1
 
 
 def _times(structure: Structure, j: int, children: list[int], numbers: list[int], most_entries: int) -> int:

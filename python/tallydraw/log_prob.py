@@ -17,8 +17,10 @@ from tallydraw.tables import Tables
 __all__ = ["log_prob_features", "log_prob_paths"]
 
 _LOOKED_AT = 256
-# Past this share of rows with missing cells all rows are scored as if they had some (measured).
+# Past this share of rows with missing cells all rows are scored as if they had some (measured): where contexts are at
+# most one feature, so that these go by columns as well.
 _ONE_PASS = {"cpp": 1 / 32, "numba": 1 / 4}
+_ONE_PASS_BY_ROW = 1 / 2
 
 
 def log_prob_features(
@@ -162,13 +164,13 @@ def score_features(
     wanted = _check.thread_count(n_threads)
     structure = tables.structure
     n, d, k = len(codes), structure.n_features, structure.n_classes
-    lanes = tables.lanes(backend.threads(wanted, len(tables.values)))
     out = np.empty((n, k))
     if _often_incomplete(codes, structure, missing, lenient):
         bad = _sum_out(codes, tables, first, missing, lenient, np.arange(n), out, wanted, maximize)
         if bad >= 0:
             raise _check.code_error(name, codes, bad, structure.n_categories)
         return out
+    lanes = tables.lanes(backend.threads(wanted, len(tables.values)))
     for a, b in backend.blocks(n, d * (1 + k // 4)):
         block, sums, incomplete = codes[a:b], out[a:b], np.empty(b - a, np.uint8)
         team = backend.threads(wanted, (b - a) * d * k)
@@ -273,8 +275,9 @@ def _often_incomplete(codes: NDArray[Any], structure: Structure, missing: int | 
     """Whether so many rows seem to have missing cells that depend on others that all are scored in one pass."""
     if not len(structure.context) or len(codes) <= _LOOKED_AT:
         return False
+    by_columns = int(np.diff(structure.context_begin).max()) == 1
     gone = _gone(codes, structure, missing, lenient, None)
-    return float(gone.any(axis=1).mean()) > _ONE_PASS[backend.active()]
+    return float(gone.any(axis=1).mean()) > (_ONE_PASS[backend.active()] if by_columns else _ONE_PASS_BY_ROW)
 
 
 def pass_work(structure: Structure, share: float) -> int:

@@ -78,7 +78,7 @@ inline auto visit_codes(code_type type, F&& f) {
   }
 }
 
-/// Of plain codes alone where not `combines`: then the tile's type need not hold others.
+/// Of plain codes alone where not `combines`: then the tile's type need not hold others, and there is no `whole`.
 inline encoder make_encoder(const codes_view& x, const code_rules& rules, const structure_view& s, void* scratch,
                             bool combines = true) {
   encoder e{};
@@ -145,6 +145,7 @@ inline encoder make_encoder(const codes_view& x, const code_rules& rules, const 
       parent_slot[j] = static_cast<U>(s.n_categories[parent[j]]);
     }
   });
+  if (!combines) e.whole = nullptr;
   return e;
 }
 
@@ -341,8 +342,7 @@ inline unsigned encode_plain(const encoder& e, index row0, index row1, index j0,
   return met;
 }
 
-/// above * factor + own, or `whole` where either is missing: its slot or, in columns that tree_columns.hpp has numbered,
-/// past it. Arithmetic modulo U is exact where no cell is missing, and otherwise not used.
+/// above * factor + own, or `whole` where either is missing: in its slot or past it. Arithmetic modulo U is exact where no cell is missing, and otherwise not used.
 template <class U>
 inline U combine_two(U above, U slot_above, U factor, U own, U slot, U whole) {
   using W = decltype(U{} + 0u);

@@ -40,7 +40,7 @@ inline void combine_columns(const encoder& e, index j, const U* own, const U* ab
   for (index r = 0; r < rows; ++r) combined[r] = combine_two(above[r], n_above, n, own[r], n, whole);
 }
 
-/// Entries of a table that columns of bytes look up in registers.
+/// Entries of a table that columns of codes look up in registers.
 #if defined(TALLYDRAW_WIDE_LOOKUP)
 constexpr index most_looked_up = 4 * lookup_size;
 

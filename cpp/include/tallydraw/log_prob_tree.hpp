@@ -74,9 +74,8 @@ inline bool is_worth_features(const structure_view& s, index rows, index message
 /// Where the pieces of a thread's scratch begin, for blocks of `rows` rows, and how many words they are: the one place
 /// that says so. Each piece begins a cache line.
 struct log_prob_tree_pieces {
-  index messages, codes, turned, row, numbers, combined, gone, none, heard, unknown, needed, sums, values, exponents,
-      made_rows;
-  index terms;
+  index messages, codes, turned, row, numbers, combined, gone, none, heard, unknown, needed;
+  index sums, values, exponents, made_rows, terms;
   index packed, judged, by_feature;
   packed_pieces of_packed;
   block_total_pieces block_totals;
@@ -258,7 +257,7 @@ TALLYDRAW_APART inline void look_up_or_take(const std::uint8_t* z, index rows, c
   }
 }
 
-/// The same as add_feature, of a block whose totals are there.
+/// Adds what feature j adds to the sums of a block whose totals are made.
 inline void add_feature_packed(const encoder& e, children_view children, const scored_tables& tables,
                                const code_columns<std::uint8_t>& z, index j, added_columns<std::uint16_t>& columns,
                                std::uint8_t* row, message_state& m, made_totals& made, const packed_view& p,
@@ -432,8 +431,7 @@ inline index log_prob_tree(const codes_view& x, const code_rules& rules, const s
         has_unknown |= number({looked_at, z.strips});
         if (has_unknown) need = look_for({0, z.strips});
       }
-      [[maybe_unused]] block_totals unknown_totals =
-          make_block_totals(at.block_totals, unknown, needed, own + at.by_feature);
+      [[maybe_unused]] block_totals unknown_totals = make_block_totals(at.block_totals, needed, own + at.by_feature);
       bool by_feature = false;
       if constexpr (!Max) {
         by_feature = !packed && tables.plain && may_by_feature && is_worth_features(s, z.rows, need.messages);

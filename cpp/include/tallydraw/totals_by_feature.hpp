@@ -26,7 +26,7 @@ namespace tallydraw::TALLYDRAW_ISA {
 constexpr index most_gathered = 16, least_gathered = 4, most_gathered_words = index{1} << 12;
 
 /// Numbers of a message side by side: those of a register.
-constexpr int message_lanes = wide_lanes < 8 ? static_cast<int>(wide_lanes) : 8;
+constexpr int message_lanes = 8;
 
 /// Words of what a child sends.
 constexpr index sender_words = 5;
@@ -39,19 +39,18 @@ constexpr index most_slot_words = index{1} << 17;
 
 /// Totals of a block made by features. Bits are of rows.
 struct block_totals {
-  const std::uint64_t* unknown;  // [d][strips]: totals that have no number
-  const std::uint64_t* needed;   // [d][strips]: missing cells that they need
-  std::uint64_t* sent;           // [d][strips]: messages that wait
-  std::uint64_t* outside;        // [strips]: rows that are left over
-  std::uint32_t* slot_of;        // [d][rows]: of a message
-  std::uint32_t* free;           // [n_slots]: those that are not taken, first
-  double* slots;                 // [n_slots][slot_size]: [C][K]
-  double* gathered;              // [together][slot_size], and room for some more
-  double* ones;                  // [slot_size]
-  void* senders;                 // [d]
-  double* values;                // [room][K]: the totals, whose logs are still to be taken
-  index* rows;                   // [room]
-  index* begin;                  // [d], [d]: feature j has values [begin[j], end[j])
+  const std::uint64_t* needed;  // [d][strips]: missing cells that they need
+  std::uint64_t* sent;          // [d][strips]: messages that wait
+  std::uint64_t* outside;       // [strips]: rows that are left over
+  std::uint32_t* slot_of;       // [d][rows]: of a message
+  std::uint32_t* free;          // [n_slots]: those that are not taken, first
+  double* slots;                // [n_slots][slot_size]: [C][K]
+  double* gathered;             // [together][slot_size], and room for some more
+  double* ones;                 // [slot_size]
+  void* senders;                // [d]
+  double* values;               // [room][K]: the totals, whose logs are still to be taken
+  index* rows;                  // [room]
+  index* begin;                 // [d], [d]: feature j has values [begin[j], end[j])
   index* end;
   index n_slots, slot_size, together, room;
 };
@@ -89,10 +88,8 @@ inline block_total_pieces make_block_total_pieces(const structure_view& s, const
   return at;
 }
 
-inline block_totals make_block_totals(const block_total_pieces& at, const std::uint64_t* unknown,
-                                      const std::uint64_t* needed, std::uint64_t* words) {
+inline block_totals make_block_totals(const block_total_pieces& at, const std::uint64_t* needed, std::uint64_t* words) {
   block_totals t{};
-  t.unknown = unknown;
   t.needed = needed;
   t.sent = words + at.sent;
   t.outside = words + at.outside;
@@ -219,7 +216,7 @@ inline void some_messages(const double* theta, index size, const index* q, const
 template <bool Same>
 inline void make_messages(const double* theta, index size, index k, const double** b, index width, index m, index n,
                           double* const* to) noexcept {
-  constexpr index W = message_lanes, A = 4, R = wide_lanes >= 8 ? 3 : 2;  // their sums stay in registers
+  constexpr index W = message_lanes, A = 4, R = 3;  // their sums stay in registers
   constexpr index most = 16;
   index q[most], some = 0;
   // Of so many numbers and rows at a time, or one fewer.

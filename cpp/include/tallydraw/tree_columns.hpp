@@ -71,7 +71,7 @@ struct code_columns {
 /// f(i) for every bit of a word that is set, ascending.
 template <class F>
 inline void for_bits(std::uint64_t word, F&& f) {
-  for (; word != 0; word &= word - 1) f(popcount((word & (0 - word)) - 1));
+  for (; word != 0; word &= word - 1) f(lowest_bit(word));
 }
 
 /// Bit i is set where x[i] == v, i < n <= 64.

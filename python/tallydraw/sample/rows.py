@@ -163,7 +163,7 @@ def draw_rows(
                 error = _row_error(name, w[number], tuple(int(i) for i in place))
                 if error is not None:
                     raise error
-            raise RuntimeError(f"{name} changed while they were drawn from: pass a copy that no other thread writes")
+            raise RuntimeError(_levels.changed(name))
 
 
 def _row_error(name: str, row: NDArray[Any], place: tuple[int, ...]) -> Exception | None:
