@@ -287,6 +287,17 @@ def test_a_team_may_be_smaller_than_asked_for(limit: str) -> None:
 
 
 @pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="threads cannot be listed here")
+def test_numba_keeps_no_more_threads_than_calls_ask_for() -> None:
+    code = """
+        import threading, tallydraw as td
+        for _ in range(300):
+            td.sample_categories([1, 2, 3], 200_000, rng=1, n_threads=4)
+        print(sum(thread.name == "tallydraw" for thread in threading.enumerate()))
+    """
+    ended = python(textwrap.dedent(code), TALLYDRAW_BACKEND="numba")
+    assert ended.returncode == 0 and 1 <= int(ended.stdout) <= 3, ended.stderr
+
+
 def test_threads_may_use_the_same_processors_after_a_call() -> None:
     code = """
         import os, time

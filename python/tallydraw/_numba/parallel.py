@@ -90,13 +90,15 @@ def _libraries() -> list[Any]:
 class _Call:
     """What a helper is asked to do, once."""
 
-    def __init__(self, work: Callable[[], None]) -> None:
+    def __init__(self, helper: _Helper, work: Callable[[], None]) -> None:
+        self.helper = helper
         self.work = work
         self.error: BaseException | None = None
         self.taken, self.done = threading.Lock(), threading.Lock()
         self.done.acquire()
 
     def begin(self) -> None:
+        """By the helper, which is idle again before anybody hears that it is done."""
         if not self.taken.acquire(blocking=False):
             return  # nobody waits for it any more
         try:
@@ -104,11 +106,14 @@ class _Call:
         except BaseException as error:  # for who asked
             self.error = error
         finally:
+            _idle.append(self.helper)
             self.done.release()
 
     def end(self) -> None:
-        """Waits until it is done; it does not begin any more."""
-        if not self.taken.acquire(blocking=False):
+        """Waits until it is done; one that has not begun never does, and its helper may be asked again."""
+        if self.taken.acquire(blocking=False):
+            _idle.append(self.helper)
+        else:
             self.done.acquire()
 
 
@@ -125,14 +130,13 @@ class _Helper(threading.Thread):
         if processors and self.native_id is not None:
             with contextlib.suppress(OSError):  # wherever it may run then
                 os.sched_setaffinity(self.native_id, processors)
-        call = _Call(work)
+        call = _Call(self, work)
         self.calls.put(call)
         return call
 
     def run(self) -> None:
         while True:
             self.calls.get().begin()
-            _idle.append(self)
 
 
 def _other_processors() -> set[int]:
