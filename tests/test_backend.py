@@ -286,7 +286,6 @@ def test_a_team_may_be_smaller_than_asked_for(limit: str) -> None:
     assert output(code, TALLYDRAW_BACKEND="cpp", OMP_THREAD_LIMIT=limit) == "True"
 
 
-@pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="threads cannot be listed here")
 def test_numba_keeps_no_more_threads_than_calls_ask_for() -> None:
     code = """
         import threading, tallydraw as td
@@ -298,6 +297,7 @@ def test_numba_keeps_no_more_threads_than_calls_ask_for() -> None:
     assert ended.returncode == 0 and 1 <= int(ended.stdout) <= 3, ended.stderr
 
 
+@pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="threads cannot be listed here")
 def test_threads_may_use_the_same_processors_after_a_call() -> None:
     code = """
         import os, time
