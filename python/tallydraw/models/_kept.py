@@ -87,8 +87,8 @@ class Kept(ABC):
         prepared = self._prepared()
         if prepared.classes is None:
             raise AttributeError(
-                f"{method} needs a class, and this {type(self).__name__} has none: fit it with y, or make it with "
-                "class_prior= (components of a Mixture have none)"
+                f"{method} needs a class, and this {type(self).__name__} has none: fit it with y, or make it by "
+                "from_probabilities(tables, class_prior=...) (components of a Mixture have none)"
             )
         return prepared
 
